@@ -1,0 +1,195 @@
+"""The Rust core. Bytes cross the border once per batch, never a fix; time and limits are parameters."""
+
+from typing import Final, final
+
+__version__: Final[str]
+build_profile: Final[str]
+"""`release` or `debug`; the benches refuse a debug build."""
+
+MAX_FIXES_PER_BATCH: Final[int]
+REJECT_CODES: Final[tuple[tuple[str, str], ...]]
+"""Every (code, sentence) a fix can be refused with."""
+BATCH_CODES: Final[tuple[tuple[str, str], ...]]
+"""Every (code, sentence) a whole batch can be refused with."""
+
+@final
+class Batch:
+    """A decoded batch. `accepted + rejected` is the number of fixes sent."""
+
+    @property
+    def device(self) -> str | None:
+        """The envelope's `device`."""
+    @property
+    def message_id(self) -> str | None:
+        """The envelope's `id`, by which a socket's receipt names the batch."""
+    @property
+    def accepted(self) -> int: ...
+    @property
+    def rejected(self) -> int: ...
+    @property
+    def days(self) -> list[int]:
+        """UTC days of the accepted fixes as days since 1970, ascending, each once."""
+
+    def rejected_by_code(self) -> dict[str, int]:
+        """How many fixes were refused with each code, for the counters."""
+
+@final
+class Decoder:
+    """Reads batches. One for the process; it has no state but its limits."""
+
+    def __new__(cls, *, max_fixes: int, future_millis: int) -> Decoder:
+        """`future_millis`: how far a fix may be ahead of `now_millis`."""
+
+    def json(self, body: bytes, *, now_millis: int) -> Batch:
+        """Decodes one JSON batch: an envelope, a bare array, or a single fix.
+
+        Holds the GIL: 5 to 20 microseconds for 50 fixes.
+
+        Raises:
+            BatchError: the envelope cannot be read.
+        """
+
+    def msgpack(self, body: bytes, *, now_millis: int) -> Batch:
+        """The same for MessagePack, with the same members and types."""
+
+@final
+class Group:
+    """The batches that one transaction will store."""
+
+    def __new__(cls, members: list[tuple[int, int, Batch]]) -> Group:
+        """`members`: (tenant_id, device_id, batch) in the order they arrived."""
+
+    def devices(self) -> tuple[list[int], list[int]]:
+        """Tenant ids and device ids, each pair once, ascending: what `lock_group` takes."""
+
+    def days(self) -> list[int]:
+        """UTC days touched, as days since 1970, ascending, each once."""
+
+    def late_spans(self, last_fixed_millis: list[int | None]) -> list[tuple[int, int, int, int]]:
+        """What may already be stored: (tenant_id, device_id, from_millis, to_millis), both ends inclusive.
+
+        `last_fixed_millis` answers `devices()` one by one; None where a device has no fix yet. Empty when every batch
+        starts after its device's newest stored fix, which is the ordinary case.
+        """
+
+    def seal(
+        self,
+        *,
+        last_fixed_millis: list[int | None],
+        stored: list[tuple[int, int, int, bytes]],
+        received_at_millis: int,
+    ) -> Sealed:
+        """Drops what is stored already and renders the rest.
+
+        `stored`: (tenant_id, device_id, first_at_millis, array_send(offset_millis)) of every segment that overlaps a
+        late span. Releases the GIL: the work grows with the group.
+        """
+
+@final
+class Sealed:
+    """A group ready to be written."""
+
+    @property
+    def copy(self) -> bytes:
+        """Rows of `track_segment` in PostgreSQL's binary COPY format; empty when nothing is new."""
+    @property
+    def segments(self) -> int: ...
+    @property
+    def stored(self) -> int:
+        """Fixes that are new."""
+    @property
+    def duplicate(self) -> int: ...
+    @property
+    def live(self) -> tuple[list[list[int]], int]:
+        """Columns for the update of `live_position`, only devices that moved forward, and their number.
+
+        tenant_id, device_id, fixed_at_millis, lat_e7, lon_e7, then altitude_dm, speed_cmps, heading_cdeg, accuracy_dm,
+        battery_permille (entries may be None).
+        """
+
+    def receipts(self) -> list[bytes]:
+        """One JSON receipt per member, in the order of the members."""
+
+@final
+class LiveTable:
+    """The newest fix of every device, and since when watchers know it."""
+
+    def __new__(cls) -> LiveTable: ...
+    def load(
+        self,
+        tenant_id: int,
+        device_id: int,
+        name: str,
+        fixed_at_millis: int | None,
+        lat_e7: int | None,
+        lon_e7: int | None,
+        altitude_dm: int | None,
+        speed_cmps: int | None,
+        heading_cdeg: int | None,
+        accuracy_dm: int | None,
+        battery_permille: int | None,
+    ) -> None:
+        """Makes a device known, with its stored position if it has one. Not a movement."""
+
+    def advance(self, sealed: Sealed) -> int:
+        """Moves positions forward; returns how many moved. An older fix never replaces a newer one."""
+
+    def tick(self) -> list[int]:
+        """Closes the tick: tenants with movement since the last call; the sequence number of each went up by one."""
+
+    def seq(self, tenant_id: int) -> int: ...
+    def snapshot(self, tenant_id: int, *, epoch: str) -> bytes:
+        """A `snapshot` frame of all positions. Grows with the tenant's devices."""
+
+    def moved(self, tenant_id: int, *, since_seq: int) -> bytes | None:
+        """A `moved` frame of every device that moved after `since_seq`, newest position only; None if none did."""
+
+    def geojson(self, tenant_id: int) -> bytes:
+        """All positions as a GeoJSON FeatureCollection."""
+
+    def __len__(self) -> int:
+        """Devices with a position, of all tenants."""
+
+@final
+class TrackWriter:
+    """Renders a device's history in order of time from segments that may overlap."""
+
+    def __new__(cls, *, format: str, device: str, from_millis: int, to_millis: int) -> TrackWriter:
+        """`format`: geojson, gpx or csv; both ends of the span are inclusive.
+
+        Raises:
+            ValueError: another format.
+        """
+
+    def push(
+        self,
+        first_at_millis: int,
+        offset_millis: bytes,
+        lat_e7: bytes,
+        lon_e7: bytes,
+        altitude_dm: bytes | None,
+        speed_cmps: bytes | None,
+        heading_cdeg: bytes | None,
+        accuracy_dm: bytes | None,
+        battery_permille: bytes | None,
+    ) -> bytes:
+        """Takes one segment (columns as `array_send` gives them) and returns what can be sent already.
+
+        Segments come ascending by `first_at_millis`; a fix is held back until no later segment can precede it.
+        """
+
+    def finish(self) -> bytes:
+        """The rest, with whatever closes the document."""
+
+@final
+class Lru:
+    """A bounded map from bytes to objects that forgets what was used longest ago, and what is older than its life."""
+
+    def __new__(cls, *, capacity: int, ttl_millis: int) -> Lru: ...
+    def get(self, key: bytes, *, now_millis: int) -> object | None:
+        """O(1), holds the GIL."""
+
+    def put(self, key: bytes, value: object, *, now_millis: int) -> None: ...
+    def remove(self, key: bytes) -> bool: ...
+    def clear(self) -> None: ...
+    def __len__(self) -> int: ...
