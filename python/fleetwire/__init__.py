@@ -1,0 +1,1 @@
+"""Fleetwire: a fleet telemetry ingest engine."""

@@ -1,0 +1,13 @@
+"""The clocks, in one place, so that tests and replays can say what time it is."""
+
+import time
+
+
+def now_millis() -> int:
+    """Wall clock, milliseconds since 1970 UTC; may jump when the machine's clock is set."""
+    return time.time_ns() // 1_000_000
+
+
+def monotonic_secs() -> float:
+    """Seconds from an arbitrary start; never goes back. For durations, time limits and rates."""
+    return time.monotonic()

@@ -1,0 +1,50 @@
+"""What can go wrong, as types.
+
+    FleetwireError
+      ConfigError            settings that cannot work; the command says which and exits with 2
+      Problem                an answer to a client: stable code, sentence, HTTP status
+        BatchError           the envelope of a batch cannot be read: nothing of it was stored
+        Overloaded           a bounded queue is full or the database is away; the sender keeps its batch
+
+A bad fix is not an error: it is a line in the receipt.
+"""
+
+from typing import Any
+
+
+class FleetwireError(Exception):
+    """Everything this package raises on purpose."""
+
+
+class ConfigError(FleetwireError):
+    """Settings that cannot work. The message names the setting and what would be right."""
+
+
+class Problem(FleetwireError):
+    """An answer to a client, rendered as `application/problem+json` (RFC 9457)."""
+
+    def __init__(self, code: str, detail: str, *, status: int, retry_after_secs: int | None = None) -> None:
+        super().__init__(code, detail)
+        self.code = code
+        self.detail = detail
+        self.status = status
+        self.retry_after_secs = retry_after_secs
+
+    def members(self) -> dict[str, Any]:
+        """The members of the problem document; `type` stays `about:blank`, the code is what programs read."""
+        return {"status": self.status, "code": self.code, "detail": self.detail}
+
+
+class BatchError(Problem):
+    """The envelope of a batch cannot be read; nothing of it was stored. Raised by the core."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        status = 413 if code in {"batch_too_large", "body_too_large"} else 400
+        super().__init__(code, detail, status=status)
+
+
+class Overloaded(Problem):  # noqa: N818 - a state, not a mistake
+    """Come back later: nothing of the batch was stored and the sender still holds it."""
+
+    def __init__(self, code: str, detail: str, *, retry_after_secs: int) -> None:
+        super().__init__(code, detail, status=503, retry_after_secs=retry_after_secs)
