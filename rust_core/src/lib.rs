@@ -4,5 +4,13 @@
 //! that knows Python.
 
 pub mod batch;
+pub mod copy;
+pub mod decimal;
 pub mod fix;
+pub mod frame;
+pub mod group;
+pub mod live;
+pub mod pg_array;
 pub mod reject;
+pub mod segment;
+pub mod track;
