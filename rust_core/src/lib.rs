@@ -4,5 +4,8 @@
 //! that knows Python.
 
 pub mod batch;
+pub mod decode;
 pub mod fix;
+#[cfg(feature = "python")]
+mod python;
 pub mod reject;
