@@ -6,11 +6,14 @@
 pub mod batch;
 pub mod copy;
 pub mod decimal;
+pub mod decode;
 pub mod fix;
 pub mod frame;
 pub mod group;
 pub mod live;
 pub mod pg_array;
+#[cfg(feature = "python")]
+mod python;
 pub mod reject;
 pub mod segment;
 pub mod track;
