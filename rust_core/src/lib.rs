@@ -6,6 +6,8 @@
 pub mod batch;
 pub mod decode;
 pub mod fix;
+pub mod lru;
 #[cfg(feature = "python")]
 mod python;
+pub mod receipt;
 pub mod reject;
