@@ -118,6 +118,10 @@ fn push_int2_array(out: &mut Vec<u8>, values: &[i16]) {
         return;
     }
     push_array_header(out, INT2_OID, values.len(), nulls, INT2_BYTES);
+    if nulls == 0 {
+        push_full_int2(out, values);
+        return;
+    }
     for value in values {
         if *value == NONE_I16 {
             out.extend_from_slice(&(-1_i32).to_be_bytes());
@@ -145,6 +149,16 @@ fn push_full_int4(out: &mut Vec<u8>, count: usize, values: impl Iterator<Item = 
     for (entry, value) in room.chunks_exact_mut(INT4_BYTES).zip(values) {
         let word = (4_u64 << 32) | u64::from(value.cast_unsigned());
         entry.copy_from_slice(&word.to_be_bytes());
+    }
+}
+
+fn push_full_int2(out: &mut Vec<u8>, values: &[i16]) {
+    let start = out.len();
+    out.resize(start + values.len() * INT2_BYTES, 0);
+    let Some(room) = out.get_mut(start..) else { return };
+    for (entry, value) in room.chunks_exact_mut(INT2_BYTES).zip(values) {
+        let [high, low] = value.to_be_bytes();
+        entry.copy_from_slice(&[0, 0, 0, 2, high, low]);
     }
 }
 

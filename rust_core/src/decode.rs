@@ -9,6 +9,7 @@ mod draft;
 mod envelope;
 mod error;
 pub mod json;
+pub mod msgpack;
 pub mod timestamp;
 
 pub use error::{BATCH_CATALOGUE, BatchError, BatchFault};

@@ -11,9 +11,11 @@ pub mod fix;
 pub mod frame;
 pub mod group;
 pub mod live;
+pub mod lru;
 pub mod pg_array;
 #[cfg(feature = "python")]
 mod python;
+pub mod receipt;
 pub mod reject;
 pub mod segment;
 pub mod track;

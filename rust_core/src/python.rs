@@ -2,6 +2,7 @@
 
 mod decode;
 mod errors;
+mod lru;
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -20,6 +21,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
     module.add_class::<decode::Batch>()?;
     module.add_class::<decode::Decoder>()?;
+    module.add_class::<lru::Lru>()?;
     Ok(())
 }
 

@@ -83,12 +83,15 @@ impl Fixes {
     }
 }
 
+/// A member of the envelope as it was read. A fault waits here, because a later member of the same name replaces it.
+pub(super) type Slot<T> = Result<T, BatchError>;
+
 /// The outermost object, whose members may come in any order and more than once: the last one counts.
 pub(super) struct Envelope {
-    pub(super) kind: Result<(), BatchError>,
-    pub(super) message_id: Result<Option<String>, BatchError>,
-    pub(super) device: Result<Option<String>, BatchError>,
-    pub(super) fixes: Option<Result<Fixes, BatchError>>,
+    pub(super) kind: Slot<()>,
+    pub(super) message_id: Slot<Option<String>>,
+    pub(super) device: Slot<Option<String>>,
+    pub(super) fixes: Option<Slot<Fixes>>,
     /// The members of a fix that stand in the envelope itself.
     pub(super) single: Draft,
     pub(super) is_single: bool,
@@ -133,7 +136,7 @@ impl Envelope {
 }
 
 /// Checks a device's name. The value starts at `offset_bytes`.
-pub(super) fn device_name(text: &str, offset_bytes: usize) -> Result<Option<String>, BatchError> {
+pub(super) fn device_name(text: &str, offset_bytes: usize) -> Slot<Option<String>> {
     // The first comparison is by bytes, so that a name of megabytes is not walked.
     let is_long = text.len() > MAX_DEVICE_CHARS * 4 || text.chars().count() > MAX_DEVICE_CHARS;
     if text.is_empty() || is_long || text.chars().any(char::is_control) {
@@ -143,12 +146,12 @@ pub(super) fn device_name(text: &str, offset_bytes: usize) -> Result<Option<Stri
 }
 
 /// Checks `type`. The value starts at `offset_bytes`.
-pub(super) fn kind(text: &str, offset_bytes: usize) -> Result<(), BatchError> {
+pub(super) fn kind(text: &str, offset_bytes: usize) -> Slot<()> {
     if text == "batch" { Ok(()) } else { Err(BatchFault::MessageType.at(offset_bytes)) }
 }
 
 /// The decimal text of an integer `id`; `None` is a value that is no integer. The value starts at `offset_bytes`.
-pub(super) fn integer_id(value: Option<i128>, offset_bytes: usize) -> Result<Option<String>, BatchError> {
+pub(super) fn integer_id(value: Option<i128>, offset_bytes: usize) -> Slot<Option<String>> {
     match value {
         Some(value) if (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value) => Ok(Some(value.to_string())),
         _ => Err(BatchFault::IdType.at(offset_bytes)),

@@ -4,7 +4,7 @@
 use jiter::{Jiter, JiterError, Peek};
 
 use super::draft::{Draft, member_of};
-use super::envelope::{self, Envelope, Fixes, Key};
+use super::envelope::{self, Envelope, Fixes, Key, Slot};
 use super::{BatchError, BatchFault, Limits, MAX_DEPTH};
 use crate::batch::Batch;
 use crate::reject::Member;
@@ -127,7 +127,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn device(&mut self, peek: Peek) -> Result<Result<Option<String>, BatchError>, BatchError> {
+    fn device(&mut self, peek: Peek) -> Result<Slot<Option<String>>, BatchError> {
         let offset_bytes = self.json.current_index();
         Ok(match peek {
             Peek::String => envelope::device_name(self.json.known_str()?, offset_bytes),
@@ -135,7 +135,7 @@ impl Reader<'_> {
         })
     }
 
-    fn kind(&mut self, peek: Peek) -> Result<Result<(), BatchError>, BatchError> {
+    fn kind(&mut self, peek: Peek) -> Result<Slot<()>, BatchError> {
         let offset_bytes = self.json.current_index();
         Ok(match peek {
             Peek::String => envelope::kind(self.json.known_str()?, offset_bytes),
@@ -143,7 +143,7 @@ impl Reader<'_> {
         })
     }
 
-    fn message_id(&mut self, peek: Peek) -> Result<Result<Option<String>, BatchError>, BatchError> {
+    fn message_id(&mut self, peek: Peek) -> Result<Slot<Option<String>>, BatchError> {
         let offset_bytes = self.json.current_index();
         if peek == Peek::String {
             return Ok(Ok(Some(self.json.known_str()?.to_owned())));

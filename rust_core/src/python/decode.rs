@@ -88,4 +88,11 @@ impl Decoder {
         let inner = decode::json::decode(body.as_bytes(), self.limits(now_millis))?;
         Ok(Batch { inner })
     }
+
+    /// The same for `MessagePack`, with the same members and types.
+    #[pyo3(signature = (body, *, now_millis))]
+    fn msgpack(&self, body: &Bound<'_, PyBytes>, now_millis: i64) -> PyResult<Batch> {
+        let inner = decode::msgpack::decode(body.as_bytes(), self.limits(now_millis))?;
+        Ok(Batch { inner })
+    }
 }
