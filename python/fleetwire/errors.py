@@ -34,6 +34,13 @@ class Problem(FleetwireError):
         """The members of the problem document; `type` stays `about:blank`, the code is what programs read."""
         return {"status": self.status, "code": self.code, "detail": self.detail}
 
+    def headers(self) -> dict[str, str]:
+        """The headers that belong to the answer: when to come back, and how to say who one is."""
+        headers = {} if self.retry_after_secs is None else {"Retry-After": str(self.retry_after_secs)}
+        if self.status == 401:  # noqa: PLR2004 - RFC 9110, 15.5.2: it names a way to authenticate
+            headers["WWW-Authenticate"] = "Bearer"
+        return headers
+
 
 class BatchError(Problem):
     """The envelope of a batch cannot be read; nothing of it was stored. Raised by the core."""
