@@ -1,0 +1,42 @@
+"""The database is away: an answer of its own, which says nothing about whoever asked."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import asyncpg
+import structlog
+
+from fleetwire.errors import Overloaded
+
+# What a restart, a cut line or too many connections look like. A statement that is wrong is not among them: that is
+# a mistake of ours, and has to be seen as one.
+DATABASE_AWAY: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.exceptions.OperatorInterventionError,
+    asyncpg.exceptions.InsufficientResourcesError,
+)
+
+_log = structlog.get_logger(__name__)
+
+
+def unavailable() -> Overloaded:
+    """The 503 for whoever asked meanwhile."""
+    return Overloaded("access_unavailable", "Credentials cannot be checked at the moment.", retry_after_secs=1)
+
+
+@contextmanager
+def refusing_while_away() -> Iterator[None]:
+    """Turns the database's absence into `unavailable()`.
+
+    Raises:
+        Overloaded: 503 `access_unavailable`.
+    """
+    try:
+        yield
+    except DATABASE_AWAY as error:
+        _log.warning("The database is away.", error=str(error))
+        raise unavailable() from error

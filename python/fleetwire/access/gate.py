@@ -1,0 +1,55 @@
+"""Everything that decides who may pass, opened and closed as one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fleetwire.access.attempts import LoginAttempts
+from fleetwire.access.keys import Keys
+from fleetwire.access.listener import Listener
+from fleetwire.access.memory import MakeMemory
+from fleetwire.access.passwords import Passwords
+from fleetwire.access.sessions import SESSION_LIFE_SECS, Sessions
+from fleetwire.access.tokens import REVOKED_CHANNEL, Credentials, lru
+from fleetwire.access.uses import Uses
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """One worker's access: what verifies, what logs in, and what runs behind."""
+
+    credentials: Credentials
+    sessions: Sessions
+    attempts: LoginAttempts
+    passwords: Passwords
+    listener: Listener
+    uses: Uses
+
+    async def close(self) -> None:
+        """Ends what runs behind; call it while the pool is still open, the last uses are written."""
+        await self.listener.stop()
+        await self.credentials.stop()
+        await self.uses.stop()
+
+
+async def open_gate(
+    pool: Any,  # noqa: ANN401 - asyncpg ships no types
+    dsn: str,
+    *,
+    allowed_origins: frozenset[str] = frozenset(),
+    make_memory: MakeMemory = lru,
+) -> Gate:
+    """Opens a worker's access.
+
+    Args:
+        pool: connections with the role `fleetwire_app`.
+        dsn: for the connection that hears of revocations.
+        allowed_origins: besides the server's own, origins in lower case whose pages may use the session cookie.
+        make_memory: from a capacity and a life in milliseconds to a bounded map.
+    """
+    keys, uses, passwords = Keys(pool, keep_retired_secs=SESSION_LIFE_SECS), Uses(pool), Passwords()
+    credentials = Credentials(pool, keys, uses, make_memory=make_memory, allowed_origins=allowed_origins)
+    listener = Listener(dsn, REVOKED_CHANNEL, heard=credentials.revoke, connected=credentials.forget)
+    sessions = Sessions(pool, keys, passwords, revoked=credentials.revoke)
+    await listener.start()
+    uses.start()
+    return Gate(credentials, sessions, LoginAttempts(), passwords, listener, uses)

@@ -1,0 +1,68 @@
+"""The one way in: raw ASGI callables call `authenticate`, Litestar's routes have it called for them.
+
+A route is closed unless it says `public=True`; a guard then asks for a permission, never for a role.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Guard, Receive, Scope, Send
+
+from fleetwire.access.bearer import presented_token
+from fleetwire.access.gate import Gate
+from fleetwire.access.principal import Permission, Principal
+from fleetwire.access.tokens import Credentials
+from fleetwire.errors import Problem
+
+STATE_KEY: Final = "fleetwire_principal"
+PUBLIC: Final = "public"
+
+
+async def authenticate(scope: Any, credentials: Credentials) -> Principal:  # noqa: ANN401 - the raw ASGI dictionary
+    """Who sent an HTTP request or a WebSocket handshake.
+
+    Raises:
+        Problem: 401 `token_missing`, `token_invalid`, `token_expired` or `token_revoked`; 403 `origin_forbidden`.
+        Overloaded: 503 `access_busy` or `access_unavailable`.
+    """
+    return await credentials.principal(presented_token(scope, credentials.allowed_origins))
+
+
+class AccessMiddleware(ASGIMiddleware):
+    """Puts the principal into the scope's state, or lets the request fail; skips handlers with `public=True`."""
+
+    exclude_opt_key = PUBLIC
+
+    def __init__(self, gate: Callable[[], Gate]) -> None:
+        """`gate` is asked per request: the application is put together before its pool is open."""
+        self._gate = gate
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Authenticates, then hands on."""
+        principal = await authenticate(scope, self._gate().credentials)
+        scope.setdefault("state", {})[STATE_KEY] = principal
+        await next_app(scope, receive, send)
+
+
+def principal_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Principal:
+    """The principal that the middleware found.
+
+    Raises:
+        Problem: 401 `token_missing`: the middleware did not run, and who asks is unknown.
+    """
+    principal = connection.scope.get("state", {}).get(STATE_KEY)
+    if not isinstance(principal, Principal):
+        raise Problem("token_missing", "Send `Authorization: Bearer ...`, or log in first.", status=401)
+    return principal
+
+
+def requires(permission: Permission) -> Guard:
+    """A guard that lets pass who may `permission`; answers 403 `forbidden` to others."""
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        principal_of(connection).require(permission)
+
+    return guard

@@ -1,0 +1,205 @@
+"""What an operator does at the machine: tenants, users and tokens, over a connection of the database's owner.
+
+The owner is not subject to row-level security, so every statement names its tenant. Every function is one transaction.
+"""
+
+from datetime import datetime
+from typing import Any, Final
+
+import msgspec
+
+from fleetwire.access.opaque import digest, is_opaque, mint
+from fleetwire.access.passwords import Passwords, check_password
+from fleetwire.access.principal import USER_ROLES, Kind
+from fleetwire.access.tokens import REVOKED_CHANNEL
+from fleetwire.errors import Problem
+from fleetwire.store.statements import load
+
+MAX_NAME_CHARS: Final = 255
+DEFAULT_ROLE: Final = "dispatcher"
+
+Connection = Any  # asyncpg ships no types.
+
+_sql = load("access")
+
+
+class CredentialShown(msgspec.Struct, frozen=True):
+    """A credential as it is listed; times are ISO 8601 in UTC."""
+
+    credential_id: int
+    kind: str
+    label: str
+    role: str
+    device: str | None
+    user: str | None
+    created_at: str
+    expires_at: str | None
+    revoked_at: str | None
+    last_used_at: str | None
+
+
+async def ensure_tenant(conn: Connection, name: str) -> int:
+    """The id of a tenant, which is created if missing.
+
+    Raises:
+        Problem: `name_invalid`.
+    """
+    _check_name("tenant", name)
+    await conn.execute(_sql["ensure_tenant"], name)
+    return int((await conn.fetchrow(_sql["find_tenant"], name))["tenant_id"])
+
+
+async def issue_token(
+    conn: Connection,
+    tenant: str,
+    kind: Kind,
+    name: str | None = None,
+    role: str | None = None,
+    *,
+    life_secs: int | None = None,
+) -> str:
+    """A new bare token; tenant, device or user are created if missing. Shown here once, stored as its sha256.
+
+    Args:
+        conn: the owner's.
+        tenant: its name.
+        kind: `ingest` for the whole tenant, `device` or `user` for the one called `name`.
+        name: of the device or the user; with `ingest` a label.
+        role: of the user; None takes the role the user has, or `DEFAULT_ROLE` for a new one.
+        life_secs: None for a token without an end.
+
+    Raises:
+        Problem: `name_invalid`, `role_unknown`, `role_differs`, `device_limit`, `life_invalid`.
+    """
+    if life_secs is not None and life_secs <= 0:
+        raise Problem("life_invalid", "A token lives for a positive number of seconds.", status=400)
+    if role is not None and kind != "user":
+        raise Problem("role_unknown", f"A token of kind {kind} has no role to choose.", status=400)
+    if kind != "ingest":
+        _check_name(kind, name or "")
+    token = mint(kind)
+    async with conn.transaction():
+        tenant_id = await ensure_tenant(conn, tenant)
+        device_id = await _ensure_device(conn, tenant_id, name or "") if kind == "device" else None
+        user_id = await _ensure_user(conn, tenant_id, name or "", role) if kind == "user" else None
+        await conn.execute(
+            _sql["create_credential"], tenant_id, kind, name or "", digest(token), device_id, user_id, life_secs
+        )
+    return token
+
+
+async def create_user(conn: Connection, tenant: str, name: str, password: str, role: str) -> int:
+    """The id of a new user who can log in; the tenant is created if missing.
+
+    Raises:
+        Problem: `name_invalid`, `role_unknown`, `password_short`, `password_long`, `user_exists`.
+    """
+    _check_name("user", name)
+    _check_role(role)
+    check_password(password)
+    password_hash = await Passwords().hash(password)
+    async with conn.transaction():
+        tenant_id = await ensure_tenant(conn, tenant)
+        user_id = await conn.fetchval(_sql["create_user"], tenant_id, name, role, password_hash)
+        if user_id is None:
+            raise Problem("user_exists", f"The tenant {tenant} already has a user {name}.", status=409)
+    return int(user_id)
+
+
+async def set_password(conn: Connection, tenant: str, name: str, password: str) -> None:
+    """Replaces a user's password and ends the user's sessions: who changes it may do so because it was stolen.
+
+    Raises:
+        Problem: `password_short`, `password_long`, `user_unknown`.
+    """
+    check_password(password)
+    password_hash = await Passwords().hash(password)
+    async with conn.transaction():
+        tenant_row = await conn.fetchrow(_sql["find_tenant"], tenant)
+        tenant_id = None if tenant_row is None else tenant_row["tenant_id"]
+        user_id = await conn.fetchval(_sql["set_password"], tenant_id, name, password_hash)
+        if user_id is None:
+            raise Problem("user_unknown", f"There is no user {name} in the tenant {tenant}.", status=404)
+        for row in await conn.fetch(_sql["revoke_sessions_of_user"], tenant_id, user_id):
+            await conn.execute(_sql["notify_revoked"], REVOKED_CHANNEL, row["session_id"].hex)
+
+
+async def list_credentials(conn: Connection, tenant: str) -> list[CredentialShown]:
+    """A tenant's credentials, newest first, the revoked and expired ones too.
+
+    Raises:
+        Problem: `tenant_unknown`.
+    """
+    tenant_row = await conn.fetchrow(_sql["find_tenant"], tenant)
+    if tenant_row is None:
+        raise Problem("tenant_unknown", f"There is no tenant {tenant}.", status=404)
+    rows = await conn.fetch(_sql["list_credentials"], tenant_row["tenant_id"])
+    return [
+        CredentialShown(
+            credential_id=row["credential_id"],
+            kind=row["kind"],
+            label=row["label"],
+            role=row["role"],
+            device=row["device"],
+            user=row["user_name"],
+            created_at=row["created_at"].isoformat(),
+            expires_at=_iso(row["expires_at"]),
+            revoked_at=_iso(row["revoked_at"]),
+            last_used_at=_iso(row["last_used_at"]),
+        )
+        for row in rows
+    ]
+
+
+async def revoke_token(conn: Connection, credential: str | int) -> int:
+    """Revokes a token, given bare or by its credential's id, and returns that id. Every worker hears of it.
+
+    Revoking again is no error: it tells the workers again.
+
+    Raises:
+        Problem: `token_unknown`.
+    """
+    async with conn.transaction():
+        if isinstance(credential, int):
+            row = await conn.fetchrow(_sql["revoke_credential_by_id"], credential)
+        elif is_opaque(credential):
+            row = await conn.fetchrow(_sql["revoke_credential_by_hash"], digest(credential))
+        else:
+            row = None
+        if row is None:
+            raise Problem("token_unknown", "There is no such token; give the whole token or its number.", status=404)
+        await conn.execute(_sql["notify_revoked"], REVOKED_CHANNEL, row["token_hash"].hex())
+    return int(row["credential_id"])
+
+
+async def _ensure_device(conn: Connection, tenant_id: int, name: str) -> int:
+    device_id = await conn.fetchval(_sql["ensure_device"], tenant_id, name)
+    if device_id is None:
+        raise Problem("device_limit", "The tenant has as many devices as it may have.", status=409)
+    return int(device_id)
+
+
+async def _ensure_user(conn: Connection, tenant_id: int, name: str, role: str | None) -> int:
+    if role is not None:
+        _check_role(role)
+    await conn.execute(_sql["ensure_user"], tenant_id, name, role or DEFAULT_ROLE)
+    row = await conn.fetchrow(_sql["find_user"], tenant_id, name)
+    if role is not None and row["role"] != role:
+        detail = f"The user {name} has the role {row['role']}, not {role}; a token does not change it."
+        raise Problem("role_differs", detail, status=409)
+    return int(row["user_id"])
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
+
+
+def _check_name(noun: str, name: str) -> None:
+    if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable() or name != name.strip():
+        detail = f"A {noun}'s name has 1 to {MAX_NAME_CHARS} printable characters and no space around them."
+        raise Problem("name_invalid", detail, status=400)
+
+
+def _check_role(role: str) -> None:
+    if role not in USER_ROLES:
+        raise Problem("role_unknown", f"The roles are {', '.join(sorted(USER_ROLES))}.", status=400)

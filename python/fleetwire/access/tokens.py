@@ -1,0 +1,203 @@
+"""From a token to its owner, without a query and without a signature check while the worker remembers it.
+
+    token --sha256--> remembered? --no--> shape, signature --> one query however many ask --> remembered for a minute
+
+A revocation is heard over `fleetwire_revoked` and works at once; after a gap in the hearing everything is forgotten.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import structlog
+
+from fleetwire import clock, tasks
+from fleetwire.access import memory, signed
+from fleetwire.access.away import DATABASE_AWAY, unavailable
+from fleetwire.access.flight import SingleFlight
+from fleetwire.access.followers import Ended, Followers
+from fleetwire.access.keys import Keys
+from fleetwire.access.lookup import Lookup
+from fleetwire.access.memory import MakeMemory, Refusal, Remembers
+from fleetwire.access.opaque import digest, is_opaque
+from fleetwire.access.principal import Principal
+from fleetwire.access.uses import Uses
+from fleetwire.errors import Problem
+
+REVOKED_CHANNEL: Final = "fleetwire_revoked"
+
+# Cold lookups run beside logins and reads on one small pool, and leave it most of its connections.
+LOOKUPS_AT_ONCE: Final = 4
+LOOKUPS_WAITING: Final = 1_000
+FOLLOW_UP_RETRY_SECS: Final = 1.0
+
+JWT_DOTS: Final = 2  # header.claims.signature
+
+_log = structlog.get_logger(__name__)
+
+
+def lru(capacity: int, life_millis: int) -> Remembers:
+    """A memory in the core."""
+    from fleetwire._core import Lru
+
+    return Lru(capacity=capacity, ttl_millis=life_millis)
+
+
+class Credentials:
+    """Verifies tokens for one worker. `allowed_origins` stands here because whoever verifies a cookie needs it."""
+
+    def __init__(
+        self,
+        pool: Any,  # noqa: ANN401 - asyncpg ships no types
+        keys: Keys,
+        uses: Uses,
+        *,
+        make_memory: MakeMemory = lru,
+        allowed_origins: frozenset[str] = frozenset(),
+        now_millis: Callable[[], int] = clock.now_millis,
+    ) -> None:
+        self.allowed_origins = allowed_origins
+        self.lookup = Lookup(pool)
+        self._keys = keys
+        self._uses = uses
+        self._now_millis = now_millis
+        self._principals = make_memory(memory.MAX_PRINCIPALS, memory.LIFE_MILLIS)
+        self._refused = make_memory(memory.MAX_REFUSED, memory.REFUSED_LIFE_MILLIS)
+        self._revoked = make_memory(memory.MAX_REVOKED, memory.REVOKED_LIFE_MILLIS)
+        self._flight: SingleFlight[Principal | Refusal | None] = SingleFlight(
+            at_once=LOOKUPS_AT_ONCE, waiting=LOOKUPS_WAITING
+        )
+        self._followers = Followers(now_millis)
+        self._follow_up: asyncio.Task[None] | None = None
+        # Counts how often everything was forgotten: an answer that was asked for before is not remembered after.
+        self._epoch = 0
+
+    async def principal(self, token: str) -> Principal:
+        """The owner of a token of any kind.
+
+        Raises:
+            Problem: 401 `token_invalid`, `token_expired` or `token_revoked`.
+            Overloaded: 503 `access_busy` or `access_unavailable`; says nothing about the token.
+        """
+        key, now_millis = digest(token), self._now_millis()
+        remembered = self._principals.get(key, now_millis=now_millis)
+        if isinstance(remembered, Principal):
+            self._check(remembered, now_millis)
+            return remembered
+        refusal = self._refused.get(key, now_millis=now_millis)
+        if isinstance(refusal, Refusal):
+            raise refusal.problem()
+        if not is_opaque(token) and token.count(".") != JWT_DOTS:
+            raise memory.INVALID.problem()
+        return _accepted(await self._flight.ask(key, lambda: self._find(token, key)))
+
+    def follow(self, principal: Principal, ended: Ended) -> Callable[[], None]:
+        """For sockets: calls `ended(problem)` once, when the credential expires, is revoked or is found suspended.
+
+        Call it before the first await after `principal`, or a revocation in between is missed. Returns the function
+        that ends the following; call it when the socket closes.
+        """
+        leave = self._followers.add(principal, ended)
+        if self._revoked.get(principal.revocation_key, now_millis=self._now_millis()) is not None:
+            asyncio.get_running_loop().call_soon(
+                self._followers.end_all, principal.revocation_key, memory.REVOKED_TOKEN
+            )
+        return leave
+
+    def revoke(self, payload: str) -> None:
+        """Takes a notification: the hex of a credential's hash or of a session's id. Anything else forgets all."""
+        try:
+            key = bytes.fromhex(payload)
+        except ValueError:
+            self.forget()
+            return
+        if len(self._revoked) >= memory.MAX_REVOKED:
+            # What is forgotten is asked again, and the database knows every revocation.
+            self._forget_memories()
+        self._revoked.put(key, True, now_millis=self._now_millis())  # noqa: FBT003 - a set has no other value
+        self._principals.remove(key)
+        self._followers.end_all(key, memory.REVOKED_TOKEN)
+
+    def forget(self) -> None:
+        """Trusts nothing remembered: revocations may have gone unheard. Followers are asked for again, behind."""
+        self._forget_memories()
+        self._keys.forget()
+        if self._follow_up is not None:
+            self._follow_up.cancel()
+        self._follow_up = tasks.spawn(self._ask_for_followers(), name="credential-followers")
+
+    async def stop(self) -> None:
+        """Ends what runs behind."""
+        await tasks.cancel(self._follow_up)
+
+    def _forget_memories(self) -> None:
+        self._epoch += 1
+        for remembers in (self._principals, self._refused, self._revoked):
+            remembers.clear()
+
+    def _check(self, principal: Principal, now_millis: int) -> None:
+        if principal.expires_at_millis is not None and principal.expires_at_millis <= now_millis:
+            raise memory.EXPIRED.problem()
+        # An opaque token's entry is removed by its revocation; a session's tokens are not known by its id.
+        if principal.session_id is not None and self._revoked.get(principal.session_id, now_millis=now_millis):
+            raise memory.REVOKED_TOKEN.problem()
+
+    async def _find(self, token: str, key: bytes) -> Principal | Refusal | None:
+        epoch = self._epoch
+        try:
+            answer = await self._verify(token, key)
+        except DATABASE_AWAY as error:
+            _log.warning("A credential could not be looked up.", error=str(error))
+            return None
+        now_millis = self._now_millis()
+        if isinstance(answer, Refusal):
+            self._refused.put(key, answer, now_millis=now_millis)
+        elif self._revoked.get(answer.revocation_key, now_millis=now_millis) is not None:
+            return memory.REVOKED_TOKEN  # Revoked while the query was under way.
+        elif epoch == self._epoch:
+            self._principals.put(key, answer, now_millis=now_millis)
+        if isinstance(answer, Principal) and answer.credential_id is not None:
+            self._uses.note(answer.tenant_id, answer.credential_id)
+        return answer
+
+    async def _verify(self, token: str, key: bytes) -> Principal | Refusal:
+        now_millis = self._now_millis()
+        if is_opaque(token):
+            return await self.lookup.by_hash(key, now_millis=now_millis)
+        try:
+            login = await signed.read(token, self._keys, now_millis=now_millis)
+        except Problem as problem:
+            return Refusal(problem.code, problem.detail)
+        return await self.lookup.by_session(
+            login.tenant_id, login.session_id.bytes, expires_at_millis=login.expires_at_millis, token_hash=key
+        )
+
+    async def _ask_for_followers(self) -> None:
+        for principal in self._followers.principals():
+            answer = await self._ask_again(principal)
+            while answer is None:  # The database is away again, and the next connection begins this anew.
+                await asyncio.sleep(FOLLOW_UP_RETRY_SECS)
+                answer = await self._ask_again(principal)
+            if isinstance(answer, Refusal):
+                self._followers.end_all(principal.revocation_key, answer)
+
+    async def _ask_again(self, principal: Principal) -> Principal | Refusal | None:
+        try:
+            if principal.session_id is None:
+                return await self.lookup.by_hash(principal.credential_hash, now_millis=self._now_millis())
+            return await self.lookup.by_session(
+                principal.tenant_id,
+                principal.session_id,
+                expires_at_millis=principal.expires_at_millis or 0,
+                token_hash=principal.credential_hash,
+            )
+        except DATABASE_AWAY:
+            return None
+
+
+def _accepted(answer: Principal | Refusal | None) -> Principal:
+    if answer is None:
+        raise unavailable()
+    if isinstance(answer, Refusal):
+        raise answer.problem()
+    return answer
