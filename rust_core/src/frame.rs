@@ -5,6 +5,7 @@
 
 use crate::decimal::{push_int, push_scaled};
 use crate::fix::{Fix, NONE_I16, NONE_I32};
+use crate::receipt::push_json_text;
 
 /// A position with all members, and the device's name; for the first allocation only.
 const POSITION_BYTES: usize = 192;
@@ -59,22 +60,9 @@ pub fn push_feature(out: &mut Vec<u8>, name: &[u8], fix: &Fix, more: impl FnOnce
 
 /// JSON text of a string, with its quotes.
 pub fn quoted(text: &str) -> Vec<u8> {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    let mut out = Vec::with_capacity(text.len() + 2);
-    out.push(b'"');
-    for byte in text.bytes() {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-            0..0x20 => {
-                out.extend_from_slice(br"\u00");
-                out.extend(HEX.get(usize::from(byte >> 4)));
-                out.extend(HEX.get(usize::from(byte & 15)));
-            }
-            _ => out.push(byte),
-        }
-    }
-    out.push(b'"');
-    out
+    let mut out = String::with_capacity(text.len() + 2);
+    push_json_text(&mut out, text);
+    out.into_bytes()
 }
 
 /// 0 up to 360 degrees, in 0.01 degrees: how a stored heading is shown.

@@ -72,9 +72,9 @@ pub struct StoredTimes<'a> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// New ones.
-    pub stored: u32,
+    pub stored: usize,
     /// Known already, from history, the group or the batch itself.
-    pub duplicate: u32,
+    pub duplicate: usize,
 }
 
 /// A group ready to be written.
@@ -215,7 +215,7 @@ impl<B: Borrow<Batch>> Group<B> {
             // The ordinary batch: nothing to compare it with, and stored as it came.
             let columns = &member.batch.borrow().columns;
             if let Some(tally) = tallies.get_mut(*place) {
-                tally.stored = u32::try_from(columns.len()).unwrap_or(u32::MAX);
+                tally.stored = columns.len();
             }
             return Cow::Borrowed(columns);
         }

@@ -2,7 +2,10 @@
 
 mod decode;
 mod errors;
+mod group;
+mod live;
 mod lru;
+mod track;
 
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
@@ -21,6 +24,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
     module.add_class::<decode::Batch>()?;
     module.add_class::<decode::Decoder>()?;
+    module.add_class::<group::Group>()?;
+    module.add_class::<group::Sealed>()?;
+    module.add_class::<live::LiveTable>()?;
+    module.add_class::<track::TrackWriter>()?;
     module.add_class::<lru::Lru>()?;
     Ok(())
 }

@@ -95,15 +95,16 @@ const fn bit(member: Member) -> u16 {
 /// The member that a key names, if it names one.
 #[inline]
 pub(super) fn member_of(key: &[u8]) -> Option<Member> {
-    Some(match key {
-        b"timestamp" => Member::Timestamp,
-        b"latitude" => Member::Latitude,
-        b"longitude" => Member::Longitude,
-        b"accuracy" => Member::Accuracy,
-        b"altitude" => Member::Altitude,
-        b"heading" => Member::Heading,
-        b"speed" => Member::Speed,
-        b"battery" => Member::Battery,
+    // A comparison with a constant is one or two words; a match on slices would go byte by byte.
+    Some(match key.len() {
+        9 if key == b"timestamp" => Member::Timestamp,
+        9 if key == b"longitude" => Member::Longitude,
+        8 if key == b"latitude" => Member::Latitude,
+        8 if key == b"accuracy" => Member::Accuracy,
+        8 if key == b"altitude" => Member::Altitude,
+        7 if key == b"heading" => Member::Heading,
+        7 if key == b"battery" => Member::Battery,
+        5 if key == b"speed" => Member::Speed,
         _ => return None,
     })
 }
