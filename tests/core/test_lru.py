@@ -82,7 +82,7 @@ def test_nothing_is_kept_alive(drop):
 
 
 @pytest.mark.parametrize("drop", DROPS)
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(10, method="thread")  # A signal cannot interrupt a wait for the lock.
 def test_value_that_uses_the_map_while_it_dies_does_not_block(drop):
     lru = _core.Lru(capacity=1, ttl_millis=60_000)
     lengths = []
