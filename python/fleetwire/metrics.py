@@ -1,7 +1,7 @@
 """Counters of the whole way, in one place: `fleetwire_<stage>_<noun>_<unit>`, labels with few values only."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 __all__ = ["CONTENT_TYPE", "render"]
 

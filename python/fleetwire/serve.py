@@ -27,7 +27,7 @@ import msgspec
 import structlog
 from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
-from granian.server import Server
+from granian.server.mp import MPServer
 
 from fleetwire import clock, logs
 from fleetwire.settings import Settings
@@ -41,7 +41,7 @@ KILL_SECS = 10  # a worker held up by a client that trickles its body is killed 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-class _Granian(Server):
+class _Granian(MPServer):
     """Granian that drains its workers before it stops them."""
 
     drain: Callable[[list[int]], None]
@@ -97,7 +97,7 @@ def _serve_workers(settings: Settings, on_ready: Callable[[str], None]) -> None:
     server.serve()
 
 
-def _announce(settings: Settings, server: Server, on_ready: Callable[[str], None]) -> None:
+def _announce(settings: Settings, server: MPServer, on_ready: Callable[[str], None]) -> None:
     while not server.interrupt_signal:
         if _readiness(settings).get("status") == "ready":
             on_ready(address(settings))
