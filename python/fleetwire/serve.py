@@ -48,8 +48,8 @@ class _Granian(MPServer):
 
     def shutdown(self, exit_code: int = 0) -> None:
         """Tells workers to finish what they hold, then stops them."""
-        self.drain([worker.inner.pid for worker in self.wrks if worker.is_alive()])
-        super().shutdown(exit_code)
+        self.drain([worker.inner.pid for worker in self.wrks if worker.inner.is_alive()])
+        super().shutdown(exit_code)  # type: ignore[no-untyped-call]
 
 
 def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
