@@ -147,6 +147,45 @@ AS $$
     FOR UPDATE OF l
 $$;
 
+-- Stored times in spans of milliseconds since 1970 UTC, both ends inclusive: every segment that overlaps one.
+--
+-- Spans of the same days are looked up together, in a statement of their own whose bounds are constants to the planner:
+-- it opens only the partitions of those days (one plan over 550 partitions takes 58 ms to make), and a segment that
+-- overlaps a span begins at the earliest at the start of the UTC day in which the span does. A nested loop over the
+-- primary key is the only good plan; without being told, the planner reads whole days into a hash join, because it
+-- cannot know how narrow the spans are (400 spans: 138 ms instead of 40).
+CREATE FUNCTION late_segments(tenant_ids int[], device_ids bigint[], from_millis bigint[], to_millis bigint[])
+RETURNS TABLE (tenant_id int, device_id bigint, first_at_millis bigint, offset_millis bytea)
+LANGUAGE plpgsql
+SET enable_hashjoin = off SET enable_mergejoin = off SET enable_seqscan = off SET enable_bitmapscan = off
+AS $$
+DECLARE
+    day_millis constant bigint := 86400000;
+    near record;
+BEGIN
+    FOR near IN
+        SELECT
+            array_agg(s.tenant_id) AS tenant_ids,
+            array_agg(s.device_id) AS device_ids,
+            array_agg(to_timestamp(s.from_millis / 1000.0)) AS froms,
+            array_agg(to_timestamp(s.to_millis / 1000.0)) AS tos,
+            to_timestamp(s.from_millis / day_millis * day_millis / 1000.0) AS earliest,
+            to_timestamp(max(s.to_millis) / 1000.0) AS latest
+        FROM unnest(tenant_ids, device_ids, from_millis, to_millis) AS s (tenant_id, device_id, from_millis, to_millis)
+        GROUP BY s.from_millis / day_millis, s.to_millis / day_millis
+    LOOP
+        RETURN QUERY EXECUTE
+            'SELECT t.tenant_id, t.device_id, (extract(epoch FROM t.first_at) * 1000)::bigint,
+                array_send(t.offset_millis)
+            FROM unnest($1, $2, $3, $4) AS s (tenant_id, device_id, from_at, to_at)
+            JOIN track_segment AS t USING (tenant_id, device_id)
+            WHERE t.tenant_id = ANY ($1) AND t.first_at BETWEEN $5 AND $6
+                AND t.first_at <= s.to_at AND t.last_at >= s.from_at'
+            USING near.tenant_ids, near.device_ids, near.froms, near.tos, near.earliest, near.latest;
+    END LOOP;
+END
+$$;
+
 -- Creates the devices among `names` that the tenant does not have, each with its live position, as far as the tenant's
 -- device limit allows, in the order of `names`. Returns all of `names` that exist afterwards: what is missing in the
 -- answer is beyond the limit. In plpgsql each statement sees what was committed before it, so that the count below
@@ -212,5 +251,5 @@ CREATE POLICY own_tenant ON track_segment TO fleetwire_app
 GRANT SELECT, UPDATE ON live_position TO fleetwire_ingest;
 GRANT SELECT, INSERT ON track_segment TO fleetwire_ingest;
 GRANT SELECT ON live_position, track_segment, fix TO fleetwire_app;
-REVOKE EXECUTE ON FUNCTION ensure_partition, lock_group, create_devices FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION ensure_partition, lock_group, create_devices TO fleetwire_ingest;
+REVOKE EXECUTE ON FUNCTION ensure_partition, lock_group, late_segments, create_devices FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION ensure_partition, lock_group, late_segments, create_devices TO fleetwire_ingest;

@@ -1,0 +1,95 @@
+"""Connections, each acting as one of the two roles.
+
+The role is a start-up setting of the session, so that it outlives what the pool resets between uses.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Literal
+
+import asyncpg
+
+from fleetwire.errors import ConfigError
+from fleetwire.store import statements
+
+Role = Literal["fleetwire_ingest", "fleetwire_app"]
+
+_SQL = statements.load("connection")
+_DURABLE = {"fsync": "on", "full_page_writes": "on"}
+
+
+async def open_pool(
+    dsn: str,
+    role: Role,
+    min_size: int = 1,
+    max_size: int = 4,
+    *,
+    application_name: str = "fleetwire",
+    connect_timeout_secs: float = 10.0,
+    command_timeout_secs: float | None = 60.0,
+    statement_timeout_millis: int = 30_000,
+    lock_timeout_millis: int = 0,
+    statement_cache_size: int = 100,
+) -> asyncpg.Pool:
+    """Opens a pool whose connections act as `role`; `dsn` is the owner's.
+
+    Args:
+        dsn: Must be allowed to act as the role; migrations see to that for the owner.
+        role: What the connections act as.
+        min_size: Opened at once, and never fewer.
+        max_size: More callers wait for a free one.
+        application_name: What operators see in pg_stat_activity.
+        connect_timeout_secs: For one connection.
+        command_timeout_secs: How long this side waits for an answer; None waits for ever. The guard against a server
+            that hangs, hence longer than the next.
+        statement_timeout_millis: When the server gives up a statement; 0 never.
+        lock_timeout_millis: When the server gives up waiting for a lock; 0 never.
+        statement_cache_size: Prepared statements kept by a connection; 0 behind a pooler that pools transactions.
+
+    Raises:
+        ConfigError: the server would lose what it acknowledged, or the role is missing or has wrong rights.
+    """
+
+    async def check(connection: asyncpg.Connection) -> None:
+        found = await connection.fetchrow(_SQL["describe_connection"])
+        if found is None or found["role"] != role or found["superuser"]:
+            raise ConfigError(f"Connections should act as {role} and do not.")
+        if found["bypasses_rls"] != (role == "fleetwire_ingest"):
+            raise ConfigError(f"The role {role} has the wrong BYPASSRLS attribute; see migration 0001.")
+        # A receipt that says stored means committed. No setting of ours can make up for these.
+        for setting, needed in _DURABLE.items():
+            if found[setting] != needed:
+                raise ConfigError(f"The database server runs with {setting}={found[setting]}; receipts need {needed}.")
+        if found["synchronous_commit"] == "off":
+            raise ConfigError("The database server runs with synchronous_commit=off; receipts need on.")
+
+    try:
+        return await asyncpg.create_pool(
+            dsn,
+            min_size=min_size,
+            max_size=max_size,
+            init=check,
+            timeout=connect_timeout_secs,
+            command_timeout=command_timeout_secs,
+            statement_cache_size=statement_cache_size,
+            server_settings={
+                "role": role,
+                "application_name": application_name,
+                "timezone": "UTC",
+                "statement_timeout": str(statement_timeout_millis),
+                "lock_timeout": str(lock_timeout_millis),
+                # A connection lost in mid-transaction must not keep its row locks for ever.
+                "idle_in_transaction_session_timeout": "60s",
+                "jit": "off",
+            },
+        )
+    except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
+        raise ConfigError(f"Connections cannot act as {role}: {error}. Has the database been migrated?") from error
+
+
+@asynccontextmanager
+async def tenant_transaction(pool: asyncpg.Pool, tenant_id: int) -> AsyncIterator[asyncpg.Connection]:
+    """A transaction that sees the rows of one tenant; yields its connection. Commits unless an exception leaves it."""
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(_SQL["set_tenant"], tenant_id)
+        yield connection

@@ -1,0 +1,16 @@
+-- load_live --
+-- Every device of every tenant with its live position, to warm the live table at start; needs a role that bypasses RLS.
+SELECT
+    l.tenant_id,
+    l.device_id,
+    d.name,
+    (extract(epoch FROM l.last_fixed_at) * 1000)::bigint AS fixed_at_millis,
+    l.lat_e7,
+    l.lon_e7,
+    l.altitude_dm,
+    l.speed_cmps,
+    l.heading_cdeg,
+    l.accuracy_dm,
+    l.battery_permille
+FROM live_position AS l
+JOIN device AS d USING (tenant_id, device_id);
