@@ -4,5 +4,18 @@
 //! that knows Python.
 
 pub mod batch;
+pub mod copy;
+pub mod decimal;
+pub mod decode;
 pub mod fix;
+pub mod frame;
+pub mod group;
+pub mod live;
+pub mod lru;
+pub mod pg_array;
+#[cfg(feature = "python")]
+mod python;
+pub mod receipt;
 pub mod reject;
+pub mod segment;
+pub mod track;

@@ -1,0 +1,66 @@
+"""Everything that is not hot, as an ordinary Litestar application."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import structlog
+from litestar import Litestar, Request, Response
+from litestar.di import Provide
+from litestar.exceptions import HTTPException, ValidationException
+
+from fleetwire import problem
+from fleetwire.access.guards import AccessMiddleware
+from fleetwire.access.routes import access_dependencies, access_router
+from fleetwire.console import console_routes
+from fleetwire.engine import Engine
+from fleetwire.errors import Problem
+from fleetwire.live.routes import live_router
+from fleetwire.openapi import describe_hot_routes, openapi_config, openapi_document
+from fleetwire.ops import ops_router
+
+_log = structlog.get_logger(__name__)
+
+
+def create_api(engine: Engine, lifespan: Callable[[Litestar], AbstractAsyncContextManager[None]]) -> Litestar:
+    """The application around one engine."""
+    api = Litestar(
+        route_handlers=[access_router(), live_router, ops_router, openapi_document, *console_routes()],
+        dependencies={
+            "engine": Provide(lambda: engine, sync_to_thread=False),
+            **access_dependencies(lambda: engine.gate),
+        },
+        middleware=[AccessMiddleware(lambda: engine.gate)],
+        exception_handlers={
+            Problem: _answer_problem,
+            HTTPException: _answer_http_exception,
+            Exception: _answer_failure,
+        },
+        lifespan=[lifespan],
+        openapi_config=openapi_config(),
+        debug=False,
+        logging_config=None,
+    )
+    describe_hot_routes(api)
+    return api
+
+
+def _answer_problem(_: Request[Any, Any, Any], fault: Problem) -> Response[bytes]:
+    headers, body = problem.render(fault)
+    named = {name.decode(): value.decode() for name, value in headers}
+    return Response(body, status_code=fault.status, headers=named, media_type=problem.MEDIA_TYPE.decode())
+
+
+def _answer_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """The framework's own refusals in our form; the codes follow from the status."""
+    codes = {400: "request_invalid", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+    detail = str(error.detail)
+    if isinstance(error, ValidationException) and isinstance(error.extra, list):
+        detail = "; ".join(f"{fault.get('key', 'body')}: {fault.get('message')}" for fault in error.extra)
+    code = codes.get(error.status_code, "request_refused")
+    return _answer_problem(request, Problem(code, detail, status=error.status_code))
+
+
+def _answer_failure(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    _log.error("A request failed.", path=request.url.path, method=request.method, exc_info=error)
+    return _answer_problem(request, Problem("internal", "The server failed.", status=500))

@@ -1,0 +1,57 @@
+"""The application a worker serves: three hot routes as plain ASGI callables, everything else Litestar.
+
+    POST /api/driver/location -> ingest/http.py
+    WS   /ws                  -> ingest/ws.py
+    WS   /ws/dispatch         -> fanout/watch.py
+    anything else             -> Litestar (api.py)
+
+The framework costs a hot request more than decoding does; docs/adr/0005-hot-routes.md has the figures.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from litestar import Litestar
+
+from fleetwire import asgi, logs
+from fleetwire.api import create_api
+from fleetwire.engine import Engine
+from fleetwire.fanout import watch
+from fleetwire.ingest import http, ws
+from fleetwire.serve import adopt_worker_signals
+from fleetwire.settings import Settings
+
+
+def create_app() -> asgi.App:
+    """The application of one worker, from the environment that `fleetwire serve` sets."""
+    settings = Settings.from_env()
+    logs.configure(level=settings.log_level, form=settings.log_format)
+    engine = Engine(settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        adopt_worker_signals(engine.drain)
+        await engine.start()
+        try:
+            yield
+        finally:
+            await engine.stop()
+
+    return front_door(engine, create_api(engine, lifespan))
+
+
+def front_door(engine: Engine, api: Litestar) -> asgi.App:
+    """Takes the hot routes and hands everything else on."""
+
+    async def app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        kind = scope["type"]
+        if kind == "http" and scope["path"] == http.PATH:
+            await engine.location_route(scope, receive, send)
+        elif kind == "websocket" and scope["path"] == ws.PATH:
+            await engine.driver_socket(scope, receive, send)
+        elif kind == "websocket" and scope["path"] == watch.PATH:
+            await engine.dispatch_socket(scope, receive, send)
+        else:
+            await api(scope, receive, send)  # type: ignore[arg-type]
+
+    return app

@@ -1,0 +1,102 @@
+"""The parts of one worker, put together once, started in order and stopped in the opposite one."""
+
+import contextlib
+
+import asyncpg
+import structlog
+
+from fleetwire.access.gate import Gate, open_gate
+from fleetwire.errors import ConfigError
+from fleetwire.fanout.hub import Hub
+from fleetwire.fanout.sockets import Sockets
+from fleetwire.fanout.watch import DispatchSocket
+from fleetwire.health import Health
+from fleetwire.ingest.decode import BatchDecoder
+from fleetwire.ingest.http import LocationRoute
+from fleetwire.ingest.pipeline import Pipeline
+from fleetwire.ingest.ws import DriverSocket
+from fleetwire.live.state import Live
+from fleetwire.settings import Settings
+from fleetwire.store.devices import Devices
+from fleetwire.store.pool import open_pool
+from fleetwire.store.writer import Writer
+from fleetwire.tasks import spawn
+
+_log = structlog.get_logger(__name__)
+
+
+class Engine:
+    """One worker's parts; those without a default exist between `start` and `stop`."""
+
+    app_pool: asyncpg.Pool
+    gate: Gate
+    writer: Writer
+    sockets: Sockets
+    location_route: LocationRoute
+    driver_socket: DriverSocket
+    dispatch_socket: DispatchSocket
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.health = Health()
+        self.live = Live()
+        self._exits = contextlib.AsyncExitStack()
+
+    async def start(self) -> None:
+        """Opens connections, loads the present, then takes requests."""
+        settings = self.settings
+        if settings.database_url is None:
+            raise ConfigError("FLEETWIRE_DATABASE_URL is not set: start the server with `fleetwire serve`")
+        # Two more than the committers: device look-ups and partitions must not wait for a commit.
+        ingest_pool = await self._pool("fleetwire_ingest", settings.writer_connections + 2)
+        self.app_pool = await self._pool("fleetwire_app", settings.app_connections)
+        self.gate = await open_gate(
+            self.app_pool, settings.database_url, allowed_origins=frozenset(settings.allowed_origins.split(",")) - {""}
+        )
+        self._exits.push_async_callback(self.gate.close)
+        await self.live.warm(ingest_pool)
+
+        self.writer = Writer(ingest_pool, settings=settings, on_stored=self.live.advance)
+        await self.writer.start()
+        self._exits.push_async_callback(self.writer.stop)
+        pipeline = Pipeline(
+            decoder=BatchDecoder(settings), devices=Devices(ingest_pool, on_met=self.live.meet), writer=self.writer
+        )
+        hub = Hub(self.live, tick_millis=settings.feed_tick_millis)
+        await hub.start()
+        self._exits.push_async_callback(hub.stop)
+
+        credentials = self.gate.credentials
+        self.sockets = Sockets(credentials, settings)
+        self.location_route = LocationRoute(credentials=credentials, pipeline=pipeline, settings=settings)
+        self.driver_socket = DriverSocket(pipeline=pipeline, sockets=self.sockets, settings=settings)
+        self.dispatch_socket = DispatchSocket(hub=hub, live=self.live, sockets=self.sockets, settings=settings)
+        self.health.phase = "ready"
+
+    def drain(self) -> None:
+        """Begins a stop: what is held is answered, what comes is refused with 503, every socket is told."""
+        if self.health.phase == "ready":
+            self.health.phase = "draining"
+            spawn(self._drain(), name="drain")
+
+    async def _drain(self) -> None:
+        await self.writer.stop()
+        await self.sockets.goodbye(within_secs=self.settings.drain_secs)
+        self.health.phase = "drained"
+        _log.info("Nothing is held any more.")
+
+    async def stop(self) -> None:
+        """Closes everything; safe after a drain and without one."""
+        await self._exits.aclose()
+
+    async def _pool(self, role: str, most: int) -> asyncpg.Pool:
+        pool = await open_pool(
+            self.settings.database_url,
+            role,
+            min_size=min(2, most),
+            max_size=most,
+            statement_timeout_secs=self.settings.statement_timeout_secs,
+        )
+        # Terminated, not closed: close waits for connections that a frozen database never gives back.
+        self._exits.callback(pool.terminate)
+        return pool

@@ -1,0 +1,1 @@
+"""It reaches the watchers: who cares, what they have not seen, and the sockets it leaves by."""

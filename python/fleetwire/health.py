@@ -1,0 +1,44 @@
+"""What operators and load balancers ask: alive, ready, healthy."""
+
+import os
+import resource
+from typing import Any, Literal
+
+import asyncpg
+
+from fleetwire import clock
+from fleetwire.store.faults import PASSING
+
+DATABASE_SECS = 2.0  # a database that needs longer for SELECT 1 is away
+Phase = Literal["starting", "ready", "draining", "drained"]
+
+
+class Health:
+    """The state of this worker."""
+
+    def __init__(self) -> None:
+        self.phase: Phase = "starting"
+        self._started_secs = clock.monotonic_secs()
+
+    async def report(self, pool: asyncpg.Pool, *, sockets: dict[str, int], held_batches: int) -> dict[str, Any]:
+        """Everything `/health` says. Nothing of any tenant is in it."""
+        started = clock.monotonic_secs()
+        database = await answers(pool)
+        return {
+            "status": "ok" if database and self.phase == "ready" else "degraded",
+            "phase": self.phase,
+            "uptime_secs": round(clock.monotonic_secs() - self._started_secs, 1),
+            "database": {"ok": database, "millis": round((clock.monotonic_secs() - started) * 1000, 1)},
+            "sockets": sockets,
+            "held_batches": held_batches,
+            "memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "pid": os.getpid(),
+        }
+
+
+async def answers(pool: asyncpg.Pool) -> bool:
+    """Whether the database answers in time."""
+    try:
+        return bool(await pool.fetchval("SELECT 1", timeout=DATABASE_SECS) == 1)
+    except PASSING:
+        return False

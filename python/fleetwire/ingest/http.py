@@ -1,0 +1,56 @@
+"""`POST /api/driver/location`: one batch per request, one receipt per answer."""
+
+import structlog
+
+from fleetwire import asgi, clock
+from fleetwire.access.guards import authenticate
+from fleetwire.access.tokens import Credentials
+from fleetwire.errors import Problem
+from fleetwire.ingest.pipeline import Pipeline
+from fleetwire.settings import Settings
+
+PATH = "/api/driver/location"
+
+_log = structlog.get_logger(__name__)
+_HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+
+
+class LocationRoute:
+    """The route as an ASGI callable in front of the framework."""
+
+    def __init__(self, *, credentials: Credentials, pipeline: Pipeline, settings: Settings) -> None:
+        self._credentials = credentials
+        self._pipeline = pipeline
+        self._settings = settings
+
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Answers one request."""
+        started_secs = clock.monotonic_secs()
+        try:
+            receipt = await self._take(scope, receive)
+        except asgi.ClientGone:
+            return
+        except Problem as problem:
+            await asgi.respond_problem(send, problem, started_secs=started_secs)
+        except Exception:
+            _log.exception("A batch failed.", path=PATH)
+            fault = Problem("internal", "The server failed; nothing is acknowledged, send it again.", status=500)
+            await asgi.respond_problem(send, fault, started_secs=started_secs)
+        else:
+            await asgi.respond(send, 200, receipt, headers=_HEADERS, started_secs=started_secs)
+
+    async def _take(self, scope: asgi.Scope, receive: asgi.Receive) -> bytes:
+        if scope["method"] != "POST":
+            raise Problem("method_not_allowed", "Batches are sent with POST.", status=405)
+        principal = await authenticate(scope, self._credentials)
+        principal.require("ingest")
+        body = await asgi.read_body(
+            receive, limit_bytes=self._settings.max_body_bytes, timeout_secs=self._settings.body_timeout_secs
+        )
+        return await self._pipeline.take(
+            principal,
+            body,
+            media_type=asgi.header(scope, b"content-type"),
+            encoding=asgi.header(scope, b"content-encoding").strip().lower(),
+            door="http",
+        )

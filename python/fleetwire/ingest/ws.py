@@ -1,0 +1,88 @@
+"""`/ws`: a driver's socket. Batches go up, receipts come down, each named by the sender's `id`.
+
+Several batches of one socket may be under way; their receipts come in the order of the commits. When
+`socket_inflight_batches` are, the socket is not read until one is answered, so that a fast sender waits in its own
+TCP connection and not in our memory.
+"""
+
+import asyncio
+
+import msgspec
+import structlog
+
+from fleetwire import asgi
+from fleetwire.errors import Problem
+from fleetwire.fanout.sockets import Closing, Message, Socket, Sockets
+from fleetwire.ingest.decode import JSON
+from fleetwire.ingest.pipeline import Pipeline
+from fleetwire.settings import Settings
+from fleetwire.tasks import spawn
+
+PATH = "/ws"
+FINISH_SECS = 5.0  # batches under way have this long to be answered when the socket is told to go
+
+_log = structlog.get_logger(__name__)
+
+
+class _Named(msgspec.Struct):
+    """What an error answer needs of a message that could not be used."""
+
+    id: str | int | None = None
+
+
+class DriverSocket:
+    """The route as an ASGI callable in front of the framework."""
+
+    def __init__(self, *, pipeline: Pipeline, sockets: Sockets, settings: Settings) -> None:
+        self._pipeline = pipeline
+        self._sockets = sockets
+        self._settings = settings
+
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Serves one driver from handshake to close."""
+        await self._sockets.serve("driver", "ingest", self._converse, (scope, receive, send))
+
+    async def _converse(self, socket: Socket) -> None:
+        free = asyncio.Semaphore(self._settings.socket_inflight_batches)
+        answers: set[asyncio.Task[None]] = set()
+        try:
+            while True:
+                await free.acquire()
+                message = await socket.receive()
+                answer = spawn(self._answer(socket, message, free), name="socket-batch")
+                answers.add(answer)
+                answer.add_done_callback(answers.discard)
+        finally:
+            if answers:
+                await asyncio.wait(answers, timeout=FINISH_SECS)
+
+    async def _answer(self, socket: Socket, message: Message, free: asyncio.Semaphore) -> None:
+        try:
+            media_type = JSON if message.is_text else "application/msgpack"
+            frame = await self._pipeline.take(socket.principal, message.data, media_type=media_type, door="ws")
+        except Problem as problem:
+            frame = _error_frame(message, problem)
+        except Exception:
+            _log.exception("A batch failed.", path=PATH)
+            fault = Problem("internal", "The server failed; nothing is acknowledged, send it again.", status=500)
+            frame = _error_frame(message, fault)
+        finally:
+            free.release()
+        try:
+            await socket.send(frame)
+        except Closing as closing:
+            socket.dismiss(closing.code)
+
+
+def _error_frame(message: Message, problem: Problem) -> bytes:
+    frame: dict[str, object] = {"type": "error", "code": problem.code, "detail": problem.detail}
+    try:
+        decode = msgspec.json.decode if message.is_text else msgspec.msgpack.decode
+        message_id = decode(message.data, type=_Named).id
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        message_id = None  # The message is too broken to have a name.
+    if message_id is not None:
+        frame["id"] = str(message_id)
+    if problem.retry_after_secs is not None:
+        frame["retry_after_secs"] = problem.retry_after_secs
+    return msgspec.json.encode(frame)

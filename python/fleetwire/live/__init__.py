@@ -1,0 +1,1 @@
+"""The present: the newest fix of every device."""

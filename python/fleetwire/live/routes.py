@@ -1,0 +1,82 @@
+"""`GET /api/live` and `GET /api/devices/{name}/track`: the present and the past of devices."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from litestar import Router, get
+from litestar.di import NamedDependency
+from litestar.params import Parameter
+from litestar.response import Response, Stream
+
+from fleetwire import clock
+from fleetwire.access.guards import requires
+from fleetwire.access.principal import Principal
+from fleetwire.engine import Engine
+from fleetwire.errors import Problem
+from fleetwire.store import tracks
+
+DEFAULT_SPAN_MILLIS = 24 * 3600 * 1000
+
+_FROM = Parameter(query="from", description="Start, inclusive: ms since 1970 or ISO 8601; a day before the end if left out.")
+_TO = Parameter(query="to", description="End, inclusive: ms since 1970 or ISO 8601; now if left out.")
+_FORMAT = Parameter(query="format", description="geojson, gpx or csv.")
+
+
+@get("/api/live", guards=[requires("watch")], summary="Live positions as GeoJSON")
+async def live_positions(principal: NamedDependency[Principal], engine: NamedDependency[Engine]) -> Response[bytes]:
+    """The newest position of every device of the tenant, a Point feature each."""
+    body = engine.live.geojson(principal.tenant_id)
+    return Response(body, media_type="application/geo+json", headers={"cache-control": "no-store"})
+
+
+@get("/api/devices/{name:str}/track", guards=[requires("watch")], summary="A device's track")
+async def device_track(
+    principal: NamedDependency[Principal],
+    engine: NamedDependency[Engine],
+    name: str,
+    from_: Annotated[str | None, _FROM] = None,
+    to: Annotated[str | None, _TO] = None,
+    form: Annotated[Literal["geojson", "gpx", "csv"], _FORMAT] = "geojson",
+) -> Stream:
+    """Every stored fix of a device in a span, in order of time, streamed.
+
+    Raises:
+        Problem: 404 `device_unknown`; 400 `time_invalid` or `span_invalid`.
+    """
+    to_millis = _millis(to) if to else clock.now_millis() + engine.settings.future_secs * 1000
+    from_millis = _millis(from_) if from_ else to_millis - DEFAULT_SPAN_MILLIS
+    if from_millis > to_millis:
+        raise Problem("span_invalid", "The start lies after the end.", status=400)
+    tenant_id = principal.tenant_id
+    device_id = await tracks.find_device(engine.app_pool, tenant_id, name)
+    pieces = tracks.stream(
+        engine.app_pool,
+        tenant_id=tenant_id,
+        device_id=device_id,
+        device=name,
+        from_millis=from_millis,
+        to_millis=to_millis,
+        form=form,
+    )
+    return Stream(pieces, media_type=tracks.MEDIA_TYPES[form], headers={"cache-control": "no-store"})
+
+
+live_router = Router("/", route_handlers=[live_positions, device_track], tags=["Live and history"])
+
+
+def _millis(text: str) -> int:
+    """Milliseconds since 1970, given as such or as ISO 8601 with an offset."""
+    if text.lstrip("-").isdecimal():
+        millis = int(text)
+    else:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise Problem("time_invalid", f"{text!r} is neither ms since 1970 nor ISO 8601.", status=400) from None
+        if moment.tzinfo is None:
+            raise Problem("time_invalid", f"{text!r} has no offset from UTC.", status=400)
+        millis = round(moment.timestamp() * 1000)
+    # The database's calendar ends long before 2^63 ms do.
+    if not 0 <= millis <= 253_402_300_799_999:
+        raise Problem("time_invalid", f"{text!r} is outside the years 1970 to 9999.", status=400)
+    return millis

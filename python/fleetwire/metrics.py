@@ -1,0 +1,44 @@
+"""Counters of the whole way, in one place: `fleetwire_<stage>_<noun>_<unit>`, labels with few values only."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
+
+__all__ = ["CONTENT_TYPE", "render"]
+
+REGISTRY = CollectorRegistry()
+_RECEIPT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+BATCHES = Counter("fleetwire_ingest_batches", "Batches by door and outcome.", ["door", "outcome"], registry=REGISTRY)
+_FIXES = Counter("fleetwire_ingest_fixes", "Fixes by what became of them.", ["outcome"], registry=REGISTRY)
+FIXES_STORED = _FIXES.labels("stored")
+FIXES_DUPLICATE = _FIXES.labels("duplicate")
+REJECTS = Counter("fleetwire_ingest_rejects", "Refused fixes by code.", ["code"], registry=REGISTRY)
+RECEIPT_SECONDS = Histogram(
+    "fleetwire_ingest_receipt_seconds",
+    "From the end of the request's body to its receipt.",
+    buckets=_RECEIPT_BUCKETS,
+    registry=REGISTRY,
+)
+INTAKE_BATCHES = Gauge("fleetwire_store_intake_batches", "Batches that wait for a commit.", registry=REGISTRY)
+INTAKE_REFUSED = Counter("fleetwire_store_intake_refused", "Batches refused: the intake was full.", registry=REGISTRY)
+COMMIT_SECONDS = Histogram("fleetwire_store_commit_seconds", "Length of a group's commit.", registry=REGISTRY)
+COMMIT_RETRIES = Counter("fleetwire_store_commit_retries", "Groups tried again.", registry=REGISTRY)
+AFTER_COMMIT_FAILURES = Counter(
+    "fleetwire_store_after_commit_failures", "Stored groups that watchers were not told of.", registry=REGISTRY
+)
+POSITIONS_MOVED = Counter("fleetwire_live_positions_moved", "Live positions that moved forward.", registry=REGISTRY)
+SOCKETS = Gauge("fleetwire_fanout_sockets", "Open WebSockets by kind.", ["kind"], registry=REGISTRY)
+FRAMES = Counter("fleetwire_fanout_frames", "Frames sent to watchers by type.", ["type"], registry=REGISTRY)
+FRAME_BYTES = Counter("fleetwire_fanout_frame_bytes", "Bytes of frames sent to watchers.", registry=REGISTRY)
+CONFLATED = Counter(
+    "fleetwire_fanout_conflated_ticks", "Ticks a busy watcher got as one frame of newest positions.", registry=REGISTRY
+)
+CLOSES = Counter("fleetwire_fanout_closes", "WebSockets closed by us, by code.", ["code"], registry=REGISTRY)
+HTTP_SECONDS = Histogram(
+    "http_request_duration_seconds", "Requests by route and status.", ["route", "status"], registry=REGISTRY
+)
+
+
+def render() -> bytes:
+    """The text Prometheus scrapes."""
+    return generate_latest(REGISTRY)

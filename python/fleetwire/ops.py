@@ -1,0 +1,47 @@
+"""What operators ask: `/livez`, `/readyz`, `/health`, `/metrics`, and the figures of sockets and store."""
+
+from typing import Any
+
+from litestar import Response, Router, get
+from litestar.di import NamedDependency
+
+from fleetwire import metrics
+from fleetwire.access.guards import requires
+from fleetwire.engine import Engine
+from fleetwire.health import answers
+
+_NO_STORE = {"cache-control": "no-store"}
+
+
+@get("/livez", public=True, summary="Is the process alive", security=[])
+async def livez() -> dict[str, str]:
+    """Answers as long as the worker's event loop runs; asks nobody else."""
+    return {"status": "alive"}
+
+
+@get("/readyz", public=True, summary="May traffic come", security=[])
+async def readyz(engine: NamedDependency[Engine]) -> Response[dict[str, str]]:
+    """200 when batches can be stored; 503 while the database is away and during a stop."""
+    status: str = engine.health.phase
+    if status == "ready" and not await answers(engine.app_pool):
+        status = "database_unavailable"
+    return Response({"status": status}, status_code=200 if status == "ready" else 503, headers=_NO_STORE)
+
+
+@get("/health", public=True, summary="How it goes", security=[])
+async def health(engine: NamedDependency[Engine]) -> Response[dict[str, Any]]:
+    """Database, sockets, held batches, memory and age of this worker; nothing of any tenant."""
+    report = await engine.health.report(
+        engine.app_pool, sockets=engine.sockets.counts(), held_batches=engine.writer.held_batches
+    )
+    return Response(report, status_code=200 if report["status"] == "ok" else 503, headers=_NO_STORE)
+
+
+@get("/metrics", guards=[requires("watch")], summary="Prometheus metrics")
+async def prometheus(engine: NamedDependency[Engine]) -> Response[bytes]:
+    """The counters of this worker. Needs a user's token, such as `fleetwire token user prometheus --role viewer`."""
+    metrics.INTAKE_BATCHES.set(engine.writer.held_batches)
+    return Response(metrics.render(), headers={"content-type": metrics.CONTENT_TYPE})
+
+
+ops_router = Router("/", route_handlers=[livez, readyz, health, prometheus], tags=["Operations"])

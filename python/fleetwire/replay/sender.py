@@ -1,0 +1,105 @@
+"""The senders: N connections that take batches from one bounded queue until each has a receipt.
+
+The first batch that is refused, or finds no server for too long, stops them all; the queue's bound (two batches per
+sender) makes the reader wait for the server, so nothing piles up between them.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Self
+
+from fleetwire.client import BatchClient
+from fleetwire.errors import Problem
+from fleetwire.replay.batches import Batch
+from fleetwire.replay.summary import Tally
+from fleetwire.tasks import cancel, spawn
+
+
+class Senders:
+    """An async context manager; leaving it drops what is still queued, so `drain` first."""
+
+    def __init__(
+        self,
+        client: BatchClient,
+        tally: Tally,
+        *,
+        senders: int,
+        give_up_secs: float,
+        on_receipt: Callable[[], None],
+    ) -> None:
+        self._client = client
+        self._tally = tally
+        self._count = senders
+        self._give_up_secs = give_up_secs
+        self._on_receipt = on_receipt
+        self._queue: asyncio.Queue[Batch] = asyncio.Queue(maxsize=2 * senders)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._failed: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._failed = asyncio.get_running_loop().create_future()
+        self._tasks = [spawn(self._send(), name=f"replay-sender-{number}") for number in range(self._count)]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for task in self._tasks:
+            await cancel(task)
+        if self._failed is not None and not self._failed.cancel():
+            self._failed.exception()  # Looked at, so that a second failure on the way out is not reported as unseen.
+
+    async def put(self, batch: Batch) -> None:
+        """Queues a batch, waiting while the queue is full.
+
+        Raises:
+            Problem: a batch was refused or found no server.
+        """
+        if self._queue.full():
+            await self._unless_failed(self._queue.put(batch))
+        else:
+            self._check()
+            self._queue.put_nowait(batch)
+
+    async def drain(self) -> None:
+        """Waits until every queued batch has its receipt.
+
+        Raises:
+            Problem: a batch was refused or found no server.
+        """
+        await self._unless_failed(self._queue.join())
+
+    def _check(self) -> None:
+        if self._failed is not None and self._failed.done():
+            self._failed.result()
+
+    async def _unless_failed(self, waiting: Coroutine[Any, Any, None]) -> None:
+        if self._failed is None:
+            raise RuntimeError("The senders are used outside of their context.")
+        task = spawn(waiting, name="replay-wait")
+        try:
+            await asyncio.wait([task, self._failed], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await cancel(task)
+        self._check()
+
+    async def _send(self) -> None:
+        while True:
+            batch = await self._queue.get()
+            try:
+                posted = await self._client.post(batch.body, give_up_secs=self._give_up_secs)
+            except Problem as problem:
+                self._fail(problem)
+                return
+            if posted.receipt.fixes != batch.fixes:
+                detail = f"{batch.fixes} fixes were sent, the receipt speaks of {posted.receipt.fixes}."
+                self._fail(Problem("receipt_mismatch", detail, status=502))
+                return
+            self._tally.add(posted)
+            self._on_receipt()
+            self._queue.task_done()
+
+    def _fail(self, problem: Problem) -> None:
+        if self._failed is not None and not self._failed.done():
+            self._failed.set_exception(problem)

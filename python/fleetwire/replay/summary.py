@@ -1,0 +1,112 @@
+"""What a replay did, counted while it runs and told once at its end."""
+
+from array import array
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rich.table import Table
+
+from fleetwire.client import Posted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """The outcome of a replay. `stored + duplicate + sum(rejected) == sent` unless it was stopped in a batch."""
+
+    rows_read: int
+    rows_unreadable: int
+    """Rows left out because a value in them is not a number."""
+    first_unreadable: str | None
+    """`file:line: reason` of the first of them."""
+    batches: int
+    """Batches with a receipt, repeats included."""
+    sent: int
+    """Fixes with a receipt, repeats included."""
+    stored: int
+    duplicate: int
+    rejected: dict[str, int]
+    """Refused fixes by code, most frequent first."""
+    retries: int
+    """Tries that failed for a passing reason and were repeated."""
+    secs: float
+    fixes_per_sec: float
+    receipt_p50_millis: float | None
+    """From request to receipt, the tries that were answered; None without a receipt."""
+    receipt_p95_millis: float | None
+    receipt_p99_millis: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain members for `--json`."""
+        return asdict(self)
+
+    def __rich__(self) -> Table:
+        table = Table(show_header=False, box=None, pad_edge=False)
+        table.add_column(style="dim")
+        table.add_column(justify="right")
+        table.add_column(style="dim")
+        table.add_row("rows read", f"{self.rows_read:,}", "")
+        if self.rows_unreadable:
+            table.add_row("unreadable", f"{self.rows_unreadable:,}", f"first: {self.first_unreadable}")
+        table.add_row("sent", f"{self.sent:,}", f"in {self.batches:,} batches")
+        table.add_row("stored", f"{self.stored:,}", "")
+        table.add_row("duplicate", f"{self.duplicate:,}", "")
+        table.add_row("rejected", f"{sum(self.rejected.values()):,}", "")
+        for code, count in self.rejected.items():
+            table.add_row(f"  {code}", f"{count:,}", "")
+        table.add_row("retries", f"{self.retries:,}", "")
+        table.add_row("time", f"{self.secs:,.1f} s", f"{self.fixes_per_sec:,.0f} fixes/s")
+        if self.receipt_p50_millis is not None:
+            marks = (self.receipt_p50_millis, self.receipt_p95_millis, self.receipt_p99_millis)
+            table.add_row("receipts", " / ".join(f"{mark:.1f}" for mark in marks) + " ms", "p50 / p95 / p99")
+        return table
+
+
+@dataclass(slots=True)
+class Tally:
+    """The running counts of a replay."""
+
+    rows_read: int = 0
+    batches: int = 0
+    sent: int = 0
+    stored: int = 0
+    duplicate: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    _millis: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def add(self, posted: Posted) -> None:
+        """Counts one receipt."""
+        receipt = posted.receipt
+        self.batches += 1
+        self.sent += receipt.fixes
+        self.stored += receipt.stored
+        self.duplicate += receipt.duplicate
+        for code, count in receipt.rejected.items():
+            self.rejected[code] = self.rejected.get(code, 0) + count
+        self._millis.append(posted.millis)
+
+    def close(self, *, secs: float, retries: int, rows_unreadable: int, first_unreadable: str | None) -> Summary:
+        """The summary of what was counted."""
+        millis = sorted(self._millis)
+        return Summary(
+            rows_read=self.rows_read,
+            rows_unreadable=rows_unreadable,
+            first_unreadable=first_unreadable,
+            batches=self.batches,
+            sent=self.sent,
+            stored=self.stored,
+            duplicate=self.duplicate,
+            rejected=dict(sorted(self.rejected.items(), key=lambda item: (-item[1], item[0]))),
+            retries=retries,
+            secs=round(secs, 3),
+            fixes_per_sec=round(self.sent / secs, 1) if secs > 0 else 0.0,
+            receipt_p50_millis=_percentile(millis, 50),
+            receipt_p95_millis=_percentile(millis, 95),
+            receipt_p99_millis=_percentile(millis, 99),
+        )
+
+
+def _percentile(ascending: list[float], percent: int) -> float | None:
+    """The smallest value that at least `percent` of all do not exceed."""
+    if not ascending:
+        return None
+    return round(ascending[max(0, -(-len(ascending) * percent // 100) - 1)], 3)

@@ -1,0 +1,147 @@
+"""Runs a server: database, migrations, workers, and a stop that loses nothing and tells everyone.
+
+    main process                                worker (Granian)
+    start PostgreSQL, migrate
+    spawn workers                       ----->  build the app, warm the live table
+    poll /readyz, print `ready http://...`      serve
+    SIGINT, SIGTERM: SIGUSR1            ----->  refuse new batches with 503, answer the held ones, close sockets 1012
+    poll /readyz until nothing is held
+    SIGTERM                             ----->  lifespan shutdown
+    stop PostgreSQL
+
+Granian cuts sockets at SIGTERM without a close frame, hence the signal before it.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import http.client
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+import structlog
+from granian.constants import Interfaces, Loops
+from granian.log import LogLevels
+from granian.server import Server
+
+from fleetwire import clock, logs
+from fleetwire.settings import Settings
+from fleetwire.store.embedded import EmbeddedPostgres
+from fleetwire.store.migrate import migrate
+
+_log = structlog.get_logger(__name__)
+
+READY_POLL_SECS = 0.05
+KILL_SECS = 10  # a worker held up by a client that trickles its body is killed after this; nothing acknowledged is lost
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+class _Granian(Server):
+    """Granian that drains its workers before it stops them."""
+
+    drain: Callable[[list[int]], None]
+
+    def shutdown(self, exit_code: int = 0) -> None:
+        """Tells workers to finish what they hold, then stops them."""
+        self.drain([worker.inner.pid for worker in self.wrks if worker.is_alive()])
+        super().shutdown(exit_code)
+
+
+def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
+    """Serves until SIGINT or SIGTERM. `on_ready` is called with the address once requests are answered.
+
+    Raises:
+        ConfigError: the database cannot be reached or used.
+    """
+    logs.configure(level=settings.log_level, form=settings.log_format)
+    with database(settings) as dsn:
+        ran = asyncio.run(migrate(dsn))
+        _log.info("The schema is up to date.", migrations_run=ran)
+        os.environ.update(settings.to_env())
+        os.environ["FLEETWIRE_DATABASE_URL"] = dsn
+        _serve_workers(settings, on_ready)
+
+
+@contextlib.contextmanager
+def database(settings: Settings) -> Iterator[str]:
+    """The owner's DSN: of the configured database, or of the embedded one, which runs for as long."""
+    if settings.database_url is not None:
+        yield settings.database_url
+        return
+    with EmbeddedPostgres(settings.data_dir) as embedded:
+        yield embedded.dsn
+
+
+def _serve_workers(settings: Settings, on_ready: Callable[[str], None]) -> None:
+    server = _Granian(
+        "fleetwire.app:create_app",
+        factory=True,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        workers=settings.workers,
+        loop=Loops.uvloop,
+        backlog=4096,
+        backpressure=settings.max_sockets,
+        respawn_failed_workers=True,
+        workers_kill_timeout=KILL_SECS,
+        log_level=LogLevels.warning,
+    )
+    server.drain = lambda pids: _drain(settings, pids)
+    threading.Thread(target=_announce, args=(settings, server, on_ready), daemon=True).start()
+    server.serve()
+
+
+def _announce(settings: Settings, server: Server, on_ready: Callable[[str], None]) -> None:
+    while not server.interrupt_signal:
+        if _readiness(settings).get("status") == "ready":
+            on_ready(address(settings))
+            return
+        time.sleep(READY_POLL_SECS)
+
+
+def _drain(settings: Settings, pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGUSR1)
+    deadline = clock.monotonic_secs() + settings.drain_secs + 1
+    while pids and clock.monotonic_secs() < deadline:
+        if _readiness(settings).get("status") in {"drained", None}:
+            return
+        time.sleep(READY_POLL_SECS)
+
+
+def _readiness(settings: Settings) -> dict[str, object]:
+    """What /readyz says; empty if nobody answers."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104 - compared, not bound
+    connection = http.client.HTTPConnection(host, settings.port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        answer: dict[str, object] = msgspec.json.decode(connection.getresponse().read())
+    except (OSError, http.client.HTTPException, msgspec.DecodeError):
+        return {}
+    finally:
+        connection.close()
+    return answer
+
+
+def address(settings: Settings) -> str:
+    """Where a browser on this machine finds the server."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return f"http://{host}:{settings.port}"
+
+
+def adopt_worker_signals(on_drain: Callable[[], None]) -> None:
+    """Called in a worker as it starts: drains on SIGUSR1, leaves Ctrl-C to the main process, dies with it."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGUSR1, on_drain)
+    # Ctrl-C reaches the whole process group; the main process decides when a worker stops.
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    if sys.platform == "linux":
+        # An orphan would keep the port. Killing is safe: nothing is acknowledged before its commit.
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,153 @@
+"""Every setting, with its unit, default and reason. The environment is read once, at start, by `Settings.from_env`.
+
+A field `port` is the variable `FLEETWIRE_PORT`. Defaults stand here and nowhere else.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import Field, asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from fleetwire.errors import ConfigError
+
+PREFIX = "FLEETWIRE_"
+SECRETS = frozenset({"database_url", "redis_url"})
+"""Settings whose value may hold a password: shown with it hidden."""
+
+
+def _setting(default: Any, doc: str, *, at_least: float | None = None, one_of: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"doc": doc, "at_least": at_least, "one_of": one_of})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of one server."""
+
+    data_dir: Path = _setting(Path("fleetwire-data"), "Folder of the embedded PostgreSQL and what else must survive.")
+    host: str = _setting("127.0.0.1", "Address to listen on.")
+    port: int = _setting(8000, "TCP port to listen on.", at_least=1)
+    workers: int = _setting(1, "Processes that serve. More than one needs Redis.", at_least=1)
+    database_url: str | None = _setting(None, "DSN of a PostgreSQL 15 to 18; without it the embedded one is used.")
+    redis_url: str | None = _setting(None, "Redis or Valkey 7.2+, for more than one worker.")
+    log_level: str = _setting("info", "Least level that is logged.", one_of=("debug", "info", "warning", "error"))
+    log_format: str = _setting("console", "Logs for people or for machines.", one_of=("console", "json"))
+    allowed_origins: str = _setting("", "Comma-separated hosts, besides our own, whose pages may use the cookie.")
+
+    map_style: str | None = _setting(None, "Address of a MapLibre style for the console, instead of the outline.")
+    map_overlay: Path | None = _setting(None, "GeoJSON file of lines that the console draws beneath the vehicles.")
+
+    max_fixes: int = _setting(10_000, "Fixes a batch may hold; part of the wire contract.", at_least=1)
+    max_body_bytes: int = _setting(8 * 1024 * 1024, "Bytes a request body may hold, decompressed.", at_least=1024)
+    body_timeout_secs: float = _setting(30.0, "Time a sender has to send its body.", at_least=1)
+    future_secs: int = _setting(600, "How far a device's clock may be ahead of ours.", at_least=0)
+
+    writer_connections: int = _setting(2, "Connections that commit groups.", at_least=1)
+    app_connections: int = _setting(10, "Connections for everything else, at most.", at_least=1)
+    group_fixes: int = _setting(50_000, "Fixes one transaction stores, at most.", at_least=1)
+    intake_batches: int = _setting(4_096, "Batches that may wait for a commit; beyond, senders get 503.", at_least=1)
+    intake_fixes: int = _setting(1_000_000, "Fixes that may wait for a commit; beyond, senders get 503.", at_least=1)
+    commit_give_up_secs: float = _setting(10.0, "How long a group is tried before its senders get 503.", at_least=1)
+    statement_timeout_secs: float = _setting(30.0, "Longest a statement may run.", at_least=1)
+
+    feed_tick_millis: int = _setting(250, "Longest a movement waits before watchers are told.", at_least=10)
+    feed_heartbeat_secs: float = _setting(30.0, "A feed without movement says at this pace that it lives.", at_least=1)
+    feed_send_secs: float = _setting(10.0, "A watcher that takes longer for one frame is closed as slow.", at_least=0.1)
+    feed_first_message_secs: float = _setting(1.0, "A socket silent for this long watches its whole tenant.")
+    max_sockets: int = _setting(20_000, "WebSockets one worker holds, drivers and watchers together.", at_least=1)
+    socket_message_bytes: int = _setting(1024 * 1024, "Bytes of one message on a socket.", at_least=1024)
+    socket_inflight_batches: int = _setting(16, "Batches of one socket under way; beyond, it is not read.", at_least=1)
+    drain_secs: float = _setting(5.0, "Time that sockets and held batches have at a stop.", at_least=0)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **given: Any) -> "Settings":
+        """Settings from the environment, with `given` (where not None) before it.
+
+        Raises:
+            ConfigError: one or more settings cannot work; all are named.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        faults: list[str] = []
+        for spec in fields(cls):
+            if given.get(spec.name) is not None:
+                values[spec.name] = given[spec.name]
+            elif (text := environ.get(variable(spec.name))) is not None:
+                try:
+                    values[spec.name] = _parse(spec, text)
+                except ValueError:
+                    faults.append(f"{variable(spec.name)}={text!r} is not {_kind(spec)}")
+        settings = cls(**values)
+        faults += settings.faults()
+        if faults:
+            raise ConfigError("; ".join(faults))
+        return settings
+
+    def faults(self) -> list[str]:
+        """Everything that cannot work, each a sentence that names the variable."""
+        found = list(_field_faults(self))
+        if self.workers > 1:
+            found.append(
+                f"{variable('workers')}={self.workers}: several workers share their feeds and limits through Redis, "
+                "which this version does not use yet; start one worker (it carries about 10,000 drivers)"
+            )
+        if self.map_overlay is not None and not self.map_overlay.is_file():
+            found.append(f"{variable('map_overlay')}={self.map_overlay}: there is no such file")
+        return found
+
+    def to_env(self) -> dict[str, str]:
+        """The same settings as environment variables, for a child process."""
+        return {variable(name): str(value) for name, value in asdict(self).items() if value is not None}
+
+    def table(self, environ: Mapping[str, str]) -> list[dict[str, Any]]:
+        """A row per setting: name, variable, value, default, source and meaning. Passwords are hidden."""
+        return [
+            {
+                "name": spec.name,
+                "variable": variable(spec.name),
+                "value": _shown(spec.name, getattr(self, spec.name)),
+                "default": _shown(spec.name, spec.default),
+                "source": "environment" if variable(spec.name) in environ else "default",
+                "doc": spec.metadata["doc"],
+            }
+            for spec in fields(self)
+        ]
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.upper()
+
+
+def _kind(spec: Field[Any]) -> str:
+    kinds = {int: "a whole number", float: "a number", Path: "a path", str: "text"}
+    return kinds[_type_of(spec)]
+
+
+def _type_of(spec: Field[Any]) -> type:
+    hint = get_type_hints(Settings)[spec.name]
+    return next(arg for arg in get_args(hint) or (hint,) if arg is not type(None))
+
+
+def _parse(spec: Field[Any], text: str) -> Any:
+    # An empty variable unsets an optional setting: compose files can only leave a value empty, not absent.
+    if text == "" and spec.default is None:
+        return None
+    return _type_of(spec)(text)
+
+
+def _field_faults(settings: Settings) -> Iterator[str]:
+    for spec in fields(settings):
+        value, least, choices = getattr(settings, spec.name), spec.metadata["at_least"], spec.metadata["one_of"]
+        if least is not None and value < least:
+            yield f"{variable(spec.name)}={value} must be at least {least}"
+        if choices and value not in choices:
+            yield f"{variable(spec.name)}={value!r} must be one of {', '.join(choices)}"
+
+
+def _shown(name: str, value: Any) -> Any:
+    if name in SECRETS and value and "@" in value:
+        scheme, _, rest = value.partition("://")
+        user, _, host = rest.rpartition("@")
+        return f"{scheme}://{user.partition(':')[0]}:***@{host}"
+    return str(value) if isinstance(value, Path) else value

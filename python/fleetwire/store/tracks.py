@@ -1,0 +1,57 @@
+"""A device's history, streamed: pages of segments from the store, text from the core.
+
+Each page is a transaction of its own, so that a client that reads slowly holds no connection.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import asyncpg
+
+from fleetwire._core import TrackWriter
+from fleetwire.errors import Problem
+from fleetwire.store import statements
+from fleetwire.store.pool import tenant_transaction
+
+_SQL = statements.load("track")
+_DEVICE_SQL = statements.load("device")
+PAGE_SEGMENTS = 500  # about 25,000 fixes, 1 MB from the database
+
+MEDIA_TYPES: Final = {
+    "geojson": "application/geo+json",
+    "gpx": "application/gpx+xml",
+    "csv": "text/csv; charset=utf-8",
+}
+
+
+async def find_device(pool: asyncpg.Pool, tenant_id: int, name: str) -> int:
+    """The number of a device.
+
+    Raises:
+        Problem: 404 `device_unknown`.
+    """
+    async with tenant_transaction(pool, tenant_id) as connection:
+        device_id: int | None = await connection.fetchval(_DEVICE_SQL["find_devices"], tenant_id, [name])
+    if device_id is None:
+        raise Problem("device_unknown", f"There is no device {name!r}.", status=404)
+    return device_id
+
+
+async def stream(
+    pool: asyncpg.Pool, *, tenant_id: int, device_id: int, device: str, from_millis: int, to_millis: int, form: str
+) -> AsyncIterator[bytes]:
+    """The track as a document in `form`, in order of time, in pieces. Both ends of the span are inclusive."""
+    writer = TrackWriter(format=form, device=device, from_millis=from_millis, to_millis=to_millis)
+    after_millis: int | None = None
+    while True:
+        async with tenant_transaction(pool, tenant_id) as connection:
+            rows = await connection.fetch(
+                _SQL["track_page"], tenant_id, device_id, from_millis, to_millis, after_millis, PAGE_SEGMENTS
+            )
+        for row in rows:
+            if piece := writer.push(*row):
+                yield piece
+        if len(rows) < PAGE_SEGMENTS:
+            break
+        after_millis = rows[-1]["first_at_millis"]
+    yield writer.finish()

@@ -1,0 +1,207 @@
+"""Group commit: whatever arrived while the connection was busy is stored in the next transaction.
+
+    write() -> intake (bounded) -> one of a few committers -> lock, check late, COPY, move live, commit -> receipts
+
+A receipt leaves only after its commit. A committer takes a group the moment it is free: there is no delay to tune, a
+loaded server makes large groups by itself. Rows are locked in key order, so groups of several workers cannot deadlock
+with each other; what still fails for a passing reason is tried again as a whole, which is safe because storing is
+idempotent.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+import structlog
+
+from fleetwire import clock, metrics
+from fleetwire._core import Batch, Group, Sealed
+from fleetwire.errors import Overloaded
+from fleetwire.settings import Settings
+from fleetwire.store import statements
+from fleetwire.store.faults import PASSING, unavailable
+from fleetwire.store.partitions import Partitions
+from fleetwire.tasks import cancel, spawn
+
+_log = structlog.get_logger(__name__)
+_SQL = statements.load("ingest")
+
+FIRST_PAUSE_SECS = 0.05  # between two tries of a group; doubles
+LONGEST_PAUSE_SECS = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    """A batch in the intake, and who waits for its receipt."""
+
+    tenant_id: int
+    device_id: int
+    batch: Batch
+    receipt: asyncio.Future[bytes]
+
+
+class Writer:
+    """Stores batches exactly once. `on_stored` is told of each group after its commit; it must not fail."""
+
+    def __init__(self, pool: asyncpg.Pool, *, settings: Settings, on_stored: Callable[[Sealed], object]) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._on_stored = on_stored
+        self._partitions = Partitions(pool)
+        self._intake: deque[_Waiting] = deque()
+        self._intake_fixes = 0
+        self._arrived = asyncio.Event()
+        self._committers: list[asyncio.Task[None]] = []
+        self._busy = 0
+        self._closed = False
+
+    async def start(self) -> None:
+        """Makes today's partitions and starts the committers."""
+        await self._partitions.ahead()
+        self._committers = [
+            spawn(self._commit_forever(), name=f"committer-{number}")
+            for number in range(self._settings.writer_connections)
+        ]
+
+    async def stop(self) -> None:
+        """Refuses new batches, waits until the held ones are answered, ends the committers."""
+        self._closed = True
+        async with asyncio.timeout(self._settings.commit_give_up_secs + 1):
+            while self._intake or self._busy:
+                await asyncio.sleep(0.01)
+        for committer in self._committers:
+            await cancel(committer)
+
+    async def write(self, tenant_id: int, device_id: int, batch: Batch) -> bytes:
+        """Stores a batch and returns its receipt as JSON. Cancelling does not take the batch back.
+
+        Raises:
+            Overloaded: the intake is full, the server stops, or the database stayed away; nothing was acknowledged.
+        """
+        if not batch.accepted:
+            return refused(batch)
+        self._admit(batch)
+        waiting = _Waiting(tenant_id, device_id, batch, asyncio.get_running_loop().create_future())
+        self._intake.append(waiting)
+        self._intake_fixes += batch.accepted
+        self._arrived.set()
+        return await waiting.receipt
+
+    @property
+    def held_batches(self) -> int:
+        """Batches that wait for a commit."""
+        return len(self._intake)
+
+    def _admit(self, batch: Batch) -> None:
+        if self._closed:
+            raise Overloaded("stopping", "The server is stopping; send the batch again.", retry_after_secs=2)
+        settings = self._settings
+        full = len(self._intake) >= settings.intake_batches
+        if full or self._intake_fixes + batch.accepted > settings.intake_fixes:
+            metrics.INTAKE_REFUSED.inc()
+            raise Overloaded("intake_full", "More arrives than can be stored; send it again.", retry_after_secs=1)
+
+    async def _commit_forever(self) -> None:
+        while True:
+            await self._arrived.wait()
+            group = self._take()
+            if not group:
+                self._arrived.clear()
+                continue
+            self._busy += 1
+            try:
+                await self._answer(group)
+            finally:
+                self._busy -= 1
+
+    def _take(self) -> list[_Waiting]:
+        group: list[_Waiting] = []
+        fixes = 0
+        while self._intake and (not group or fixes + self._intake[0].batch.accepted <= self._settings.group_fixes):
+            waiting = self._intake.popleft()
+            fixes += waiting.batch.accepted
+            group.append(waiting)
+        self._intake_fixes -= fixes
+        return group
+
+    async def _answer(self, waiting: Sequence[_Waiting]) -> None:
+        """Commits a group and gives each sender its receipt, or all of them the same refusal."""
+        group = Group([(each.tenant_id, each.device_id, each.batch) for each in waiting])
+        try:
+            sealed = await self._commit_with_patience(group)
+        except Overloaded as refusal:
+            for each in waiting:
+                if not each.receipt.done():
+                    each.receipt.set_exception(refusal)
+            return
+        for each, receipt in zip(waiting, sealed.receipts(), strict=True):
+            if not each.receipt.done():
+                each.receipt.set_result(receipt)
+        self._tell(sealed)
+
+    async def _commit_with_patience(self, group: Group) -> Sealed:
+        deadline = clock.monotonic_secs() + self._settings.commit_give_up_secs
+        pause_secs = FIRST_PAUSE_SECS
+        while True:
+            try:
+                async with asyncio.timeout(max(0.1, deadline - clock.monotonic_secs())):
+                    return await self._commit(group)
+            except asyncpg.CheckViolationError:
+                # COPY found no partition: retention dropped it after it was made.
+                self._partitions.forget()
+            except PASSING as error:
+                _log.warning("A group is tried again.", error=repr(error))
+            except Exception:
+                # A fault of ours must not leave the senders waiting: they keep their fixes and send them again.
+                _log.exception("A group could not be stored.")
+                raise Overloaded("store_failed", "The batch was not stored; send it again.", retry_after_secs=5) from None
+            metrics.COMMIT_RETRIES.inc()
+            if clock.monotonic_secs() + pause_secs >= deadline:
+                raise unavailable()
+            await asyncio.sleep(pause_secs)
+            pause_secs = min(pause_secs * 2, LONGEST_PAUSE_SECS)
+
+    async def _commit(self, group: Group) -> Sealed:
+        started = clock.monotonic_secs()
+        await self._partitions.ensure(group.days())
+        async with self._pool.acquire() as connection, connection.transaction():
+            locked = await connection.fetch(_SQL["lock_group"], *group.devices())
+            last_fixed_millis = [row["last_fixed_millis"] for row in locked]
+            spans = group.late_spans(last_fixed_millis)
+            late = await connection.fetch(_SQL["late_segments"], *zip(*spans, strict=True)) if spans else []
+            sealed = group.seal(
+                last_fixed_millis=last_fixed_millis,
+                stored=[tuple(row) for row in late],
+                received_at_millis=clock.now_millis(),
+            )
+            if sealed.segments:
+                # A memoryview, because asyncpg takes bytes for the name of a file.
+                await connection.copy_to_table(
+                    "track_segment",
+                    source=memoryview(sealed.copy),
+                    columns=statements.TRACK_SEGMENT_COLUMNS,
+                    format="binary",
+                )
+                columns, moved = sealed.live
+                if moved:
+                    await connection.execute(_SQL["move_live"], *columns, sealed.received_at_millis)
+        metrics.COMMIT_SECONDS.observe(clock.monotonic_secs() - started)
+        return sealed
+
+    def _tell(self, sealed: Sealed) -> None:
+        metrics.FIXES_STORED.inc(sealed.stored)
+        metrics.FIXES_DUPLICATE.inc(sealed.duplicate)
+        try:
+            self._on_stored(sealed)
+        except Exception:
+            # After the commit nothing may fail the sender: watchers miss a movement, the store does not.
+            metrics.AFTER_COMMIT_FAILURES.inc()
+            _log.exception("Telling watchers of a stored group failed.")
+
+
+def refused(batch: Batch) -> bytes:
+    """The receipt of a batch of which nothing was accepted: no transaction is needed for it."""
+    sealed = Group([(0, 0, batch)]).seal(last_fixed_millis=[], stored=[], received_at_millis=0)
+    return sealed.receipts()[0]

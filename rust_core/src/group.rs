@@ -1,0 +1,274 @@
+//! The batches that one transaction stores: which devices to lock, what may be stored already, and what is new.
+//!
+//! The caller locks `devices`, reads their newest stored times, asks `late_spans` which history to read, and passes both
+//! to `seal`. While the rows are locked nobody else adds fixes of these devices, so what `seal` calls new is new.
+
+use std::borrow::{Borrow, Cow};
+
+use thiserror::Error;
+
+use crate::batch::{Batch, Columns};
+use crate::copy;
+use crate::fix::DAY_MILLIS;
+use crate::live::Position;
+use crate::pg_array::{ArrayError, read_int4};
+use crate::segment::split;
+
+/// A batch and whose it is. `B` is whatever holds the batch: the binding's is a reference that Python counts.
+#[derive(Clone, Debug)]
+pub struct Member<B> {
+    /// The company.
+    pub tenant_id: i32,
+    /// What sent the batch.
+    pub device_id: i64,
+    /// What it sent.
+    pub batch: B,
+}
+
+/// Batches in the order they arrived, and the devices they are of.
+#[derive(Debug)]
+pub struct Group<B> {
+    members: Vec<Member<B>>,
+    /// Ascending by (tenant, device), each once: the order in which rows are locked.
+    devices: Vec<DeviceBatches>,
+}
+
+/// A device of the group and its batches.
+#[derive(Debug)]
+struct DeviceBatches {
+    tenant_id: i32,
+    device_id: i64,
+    /// Places in `Group::members`, ascending, so in order of arrival.
+    members: Vec<usize>,
+}
+
+/// Where history may hold fixes of the group already. Both ends are inclusive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LateSpan {
+    /// The company.
+    pub tenant_id: i32,
+    /// The device whose batches reach back.
+    pub device_id: i64,
+    /// Its oldest late fix.
+    pub from_millis: i64,
+    /// Its newest late fix.
+    pub to_millis: i64,
+}
+
+/// A stored segment that overlaps a late span.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredTimes<'a> {
+    /// The company.
+    pub tenant_id: i32,
+    /// What sent the fixes.
+    pub device_id: i64,
+    /// Start of the segment.
+    pub first_at_millis: i64,
+    /// `array_send(offset_millis)`.
+    pub offset_millis: &'a [u8],
+}
+
+/// What became of one member's accepted fixes: `stored + duplicate` of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// New ones.
+    pub stored: usize,
+    /// Known already, from history, the group or the batch itself.
+    pub duplicate: usize,
+}
+
+/// A group ready to be written.
+#[derive(Debug, Default)]
+pub struct Sealed {
+    /// Rows of `track_segment` as binary COPY; empty when nothing is new.
+    pub copy: Vec<u8>,
+    /// Number of rows.
+    pub segments: usize,
+    /// Per member, in their order.
+    pub tallies: Vec<Tally>,
+    /// The newest new fix of every device that moved forward, ascending by (tenant, device).
+    pub live: Vec<Position>,
+}
+
+/// The caller's answers do not fit the group.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum GroupError {
+    /// One newest time per device was asked for.
+    #[error("{given} newest times for {devices} devices")]
+    Devices {
+        /// Devices of the group.
+        devices: usize,
+        /// Times given.
+        given: usize,
+    },
+    /// A stored segment cannot be read.
+    #[error("offset_millis of a stored segment: {0}")]
+    Stored(#[from] ArrayError),
+}
+
+impl<B: Borrow<Batch>> Group<B> {
+    /// `members` in the order they arrived.
+    pub fn new(members: Vec<Member<B>>) -> Self {
+        let mut order: Vec<(i32, i64, usize)> =
+            members.iter().enumerate().map(|(place, member)| (member.tenant_id, member.device_id, place)).collect();
+        order.sort_unstable();
+        let mut devices: Vec<DeviceBatches> = Vec::new();
+        for (tenant_id, device_id, place) in order {
+            match devices.last_mut() {
+                Some(last) if (last.tenant_id, last.device_id) == (tenant_id, device_id) => last.members.push(place),
+                _ => devices.push(DeviceBatches { tenant_id, device_id, members: vec![place] }),
+            }
+        }
+        Self { members, devices }
+    }
+
+    /// The batches, in the order they arrived.
+    pub fn members(&self) -> &[Member<B>] {
+        &self.members
+    }
+
+    /// (tenant, device), each pair once, ascending.
+    pub fn devices(&self) -> impl Iterator<Item = (i32, i64)> {
+        self.devices.iter().map(|device| (device.tenant_id, device.device_id))
+    }
+
+    /// UTC days of the accepted fixes as days since 1970, ascending, each once.
+    pub fn days(&self) -> Vec<i64> {
+        let mut days = Vec::new();
+        for member in &self.members {
+            for time in &member.batch.borrow().columns.fixed_at_millis {
+                let day = time.div_euclid(DAY_MILLIS);
+                // Neighbours are nearly always of one day, which leaves a handful to sort.
+                if days.last() != Some(&day) {
+                    days.push(day);
+                }
+            }
+        }
+        days.sort_unstable();
+        days.dedup();
+        days
+    }
+
+    /// One span per device that has a fix at or before its newest stored one.
+    ///
+    /// # Errors
+    /// `last_fixed_millis` does not answer `devices` one by one.
+    pub fn late_spans(&self, last_fixed_millis: &[Option<i64>]) -> Result<Vec<LateSpan>, GroupError> {
+        self.check_answers(last_fixed_millis)?;
+        let answered = self.devices.iter().zip(last_fixed_millis);
+        Ok(answered.filter_map(|(device, last)| self.late_span(device, (*last)?)).collect())
+    }
+
+    fn late_span(&self, device: &DeviceBatches, last_fixed_millis: i64) -> Option<LateSpan> {
+        let times = self.batches(device).flat_map(|(_, columns)| columns.fixed_at_millis.iter().copied());
+        let late = times.filter(|time| *time <= last_fixed_millis);
+        let (from_millis, to_millis) = late.fold(None, |span: Option<(i64, i64)>, time| {
+            let (from, to) = span.unwrap_or((time, time));
+            Some((from.min(time), to.max(time)))
+        })?;
+        Some(LateSpan { tenant_id: device.tenant_id, device_id: device.device_id, from_millis, to_millis })
+    }
+
+    /// Drops what is stored already and renders the rest.
+    ///
+    /// Fixes that several batches of the group have in common count as stored for the batch that arrived first. All new
+    /// fixes of a device and a day become one row, so a phone that sends fix by fix costs fewer rows under load.
+    ///
+    /// # Errors
+    /// `last_fixed_millis` does not answer `devices` one by one, or a stored segment cannot be read.
+    pub fn seal(
+        &self,
+        last_fixed_millis: &[Option<i64>],
+        stored: &[StoredTimes<'_>],
+        received_at_millis: i64,
+    ) -> Result<Sealed, GroupError> {
+        self.check_answers(last_fixed_millis)?;
+        let known = self.known_times(stored)?;
+        let mut tallies = vec![Tally::default(); self.members.len()];
+        let fresh: Vec<(&DeviceBatches, Cow<'_, Columns>)> = self
+            .devices
+            .iter()
+            .zip(&known)
+            .map(|(device, known)| (device, self.fresh_columns(device, known, &mut tallies)))
+            .collect();
+        let mut segments = Vec::with_capacity(fresh.len());
+        for (device, columns) in &fresh {
+            split(device.tenant_id, device.device_id, columns, &mut segments);
+        }
+        let live = fresh.iter().zip(last_fixed_millis).filter_map(|((device, columns), last)| {
+            let fix = columns.get(columns.len().checked_sub(1)?)?;
+            let forward = last.is_none_or(|last| fix.fixed_at_millis > last);
+            forward.then_some(Position { tenant_id: device.tenant_id, device_id: device.device_id, fix })
+        });
+        let live = live.collect();
+        let copy = copy::render(&segments, received_at_millis);
+        Ok(Sealed { copy, segments: segments.len(), tallies, live })
+    }
+
+    /// The device's new fixes, ascending by time, and every member's tally.
+    fn fresh_columns(&self, device: &DeviceBatches, known: &[i64], tallies: &mut [Tally]) -> Cow<'_, Columns> {
+        if let [place] = device.members.as_slice()
+            && let Some(member) = self.members.get(*place)
+            && known.is_empty()
+            && member.batch.borrow().columns.fixed_at_millis.is_sorted_by(|a, b| a < b)
+        {
+            // The ordinary batch: nothing to compare it with, and stored as it came.
+            let columns = &member.batch.borrow().columns;
+            if let Some(tally) = tallies.get_mut(*place) {
+                tally.stored = columns.len();
+            }
+            return Cow::Borrowed(columns);
+        }
+        // Sorted by (time, arrival, place in the batch), the first of equal times is the one that came first.
+        let mut entries: Vec<(i64, usize, usize)> = Vec::new();
+        for (place, columns) in self.batches(device) {
+            entries.extend(columns.fixed_at_millis.iter().enumerate().map(|(index, time)| (*time, place, index)));
+        }
+        entries.sort_unstable();
+        let mut fresh = Columns::with_capacity(entries.len());
+        let mut known = known.iter().copied().peekable();
+        let mut previous = None;
+        for (time, place, index) in entries {
+            while known.next_if(|stored| *stored < time).is_some() {}
+            let duplicate = previous == Some(time) || known.peek() == Some(&time);
+            previous = Some(time);
+            let Some(tally) = tallies.get_mut(place) else { continue };
+            if duplicate {
+                tally.duplicate += 1;
+            } else if let Some(fix) =
+                self.members.get(place).and_then(|member| member.batch.borrow().columns.get(index))
+            {
+                tally.stored += 1;
+                fresh.push(fix);
+            }
+        }
+        Cow::Owned(fresh)
+    }
+
+    fn batches<'a>(&'a self, device: &'a DeviceBatches) -> impl Iterator<Item = (usize, &'a Columns)> {
+        let member = |place: &usize| Some((*place, &self.members.get(*place)?.batch.borrow().columns));
+        device.members.iter().filter_map(member)
+    }
+
+    /// Stored times of each device, ascending. Segments of devices that are not in the group are of no concern to it.
+    fn known_times(&self, stored: &[StoredTimes<'_>]) -> Result<Vec<Vec<i64>>, ArrayError> {
+        let mut known = vec![Vec::new(); self.devices.len()];
+        for segment in stored {
+            let key = (segment.tenant_id, segment.device_id);
+            let place = self.devices.binary_search_by_key(&key, |device| (device.tenant_id, device.device_id));
+            if let Some(times) = place.ok().and_then(|place| known.get_mut(place)) {
+                let offsets = read_int4(segment.offset_millis)?;
+                times.extend(offsets.iter().map(|offset| segment.first_at_millis + i64::from(*offset)));
+            }
+        }
+        for times in &mut known {
+            times.sort_unstable();
+        }
+        Ok(known)
+    }
+
+    fn check_answers(&self, last_fixed_millis: &[Option<i64>]) -> Result<(), GroupError> {
+        let (devices, given) = (self.devices.len(), last_fixed_millis.len());
+        if devices == given { Ok(()) } else { Err(GroupError::Devices { devices, given }) }
+    }
+}

@@ -1,0 +1,144 @@
+//! `PostgreSQL`'s binary form of one-dimensional `int4[]` and `int2[]`, as `array_send()` gives it and COPY takes it.
+//!
+//! ```text
+//! dimensions: int32 (0 for an empty array, which ends here)
+//! has_null:   int32 (0 or 1)
+//! element:    oid   (23 for int4, 21 for int2)
+//! length:     int32
+//! lower:      int32 (index of the first element)
+//! length times:
+//!   size:     int32 (4 or 2; -1 for NULL, without a value)
+//!   value:    big-endian
+//! ```
+
+use thiserror::Error;
+
+use crate::fix::{NONE_I16, NONE_I32};
+
+/// Type of the elements of `int4[]`.
+pub const INT4_OID: u32 = 23;
+/// Type of the elements of `int2[]`.
+pub const INT2_OID: u32 = 21;
+/// Bytes before the first element.
+pub const HEADER_BYTES: usize = 20;
+
+/// Why bytes are not such an array.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum ArrayError {
+    /// The bytes end before the array does, or go on behind it.
+    #[error("the array's bytes do not end where the array does")]
+    Length,
+    /// More than one dimension.
+    #[error("the array has {0} dimensions, expected 1")]
+    Dimensions(u32),
+    /// Elements of another type.
+    #[error("the array's elements have the type {found}, expected {expected}")]
+    Element {
+        /// The oid asked for.
+        expected: u32,
+        /// The oid found.
+        found: u32,
+    },
+}
+
+/// Reads `int4[]`; NULL becomes `NONE_I32`.
+///
+/// # Errors
+/// The bytes are not such an array.
+pub fn read_int4(bytes: &[u8]) -> Result<Vec<i32>, ArrayError> {
+    read(bytes, INT4_OID, NONE_I32, i32::from_be_bytes)
+}
+
+/// Reads `int2[]`; NULL becomes `NONE_I16`.
+///
+/// # Errors
+/// The bytes are not such an array.
+pub fn read_int2(bytes: &[u8]) -> Result<Vec<i16>, ArrayError> {
+    read(bytes, INT2_OID, NONE_I16, i16::from_be_bytes)
+}
+
+fn read<T: Copy, const N: usize>(
+    bytes: &[u8],
+    expected: u32,
+    none: T,
+    value: fn([u8; N]) -> T,
+) -> Result<Vec<T>, ArrayError> {
+    let mut rest = bytes;
+    let dimensions = take_u32(&mut rest)?;
+    take_u32(&mut rest)?; // has_null: each element says so itself
+    let found = take_u32(&mut rest)?;
+    if found != expected {
+        return Err(ArrayError::Element { expected, found });
+    }
+    if dimensions > 1 {
+        return Err(ArrayError::Dimensions(dimensions));
+    }
+    let length = if dimensions == 0 { 0 } else { take_u32(&mut rest)? as usize };
+    if dimensions == 1 {
+        take_u32(&mut rest)?;
+    }
+    // Every element has its size, so a length that the bytes cannot hold is refused before memory is asked for.
+    if length > rest.len() / 4 {
+        return Err(ArrayError::Length);
+    }
+    let mut values = Vec::with_capacity(length);
+    for _ in 0..length {
+        let size = take_u32(&mut rest)?;
+        if size == u32::MAX {
+            values.push(none);
+        } else if size as usize == N {
+            values.push(value(take(&mut rest)?));
+        } else {
+            return Err(ArrayError::Length);
+        }
+    }
+    if rest.is_empty() { Ok(values) } else { Err(ArrayError::Length) }
+}
+
+fn take_u32(rest: &mut &[u8]) -> Result<u32, ArrayError> {
+    take(rest).map(u32::from_be_bytes)
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], ArrayError> {
+    let (head, tail) = rest.split_first_chunk::<N>().ok_or(ArrayError::Length)?;
+    *rest = tail;
+    Ok(*head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn words(words: &[i32]) -> Vec<u8> {
+        words.iter().flat_map(|word| word.to_be_bytes()).collect()
+    }
+
+    #[test]
+    fn reads_what_array_send_gives() {
+        // SELECT array_send('{7,NULL,-1}'::int4[]), array_send('{}'::int4[]), array_send('{-2,NULL}'::int2[])
+        assert_eq!(read_int4(&words(&[1, 1, 23, 3, 1, 4, 7, -1, 4, -1])), Ok(vec![7, NONE_I32, -1]));
+        assert_eq!(read_int4(&words(&[0, 0, 23])), Ok(vec![]));
+        let mut small = words(&[1, 1, 21, 2, 1, 2]);
+        small.extend([0xff, 0xfe, 0xff, 0xff, 0xff, 0xff]);
+        assert_eq!(read_int2(&small), Ok(vec![-2, NONE_I16]));
+    }
+
+    #[test]
+    fn refuses_what_is_no_such_array() {
+        assert_eq!(read_int4(&[]), Err(ArrayError::Length));
+        assert_eq!(read_int4(&words(&[1, 0, 21, 0, 1])), Err(ArrayError::Element { expected: 23, found: 21 }));
+        assert_eq!(read_int4(&words(&[2, 0, 23, 1, 1, 1, 1, 4, 7])), Err(ArrayError::Dimensions(2)));
+        assert_eq!(read_int4(&words(&[1, 0, 23, 2, 1, 4, 7])), Err(ArrayError::Length));
+        assert_eq!(read_int4(&words(&[1, 0, 23, 1, 1, 4, 7, 4])), Err(ArrayError::Length));
+        assert_eq!(read_int4(&words(&[1, 0, 23, i32::MAX, 1])), Err(ArrayError::Length));
+        assert_eq!(read_int4(&words(&[1, 0, 23, 1, 1, 8, 0, 7])), Err(ArrayError::Length));
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _read = (read_int4(&bytes), read_int2(&bytes));
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The module `fleetwire._core`. A file for each noun, as in the stub; nothing outside `python` knows Python.
+
+mod decode;
+mod errors;
+mod group;
+mod live;
+mod lru;
+mod track;
+
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use crate::decode::{BATCH_CATALOGUE, MAX_FIXES_PER_BATCH};
+use crate::reject;
+
+/// Decoding, storage rendering and live state of fleet positions.
+#[pymodule(gil_used = false)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
+    module.add("MAX_FIXES_PER_BATCH", MAX_FIXES_PER_BATCH)?;
+    module.add("REJECT_CODES", PyTuple::new(module.py(), reject_codes())?)?;
+    module.add("BATCH_CODES", PyTuple::new(module.py(), batch_codes())?)?;
+
+    module.add_class::<decode::Batch>()?;
+    module.add_class::<decode::Decoder>()?;
+    module.add_class::<group::Group>()?;
+    module.add_class::<group::Sealed>()?;
+    module.add_class::<live::LiveTable>()?;
+    module.add_class::<track::TrackWriter>()?;
+    module.add_class::<lru::Lru>()?;
+    Ok(())
+}
+
+fn reject_codes() -> Vec<(String, String)> {
+    reject::CATALOGUE
+        .iter()
+        .map(|(member, fault)| (reject::code(*member, *fault), reject::detail(*member, *fault)))
+        .collect()
+}
+
+fn batch_codes() -> Vec<(&'static str, String)> {
+    BATCH_CATALOGUE.iter().map(|fault| (fault.code(), fault.to_string())).collect()
+}

@@ -1,0 +1,281 @@
+//! Exactly once: however fixes are sliced, ordered, repeated and grouped, each (device, time) is stored once.
+//!
+//! A plain set stands beside the group. What is stored is read back from the COPY bytes, so the rows are tested with it.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by a panic")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fleetwire_core::batch::{Batch, Columns};
+use fleetwire_core::fix::{DAY_MILLIS, Fix, NONE_I16, NONE_I32};
+use fleetwire_core::group::{Group, GroupError, LateSpan, Member, Sealed, StoredTimes, Tally};
+use fleetwire_core::pg_array::read_int4;
+use proptest::prelude::*;
+
+const TENANT_ID: i32 = 1;
+const MIDNIGHT_MILLIS: i64 = 20_000 * DAY_MILLIS;
+const RECEIVED_AT_MILLIS: i64 = MIDNIGHT_MILLIS + DAY_MILLIS;
+
+/// A fix that can be recognised by its latitude.
+fn fix(fixed_at_millis: i64, lat_e7: i32) -> Fix {
+    Fix {
+        fixed_at_millis,
+        lat_e7,
+        lon_e7: -lat_e7,
+        altitude_dm: NONE_I32,
+        speed_cmps: if lat_e7 % 2 == 0 { 5 } else { NONE_I16 },
+        heading_cdeg: NONE_I16,
+        accuracy_dm: NONE_I16,
+        battery_permille: NONE_I16,
+    }
+}
+
+fn member(device_id: i64, fixes: impl IntoIterator<Item = Fix>) -> Member<Batch> {
+    let mut columns = Columns::default();
+    fixes.into_iter().for_each(|fix| columns.push(fix));
+    Member { tenant_id: TENANT_ID, device_id, batch: Batch { columns, ..Batch::default() } }
+}
+
+fn at(device_id: i64, times: &[i64]) -> Member<Batch> {
+    member(device_id, times.iter().map(|time| fix(*time, 7)))
+}
+
+/// A row as `PostgreSQL` would have it after the COPY.
+#[derive(Debug, PartialEq)]
+struct Row {
+    tenant_id: i32,
+    device_id: i64,
+    first_at_millis: i64,
+    last_at_millis: i64,
+    offset_millis: Vec<u8>,
+    lat_e7: Vec<i32>,
+}
+
+impl Row {
+    fn times(&self) -> Vec<i64> {
+        read_int4(&self.offset_millis).unwrap().iter().map(|offset| self.first_at_millis + i64::from(*offset)).collect()
+    }
+}
+
+fn take<'a>(rest: &mut &'a [u8], count: usize) -> &'a [u8] {
+    let (head, tail) = rest.split_at(count);
+    *rest = tail;
+    head
+}
+
+fn i32_of(bytes: &[u8]) -> i32 {
+    i32::from_be_bytes(bytes.try_into().unwrap())
+}
+
+fn i64_of(bytes: &[u8]) -> i64 {
+    i64::from_be_bytes(bytes.try_into().unwrap())
+}
+
+fn millis_of(bytes: &[u8]) -> i64 {
+    i64_of(bytes) / 1_000 + 946_684_800_000
+}
+
+fn read_copy(copy: &[u8]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let mut rest = copy;
+    if rest.is_empty() {
+        return rows;
+    }
+    assert_eq!(take(&mut rest, 11), b"PGCOPY\n\xff\r\n\0");
+    assert_eq!(take(&mut rest, 8), [0; 8]);
+    loop {
+        let fields = i16::from_be_bytes(take(&mut rest, 2).try_into().unwrap());
+        if fields == -1 {
+            break;
+        }
+        assert_eq!(fields, 14);
+        let mut field = || match i32_of(take(&mut rest, 4)) {
+            -1 => None,
+            size => Some(take(&mut rest, usize::try_from(size).unwrap())),
+        };
+        let row: Vec<Option<&[u8]>> = (0..14).map(|_| field()).collect();
+        let required = |place: usize| row[place].unwrap();
+        assert_eq!(millis_of(required(5)), RECEIVED_AT_MILLIS);
+        let lat_e7 = read_int4(required(7)).unwrap();
+        assert_eq!(usize::try_from(i32_of(required(1))).unwrap(), lat_e7.len());
+        rows.push(Row {
+            tenant_id: i32_of(required(0)),
+            device_id: i64_of(required(2)),
+            first_at_millis: millis_of(required(3)),
+            last_at_millis: millis_of(required(4)),
+            offset_millis: required(6).to_vec(),
+            lat_e7,
+        });
+    }
+    assert!(rest.is_empty());
+    rows
+}
+
+/// The tables, and the transaction around a group as `store/writer.py` runs it.
+#[derive(Default)]
+struct Store {
+    rows: Vec<Row>,
+    last_fixed_millis: BTreeMap<(i32, i64), i64>,
+}
+
+impl Store {
+    fn commit(&mut self, group: &Group<Batch>) -> Sealed {
+        let last: Vec<Option<i64>> = group.devices().map(|key| self.last_fixed_millis.get(&key).copied()).collect();
+        let spans = group.late_spans(&last).unwrap();
+        let in_a_span = |row: &&Row| {
+            spans.iter().any(|span| {
+                (span.tenant_id, span.device_id) == (row.tenant_id, row.device_id)
+                    && row.first_at_millis <= span.to_millis
+                    && row.last_at_millis >= span.from_millis
+            })
+        };
+        let stored: Vec<StoredTimes<'_>> = self
+            .rows
+            .iter()
+            .filter(in_a_span)
+            .map(|row| StoredTimes {
+                tenant_id: row.tenant_id,
+                device_id: row.device_id,
+                first_at_millis: row.first_at_millis,
+                offset_millis: &row.offset_millis,
+            })
+            .collect();
+        let sealed = group.seal(&last, &stored, RECEIVED_AT_MILLIS).unwrap();
+        let rows = read_copy(&sealed.copy);
+        assert_eq!(rows.len(), sealed.segments);
+        self.rows.extend(rows);
+        for position in &sealed.live {
+            let key = (position.tenant_id, position.device_id);
+            let before = self.last_fixed_millis.insert(key, position.fix.fixed_at_millis);
+            assert!(before < Some(position.fix.fixed_at_millis));
+        }
+        sealed
+    }
+
+    fn check_rows(&self) {
+        let mut keys = BTreeSet::new();
+        for row in &self.rows {
+            let times = row.times();
+            assert!(times.is_sorted_by(|a, b| a < b));
+            assert_eq!((times.first(), times.last()), (Some(&row.first_at_millis), Some(&row.last_at_millis)));
+            assert_eq!(row.first_at_millis.div_euclid(DAY_MILLIS), row.last_at_millis.div_euclid(DAY_MILLIS));
+            assert!(keys.insert((row.tenant_id, row.device_id, row.first_at_millis)), "primary key");
+        }
+    }
+}
+
+/// (device, times): one batch. Times are few, so that repetitions are many, and lie on both sides of midnight.
+fn batches() -> impl Strategy<Value = Vec<(i64, Vec<i64>)>> {
+    let times = prop_oneof![
+        proptest::collection::vec(-20_i64..20, 0..12),
+        // What a phone sends: ascending without a gap.
+        (-20_i64..20, 0_i64..8).prop_map(|(first, count)| (first..first + count).collect()),
+    ];
+    proptest::collection::vec((1_i64..4, times), 0..5)
+}
+
+proptest! {
+    #[test]
+    fn every_fix_is_stored_once(groups in proptest::collection::vec(batches(), 1..8)) {
+        let mut store = Store::default();
+        let mut model: BTreeMap<(i64, i64), i32> = BTreeMap::new();
+        let mut serial = 0;
+        for batches in groups {
+            let mut members = Vec::new();
+            let mut expected = Vec::new();
+            for (device_id, times) in batches {
+                let mut tally = Tally::default();
+                let fixes: Vec<Fix> = times
+                    .iter()
+                    .map(|step| {
+                        serial += 1;
+                        fix(MIDNIGHT_MILLIS + step * 1_500, serial)
+                    })
+                    .collect();
+                for fix in &fixes {
+                    if let std::collections::btree_map::Entry::Vacant(free) = model.entry((device_id, fix.fixed_at_millis)) {
+                        free.insert(fix.lat_e7);
+                        tally.stored += 1;
+                    } else {
+                        tally.duplicate += 1;
+                    }
+                }
+                expected.push(tally);
+                members.push(member(device_id, fixes));
+            }
+            prop_assert_eq!(store.commit(&Group::new(members)).tallies, expected);
+        }
+        store.check_rows();
+        let stored: Vec<((i64, i64), i32)> = store
+            .rows
+            .iter()
+            .flat_map(|row| row.times().into_iter().map(|time| (row.device_id, time)).zip(row.lat_e7.clone()))
+            .collect();
+        prop_assert_eq!(stored.len(), model.len());
+        prop_assert_eq!(stored.into_iter().collect::<BTreeMap<_, _>>(), model.clone());
+        let mut newest = BTreeMap::new();
+        for (device_id, time) in model.keys() {
+            newest.insert((TENANT_ID, *device_id), *time);
+        }
+        prop_assert_eq!(store.last_fixed_millis, newest);
+    }
+}
+
+#[test]
+fn devices_are_locked_in_one_order() {
+    let other = |device_id| Member { tenant_id: 0, ..at(device_id, &[1]) };
+    let group = Group::new(vec![at(9, &[1]), other(12), at(2, &[1]), at(9, &[2]), other(3)]);
+    assert_eq!(group.devices().collect::<Vec<_>>(), [(0, 3), (0, 12), (1, 2), (1, 9)]);
+}
+
+#[test]
+fn days_are_those_of_the_fixes() {
+    let group = Group::new(vec![at(1, &[DAY_MILLIS, DAY_MILLIS - 1, DAY_MILLIS + 1]), at(2, &[-1])]);
+    assert_eq!(group.days(), [-1, 0, 1]);
+}
+
+#[test]
+fn a_late_span_holds_late_fixes_only() {
+    let group = Group::new(vec![at(1, &[10, 50]), at(2, &[40, 60]), at(2, &[30, 20]), at(3, &[5])]);
+    let span = LateSpan { tenant_id: TENANT_ID, device_id: 2, from_millis: 20, to_millis: 30 };
+    assert_eq!(group.late_spans(&[Some(9), Some(39), None]), Ok(vec![span]));
+    let edge = LateSpan { device_id: 1, from_millis: 10, to_millis: 10, ..span };
+    assert_eq!(group.late_spans(&[Some(10), None, None]), Ok(vec![edge]));
+}
+
+#[test]
+fn a_late_fix_is_history_and_not_the_present() {
+    let group = Group::new(vec![at(1, &[100]), at(2, &[100])]);
+    let sealed = group.seal(&[Some(200), Some(99)], &[], RECEIVED_AT_MILLIS).unwrap();
+    assert_eq!(sealed.segments, 2);
+    assert_eq!(sealed.live.iter().map(|position| position.device_id).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
+fn batches_of_one_device_share_a_row() {
+    let sealed =
+        Group::new(vec![at(1, &[1]), at(1, &[3]), at(1, &[2])]).seal(&[None], &[], RECEIVED_AT_MILLIS).unwrap();
+    assert_eq!(sealed.segments, 1);
+    assert_eq!(read_copy(&sealed.copy)[0].times(), [1, 2, 3]);
+}
+
+#[test]
+fn nothing_new_makes_no_bytes() {
+    let empty = Group::<Batch>::new(vec![]).seal(&[], &[], RECEIVED_AT_MILLIS).unwrap();
+    assert!(empty.copy.is_empty() && empty.tallies.is_empty());
+    let refused = Group::new(vec![at(1, &[])]);
+    assert_eq!(refused.late_spans(&[Some(5)]), Ok(vec![]));
+    let sealed = refused.seal(&[Some(5)], &[], RECEIVED_AT_MILLIS).unwrap();
+    assert!(sealed.copy.is_empty() && sealed.live.is_empty());
+    assert_eq!(sealed.tallies, [Tally::default()]);
+}
+
+#[test]
+fn answers_that_do_not_fit_are_refused() {
+    let group = Group::new(vec![at(1, &[1])]);
+    let mismatch = GroupError::Devices { devices: 1, given: 0 };
+    assert_eq!(group.late_spans(&[]), Err(mismatch));
+    assert_eq!(group.seal(&[], &[], RECEIVED_AT_MILLIS).unwrap_err(), mismatch);
+    let stored = StoredTimes { tenant_id: TENANT_ID, device_id: 1, first_at_millis: 0, offset_millis: b"no array" };
+    assert!(matches!(group.seal(&[None], &[stored], RECEIVED_AT_MILLIS), Err(GroupError::Stored(_))));
+}

@@ -1,0 +1,91 @@
+"""The border of `Group` and `Sealed`; the rules themselves are tested in rust_core/tests/group.rs."""
+
+import json
+import struct
+
+import pytest
+
+from fleetwire._core import Decoder, Group
+
+NOW_MILLIS = 1_763_768_500_000
+FIRST_AT_MILLIS = 1_763_768_400_000
+TENANT_ID = 7
+
+
+def batch(*times, message_id=None, **members):
+    fixes = [{"timestamp": time, "latitude": 48.137154, "longitude": 11.576124, **members} for time in times]
+    envelope = {"fixes": fixes} if message_id is None else {"type": "batch", "id": message_id, "fixes": fixes}
+    decoder = Decoder(max_fixes=10_000, future_millis=600_000)
+    return decoder.json(json.dumps(envelope).encode(), now_millis=NOW_MILLIS)
+
+
+def int4_array(*values):
+    """What `array_send()` gives for `int4[]`."""
+    header = struct.pack(">iiIii", 1, 0, 23, len(values), 1)
+    return header + b"".join(struct.pack(">ii", 4, value) for value in values)
+
+
+def seal(group, last_fixed_millis, stored=()):
+    return group.seal(last_fixed_millis=last_fixed_millis, stored=list(stored), received_at_millis=NOW_MILLIS)
+
+
+def test_devices_are_distinct_and_ascending():
+    one = batch(FIRST_AT_MILLIS)
+    group = Group([(2, 5, one), (1, 9, one), (2, 3, one), (1, 9, one)])
+    assert group.devices() == ([1, 2, 2], [9, 3, 5])
+    assert group.days() == [FIRST_AT_MILLIS // 86_400_000]
+
+
+def test_a_batch_in_order_is_new_as_a_whole():
+    group = Group([(TENANT_ID, 1, batch(FIRST_AT_MILLIS, FIRST_AT_MILLIS + 1_000, speed=13.4, heading=271))])
+    assert group.late_spans([FIRST_AT_MILLIS - 1]) == []
+    sealed = seal(group, [FIRST_AT_MILLIS - 1])
+    assert (sealed.stored, sealed.duplicate, sealed.segments) == (2, 0, 1)
+    assert sealed.copy.startswith(b"PGCOPY\n\xff\r\n\0")
+    assert sealed.copy is sealed.copy
+    columns, count = sealed.live
+    assert count == 1
+    expected = [TENANT_ID, 1, FIRST_AT_MILLIS + 1_000, 481_371_540, 115_761_240, None, 1_340, -8_900, None, None]
+    assert columns == [[value] for value in expected]
+    assert [json.loads(receipt) for receipt in sealed.receipts()] == [{"stored": 2, "duplicate": 0, "rejected": []}]
+
+
+def test_what_is_stored_already_is_a_duplicate():
+    group = Group(
+        [
+            (TENANT_ID, 1, batch(FIRST_AT_MILLIS, FIRST_AT_MILLIS + 1_000, message_id="41")),
+            (TENANT_ID, 1, batch(FIRST_AT_MILLIS + 1_000, FIRST_AT_MILLIS + 2_000, -5)),
+        ]
+    )
+    last = [FIRST_AT_MILLIS]
+    assert group.late_spans(last) == [(TENANT_ID, 1, FIRST_AT_MILLIS, FIRST_AT_MILLIS)]
+    sealed = seal(group, last, [(TENANT_ID, 1, FIRST_AT_MILLIS - 500, int4_array(0, 500))])
+    assert (sealed.stored, sealed.duplicate) == (2, 2)
+    first, second = (json.loads(receipt) for receipt in sealed.receipts())
+    assert first == {"type": "receipt", "id": "41", "stored": 1, "duplicate": 1, "rejected": []}
+    assert (second["stored"], second["duplicate"]) == (1, 1)
+    assert [line["index"] for line in second["rejected"]] == [2]
+
+
+def test_a_replay_stores_nothing_and_sends_nothing():
+    group = Group([(TENANT_ID, 1, batch(FIRST_AT_MILLIS))])
+    sealed = seal(group, [FIRST_AT_MILLIS], [(TENANT_ID, 1, FIRST_AT_MILLIS, int4_array(0))])
+    assert (sealed.copy, sealed.segments, sealed.stored, sealed.duplicate) == (b"", 0, 0, 1)
+    assert sealed.live == ([[] for _ in range(10)], 0)
+
+
+def test_wrong_answers_are_value_errors():
+    group = Group([(TENANT_ID, 1, batch(FIRST_AT_MILLIS))])
+    with pytest.raises(ValueError, match="0 newest times for 1 devices"):
+        group.late_spans([])
+    with pytest.raises(ValueError, match="offset_millis"):
+        seal(group, [None], [(TENANT_ID, 1, 0, b"no array")])
+    with pytest.raises(TypeError):
+        Group([(TENANT_ID, 1, "no batch")])
+
+
+def test_a_group_outlives_the_names_of_its_batches():
+    members = [(TENANT_ID, device_id, batch(FIRST_AT_MILLIS)) for device_id in range(50)]
+    group = Group(members)
+    del members
+    assert seal(group, [None] * 50).stored == 50
