@@ -16,7 +16,10 @@ from fleetwire.errors import Problem
 from fleetwire.store.statements import load
 
 MAX_NAME_CHARS: Final = 255
+MAX_LIFE_SECS: Final = 10 * 366 * 86_400
 DEFAULT_ROLE: Final = "dispatcher"
+
+_MAX_ID: Final = 2**63 - 1
 
 Connection = Any  # asyncpg ships no types.
 
@@ -71,8 +74,8 @@ async def issue_token(
     Raises:
         Problem: `name_invalid`, `role_unknown`, `role_differs`, `device_limit`, `life_invalid`.
     """
-    if life_secs is not None and life_secs <= 0:
-        raise Problem("life_invalid", "A token lives for a positive number of seconds.", status=400)
+    if life_secs is not None and not 0 < life_secs <= MAX_LIFE_SECS:
+        raise Problem("life_invalid", f"A token lives for 1 to {MAX_LIFE_SECS} seconds, or without an end.", status=400)
     if role is not None and kind != "user":
         raise Problem("role_unknown", f"A token of kind {kind} has no role to choose.", status=400)
     if kind != "ingest":
@@ -161,7 +164,7 @@ async def revoke_token(conn: Connection, credential: str | int) -> int:
     """
     async with conn.transaction():
         if isinstance(credential, int):
-            row = await conn.fetchrow(_sql["revoke_credential_by_id"], credential)
+            row = await conn.fetchrow(_sql["revoke_credential_by_id"], min(credential, _MAX_ID))
         elif is_opaque(credential):
             row = await conn.fetchrow(_sql["revoke_credential_by_hash"], digest(credential))
         else:

@@ -10,7 +10,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.datastructures import Cookie
-from litestar.di import Provide
+from litestar.di import NamedDependency, Provide
+from litestar.params import JSONBody
 
 from fleetwire import clock
 from fleetwire.access.bearer import SESSION_COOKIE, check_own_page, is_secure, presented_token
@@ -67,7 +68,9 @@ class SessionShown(msgspec.Struct, frozen=True):
     "`login_failed`, 403 `login_suspended`, 429 `login_rate`, 503 `login_busy`.",
     security=[],
 )
-async def login(data: LoginForm, request: Request[Any, Any, Any], gate: Gate) -> Response[LoginDone]:
+async def login(
+    data: JSONBody[LoginForm], request: Request[Any, Any, Any], gate: NamedDependency[Gate]
+) -> Response[LoginDone]:
     """Counts the attempt first: what is over the rate costs no hash."""
     # A foreign page could otherwise log its visitor in as somebody else.
     check_own_page(request.scope, gate.credentials.allowed_origins, absent_is_fine=True)
@@ -82,7 +85,7 @@ async def login(data: LoginForm, request: Request[Any, Any, Any], gate: Gate) ->
     summary="Show whose credential this is",
     description="For any credential: ingest key, device token, user token or session.",
 )
-async def show_session(principal: Principal) -> Response[SessionShown]:
+async def show_session(principal: NamedDependency[Principal]) -> Response[SessionShown]:
     """Says what the middleware found."""
     shown = SessionShown(
         kind=principal.kind,
@@ -104,7 +107,7 @@ async def show_session(principal: Principal) -> Response[SessionShown]:
     description="Answers a new token and moves the session's end to two hours from now. The old token may have "
     "expired; the session must not have. Errors: 401 `token_expired`, `token_revoked`; 403 `login_suspended`.",
 )
-async def renew_session(request: Request[Any, Any, Any], gate: Gate) -> Response[LoginDone]:
+async def renew_session(request: Request[Any, Any, Any], gate: NamedDependency[Gate]) -> Response[LoginDone]:
     """Takes the token from the header or the cookie."""
     return _answer(await gate.sessions.renew(presented_token(request.scope, gate.credentials.allowed_origins)), request)
 
@@ -117,7 +120,7 @@ async def renew_session(request: Request[Any, Any, Any], gate: Gate) -> Response
     summary="Log out",
     description="Ends the session on every worker within a second, open sockets included, and drops the cookie.",
 )
-async def logout(request: Request[Any, Any, Any], gate: Gate) -> Response[None]:
+async def logout(request: Request[Any, Any, Any], gate: NamedDependency[Gate]) -> Response[None]:
     """Ends the session of the presented token."""
     await gate.sessions.logout(presented_token(request.scope, gate.credentials.allowed_origins))
     return Response(None, status_code=204, cookies=[_cookie("", 0, request)], headers=_NO_STORE)

@@ -29,7 +29,9 @@ class _Claims(msgspec.Struct):
     tenant: int
     role: str
     sid: uuid.UUID
+    iat: int
     exp: int
+    nbf: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ async def read(token: str, keys: Keys, *, now_millis: int, expired_is_fine: bool
     Args:
         token: as presented.
         keys: where its key is looked up by `kid`.
-        now_millis: against which `exp` is held, to the millisecond.
+        now_millis: against which the times are held, `exp` to the millisecond.
         expired_is_fine: for renewing and logging out, where the session's own life decides.
 
     Raises:
@@ -82,12 +84,13 @@ async def read(token: str, keys: Keys, *, now_millis: int, expired_is_fine: bool
                 algorithms=_ALGORITHMS,
                 audience=AUDIENCE,
                 issuer=ISSUER,
-                leeway=SKEW_SECS,
-                # `exp` is held against our clock below, without the leeway.
-                options={"require": _REQUIRED, "verify_exp": False},
+                # Times are held against `now_millis` below.
+                options={"require": _REQUIRED, "verify_exp": False, "verify_iat": False, "verify_nbf": False},
             ),
             _Claims,
         )
+        if max(claims.iat, claims.nbf) > now_millis // 1000 + SKEW_SECS:
+            raise _invalid()
         signed = Signed(claims.tenant, int(claims.sub), claims.sid, claims.exp * 1000)
     except (jwt.PyJWTError, msgspec.ValidationError, ValueError) as error:
         raise _invalid() from error

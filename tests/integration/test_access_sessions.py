@@ -1,0 +1,356 @@
+"""Logins against a real PostgreSQL: opening, renewing and ending sessions, and tokens that pretend."""
+
+import asyncio
+import base64
+import json
+import uuid
+
+import asyncpg
+import jwt
+import pytest
+from argon2 import PasswordHasher
+
+from fleetwire import clock
+from fleetwire.access import issue
+from fleetwire.access.keys import Keys
+from fleetwire.access.listener import Listener
+from fleetwire.access.passwords import Passwords
+from fleetwire.access.sessions import SESSION_LIFE_SECS, Sessions
+from fleetwire.access.tokens import REVOKED_CHANNEL, Credentials
+from fleetwire.access.uses import Uses
+from fleetwire.errors import Problem
+from fleetwire.store.pool import open_pool
+
+PASSWORD = "correct horse battery"
+
+
+class Hasher(PasswordHasher):
+    """Argon2id, and a record of what was verified."""
+
+    def __init__(self):
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self.verified = 0
+
+    def verify(self, hash, password):  # noqa: A002 - argon2's name
+        self.verified += 1
+        return super().verify(hash, password)
+
+
+class Worker:
+    """What one process has for logins, with a clock that a test moves."""
+
+    def __init__(self, pool, dsn):
+        self.ahead_millis = 0
+        self.hasher = Hasher()
+        self.keys = Keys(pool, keep_retired_secs=SESSION_LIFE_SECS)
+        self.credentials = Credentials(pool, self.keys, Uses(pool), now_millis=self.now_millis)
+        self.sessions = Sessions(
+            pool,
+            self.keys,
+            Passwords(hasher=self.hasher),
+            revoked=self.credentials.revoke,
+            now_millis=self.now_millis,
+        )
+        self.listener = Listener(dsn, REVOKED_CHANNEL, heard=self.credentials.revoke, connected=self.credentials.forget)
+
+    def now_millis(self):
+        return clock.now_millis() + self.ahead_millis
+
+    async def close(self):
+        await self.listener.stop()
+        await self.credentials.stop()
+
+
+@pytest.fixture
+async def owner(database):
+    connection = await asyncpg.connect(database)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def pool(database):
+    async with await open_pool(database, "fleetwire_app", 1, 4) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def worker(pool, database):
+    made = Worker(pool, database)
+    await made.listener.start()
+    yield made
+    await made.close()
+
+
+@pytest.fixture(autouse=True)
+async def dora(owner):
+    """A dispatcher of acme, with a hash that is quick to verify."""
+    await issue.issue_token(owner, "acme", "user", "dora", "dispatcher")
+    await owner.execute("UPDATE app_user SET password_hash = $1", Hasher().hash(PASSWORD))
+
+
+async def code(awaitable):
+    with pytest.raises(Problem) as refused:
+        await awaitable
+    return refused.value.status, refused.value.code
+
+
+async def ends_within_a_second(worker, token):
+    async with asyncio.timeout(1):
+        while True:
+            try:
+                await worker.credentials.principal(token)
+            except Problem as problem:
+                return problem.code
+            await asyncio.sleep(0.005)
+
+
+async def test_a_login_gives_a_token_for_a_quarter_of_an_hour_and_a_session_for_two_hours(owner, worker):
+    before = clock.now_millis()
+    login = await worker.sessions.login("acme", "dora", PASSWORD)
+    assert (login.tenant, login.user, login.role) == ("acme", "dora", "dispatcher")
+    assert 899_000 <= login.expires_at_millis - before <= 901_000
+    claims = jwt.decode(login.token, options={"verify_signature": False})
+    row = await owner.fetchrow("SELECT *, extract(epoch FROM expires_at - created_at)::int AS life FROM session")
+    assert claims == {
+        "iss": "fleetwire",
+        "aud": "fleetwire",
+        "iat": claims["exp"] - 900,
+        "exp": login.expires_at_millis // 1000,
+        "sub": str(row["user_id"]),
+        "tenant": row["tenant_id"],
+        "role": "dispatcher",
+        "sid": str(row["session_id"]),
+    }
+    assert row["life"] == 7_200
+    assert login.token not in repr(login)
+
+
+async def test_a_login_is_asked_for_once_a_minute(worker):
+    login = await worker.sessions.login("acme", "dora", PASSWORD)
+    askers = await asyncio.gather(*(worker.credentials.principal(login.token) for _ in range(1_000)))
+    assert worker.credentials.lookup.queries == 1
+    assert (askers[0].user, askers[0].role, askers[0].kind) == ("dora", "dispatcher", "user")
+    assert askers[0].expires_at_millis == login.expires_at_millis
+
+
+@pytest.mark.parametrize(
+    ("tenant", "user", "password"),
+    [
+        ("acme", "dora", "correct horse batterie"),
+        ("acme", "emil", PASSWORD),
+        ("other", "dora", PASSWORD),
+        ("acme", "dora\0", PASSWORD),
+        ("acme", "dora", ""),
+        ("acme", "dora", "a" * 1_000),
+        ("acme", "nopassword", PASSWORD),
+    ],
+)
+async def test_every_wrong_login_is_told_the_same_and_costs_one_verification(owner, worker, tenant, user, password):
+    await issue.issue_token(owner, "acme", "user", "nopassword")
+    with pytest.raises(Problem) as refused:
+        await worker.sessions.login(tenant, user, password)
+    problem = refused.value
+    assert (problem.status, problem.code, problem.detail) == (401, "login_failed", "Tenant, user or password is wrong.")
+    assert problem.headers() == {"WWW-Authenticate": "Bearer"}
+    assert worker.hasher.verified == 1
+    assert await owner.fetchval("SELECT count(*) FROM session") == 0
+
+
+@pytest.mark.parametrize(
+    "suspend", ["UPDATE tenant SET status = 'suspended'", "UPDATE app_user SET status = 'disabled'"]
+)
+async def test_only_who_knows_the_password_is_told_of_a_suspension(owner, worker, suspend):
+    await owner.execute(suspend)
+    assert await code(worker.sessions.login("acme", "dora", "wrong password")) == (401, "login_failed")
+    assert await code(worker.sessions.login("acme", "dora", PASSWORD)) == (403, "login_suspended")
+    assert await owner.fetchval("SELECT count(*) FROM session") == 0
+
+
+async def test_first_logins_at_once_make_one_key(owner, pool, database):
+    workers = [Worker(pool, database) for _ in range(4)]
+    logins = await asyncio.gather(*(worker.sessions.login("acme", "dora", PASSWORD) for worker in workers))
+    assert await owner.fetchval("SELECT count(*) FROM signing_key") == 1
+    for worker in workers:
+        for login in logins:
+            assert (await worker.credentials.principal(login.token)).user == "dora"
+
+
+async def test_two_keys_verify_and_the_newest_signs(owner, worker, pool, database):
+    old = await worker.sessions.login("acme", "dora", PASSWORD)
+    await owner.execute("UPDATE signing_key SET retired_at = now()")
+    await owner.execute("INSERT INTO signing_key (kid, secret) VALUES ('second', $1)", b"s" * 32)
+    fresh = Worker(pool, database)
+    new = await fresh.sessions.login("acme", "dora", PASSWORD)
+    assert jwt.get_unverified_header(new.token) == {"alg": "HS256", "kid": "second", "typ": "JWT"}
+    await fresh.credentials.principal(old.token)
+    worker.keys._read_at_secs -= 1.0  # The last look at the keys is more than a second ago.
+    await worker.credentials.principal(new.token)
+    await owner.execute("UPDATE signing_key SET retired_at = now() - interval '2 hours' WHERE kid <> 'second'")
+    assert await code(Worker(pool, database).credentials.principal(old.token)) == (401, "token_invalid")
+
+
+def pretend(login, key, **changes):
+    """The login's token with other claims or another header, signed with the right secret unless told otherwise."""
+    header = {"kid": key.kid} | changes.pop("header", {})
+    secret, algorithm = changes.pop("secret", key.secret), changes.pop("algorithm", "HS256")
+    claims = jwt.decode(login.token, options={"verify_signature": False}) | changes
+    return jwt.encode(
+        {name: value for name, value in claims.items() if value is not None}, secret, algorithm, headers=header
+    )
+
+
+def unsigned(login, key, algorithm):
+    encode = lambda part: base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()  # noqa: E731
+    claims = jwt.decode(login.token, options={"verify_signature": False})
+    return f"{encode({'alg': algorithm, 'kid': key.kid, 'typ': 'JWT'})}.{encode(claims)}."
+
+
+NOW = clock.now_millis() // 1000
+PRETENCES = {
+    "alg none": lambda login, key: unsigned(login, key, "none"),
+    "alg NONE": lambda login, key: unsigned(login, key, "NoNe"),
+    "alg none by the library": lambda login, key: pretend(login, key, secret=None, algorithm="none"),
+    "no signature": lambda login, key: unsigned(login, key, "HS256"),
+    "HS512 with the right secret": lambda login, key: pretend(login, key, secret=key.secret * 2, algorithm="HS512"),
+    "HS384 with the right secret": lambda login, key: pretend(login, key, secret=key.secret * 2, algorithm="HS384"),
+    "RS256 in the header": lambda login, key: unsigned(login, key, "RS256") + login.token.split(".")[2],
+    "another secret": lambda login, key: pretend(login, key, secret=b"x" * 32),
+    "an unknown kid": lambda login, key: pretend(login, key, header={"kid": "unknown"}),
+    "no kid": lambda login, key: jwt.encode(
+        jwt.decode(login.token, options={"verify_signature": False}), key.secret, "HS256"
+    ),
+    "nbf ahead": lambda login, key: pretend(login, key, nbf=NOW + 600),
+    "iat ahead": lambda login, key: pretend(login, key, iat=NOW + 600),
+    "another audience": lambda login, key: pretend(login, key, aud="elsewhere"),
+    "no audience": lambda login, key: pretend(login, key, aud=None),
+    "another issuer": lambda login, key: pretend(login, key, iss="elsewhere"),
+    "no issuer": lambda login, key: pretend(login, key, iss=None),
+    "no exp": lambda login, key: pretend(login, key, exp=None),
+    "no session": lambda login, key: pretend(login, key, sid=None),
+    "a session that is no uuid": lambda login, key: pretend(login, key, sid="1"),
+    "a tenant that is no number": lambda login, key: pretend(login, key, tenant="1"),
+    "a user that is no number": lambda login, key: pretend(login, key, sub="dora"),
+    "changed claims": lambda login, key: ".".join(
+        [login.token.split(".")[0], pretend(login, key, role="admin").split(".")[1], login.token.split(".")[2]]
+    ),
+    "not base64": lambda login, _: login.token[:-2] + "!!",
+    "two dots": lambda *_: "..",
+}
+
+
+@pytest.mark.parametrize("pretence", PRETENCES)
+async def test_a_token_that_pretends_is_invalid(worker, pretence):
+    login = await worker.sessions.login("acme", "dora", PASSWORD)
+    token = PRETENCES[pretence](login, await worker.keys.signing())
+    assert await code(worker.credentials.principal(token)) == (401, "token_invalid")
+    assert await code(worker.sessions.renew(token)) == (401, "token_invalid")
+    assert await code(worker.sessions.logout(token)) == (401, "token_invalid")
+
+
+async def test_an_untouched_copy_does_not_pretend(worker):
+    login = await worker.sessions.login("acme", "dora", PASSWORD)
+    assert (await worker.credentials.principal(pretend(login, await worker.keys.signing()))).user == "dora"
+
+
+async def test_made_up_kids_do_not_cost_a_query_each(worker):
+    login = await worker.sessions.login("acme", "dora", PASSWORD)
+    key = await worker.keys.signing()
+    reads = []
+    fetch = worker.keys._pool.fetch
+
+    class Counted:
+        async def fetch(self, *arguments):
+            reads.append(arguments)
+            return await fetch(*arguments)
+
+    worker.keys._pool = Counted()
+    for number in range(100):
+        await code(worker.credentials.principal(pretend(login, key, header={"kid": f"made-up-{number}"})))
+    assert len(reads) <= 1
+
+
+async def test_a_good_signature_over_another_tenants_session_opens_nothing(owner, worker):
+    login = await worker.sessions.login("acme", "dora", PASSWORD)
+    other = await issue.ensure_tenant(owner, "other")
+    token = pretend(login, await worker.keys.signing(), tenant=other)
+    assert await code(worker.credentials.principal(token)) == (401, "token_revoked")
+    token = pretend(login, await worker.keys.signing(), sid=str(uuid.uuid4()))
+    assert await code(worker.credentials.principal(token)) == (401, "token_revoked")
+
+
+async def test_role_and_status_are_the_rows_and_not_the_tokens(owner, worker):
+    login = await worker.sessions.login("acme", "dora", PASSWORD)
+    assert (await worker.credentials.principal(login.token)).role == "dispatcher"
+    await owner.execute("UPDATE app_user SET role = 'customer'")
+    worker.ahead_millis = 60_001
+    assert not (await worker.credentials.principal(login.token)).may_watch()
+    await owner.execute("UPDATE app_user SET status = 'disabled'")
+    worker.ahead_millis = 120_002
+    assert await code(worker.credentials.principal(login.token)) == (401, "token_revoked")
+    assert await code(worker.sessions.renew(login.token)) == (403, "login_suspended")
+
+
+async def test_an_expired_token_is_refused_and_still_renews_its_session(owner, worker):
+    login = await worker.sessions.login("acme", "dora", PASSWORD)
+    await worker.credentials.principal(login.token)
+    worker.ahead_millis = 900_001
+    assert await code(worker.credentials.principal(login.token)) == (401, "token_expired")
+    await owner.execute("UPDATE session SET expires_at = now() + interval '1 s'")
+    renewed = await worker.sessions.renew(login.token)
+    assert (await worker.credentials.principal(renewed.token)).user == "dora"
+    assert await owner.fetchval("SELECT count(*) FROM session") == 1
+    assert await owner.fetchval("SELECT expires_at > now() + interval '119 min' FROM session")
+
+
+async def test_a_session_that_is_over_is_not_renewed(owner, worker):
+    login = await worker.sessions.login("acme", "dora", PASSWORD)
+    await owner.execute("UPDATE session SET expires_at = now()")
+    assert await code(worker.sessions.renew(login.token)) == (401, "token_expired")
+    assert await code(worker.credentials.principal(login.token)) == (401, "token_expired")
+    await owner.execute("DELETE FROM session")
+    assert await code(worker.sessions.renew(login.token)) == (401, "token_revoked")
+
+
+async def test_a_logout_stops_the_token_on_every_worker_within_a_second(worker, pool, database):
+    other = Worker(pool, database)
+    await other.listener.start()
+    login = await worker.sessions.login("acme", "dora", PASSWORD)
+    renewed = await worker.sessions.renew(login.token)
+    stays = await worker.sessions.login("acme", "dora", PASSWORD)
+    ended = []
+    for token in (login.token, renewed.token, stays.token):
+        await worker.credentials.principal(token)
+        other.credentials.follow(await other.credentials.principal(token), ended.append)
+    await worker.sessions.logout(login.token)
+    assert await code(worker.credentials.principal(login.token)) == (401, "token_revoked")
+    assert await ends_within_a_second(other, login.token) == "token_revoked"
+    assert await ends_within_a_second(other, renewed.token) == "token_revoked"
+    assert [problem.code for problem in ended] == ["token_revoked"] * 2
+    assert await code(worker.sessions.renew(renewed.token)) == (401, "token_revoked")
+    assert (await other.credentials.principal(stays.token)).user == "dora"
+    await worker.sessions.logout(login.token)
+    await other.close()
+
+
+async def test_a_new_password_ends_the_users_sessions(owner, worker):
+    login = await worker.sessions.login("acme", "dora", PASSWORD)
+    await worker.credentials.principal(login.token)
+    await issue.set_password(owner, "acme", "dora", "another horse battery")
+    assert await ends_within_a_second(worker, login.token) == "token_revoked"
+    assert await code(worker.sessions.login("acme", "dora", PASSWORD)) == (401, "login_failed")
+    assert (await worker.sessions.login("acme", "dora", "another horse battery")).user == "dora"
+
+
+async def test_an_opaque_token_has_no_session_to_renew_or_end(owner, worker):
+    token = await issue.issue_token(owner, "acme", "user", "dora")
+    assert await code(worker.sessions.renew(token)) == (403, "forbidden")
+    assert await code(worker.sessions.logout(token)) == (403, "forbidden")
+
+
+async def test_without_a_database_logins_are_told_to_come_back(worker, pool):
+    login = await worker.sessions.login("acme", "dora", PASSWORD)
+    pool.terminate()
+    assert await code(worker.sessions.login("acme", "dora", PASSWORD)) == (503, "access_unavailable")
+    assert await code(worker.sessions.renew(login.token)) == (503, "access_unavailable")
+    assert await code(worker.sessions.logout(login.token)) == (503, "access_unavailable")
