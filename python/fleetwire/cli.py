@@ -8,7 +8,7 @@ import sys
 import cyclopts
 
 from fleetwire import __version__
-from fleetwire.commands import credentials, database, server, settings, traffic
+from fleetwire.commands import credentials, database, demo, server, settings, traffic
 from fleetwire.errors import ConfigError, FleetwireError, Problem
 
 app = cyclopts.App(
@@ -21,8 +21,8 @@ app = cyclopts.App(
     result_action="return_value",
 )
 app.command(server.serve)
-# demo
-# sim
+app.command(demo.demo)
+app.command(traffic.simulate)
 app.command(traffic.replay)
 app.command(credentials.app)
 app.command(credentials.user_app)

@@ -34,9 +34,6 @@ CONFLATED = Counter(
     "fleetwire_fanout_conflated_ticks", "Ticks a busy watcher got as one frame of newest positions.", registry=REGISTRY
 )
 CLOSES = Counter("fleetwire_fanout_closes", "WebSockets closed by us, by code.", ["code"], registry=REGISTRY)
-HTTP_SECONDS = Histogram(
-    "http_request_duration_seconds", "Requests by route and status.", ["route", "status"], registry=REGISTRY
-)
 
 
 def render() -> bytes:

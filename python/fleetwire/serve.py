@@ -44,16 +44,23 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 class _Granian(MPServer):
     """Granian that drains its workers before it stops them."""
 
+    on_stopping: Callable[[], None]
     drain: Callable[[list[int]], None]
 
     def shutdown(self, exit_code: int = 0) -> None:
         """Tells workers to finish what they hold, then stops them."""
+        self.on_stopping()
         self.drain([worker.inner.pid for worker in self.wrks if worker.inner.is_alive()])
         super().shutdown(exit_code)  # type: ignore[no-untyped-call]
 
 
-def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
-    """Serves until SIGINT or SIGTERM. `on_ready` is called with the address once requests are answered.
+def serve(
+    settings: Settings, *, on_ready: Callable[[str, str], None], on_stopping: Callable[[], None] = lambda: None
+) -> None:
+    """Serves until SIGINT or SIGTERM.
+
+    `on_ready` is called with the address and the owner's DSN once requests are answered, `on_stopping` before the
+    workers are told to stop.
 
     Raises:
         ConfigError: the database cannot be reached or used.
@@ -64,7 +71,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
         _log.info("The schema is up to date.", migrations_run=ran)
         os.environ.update(settings.to_env())
         os.environ["FLEETWIRE_DATABASE_URL"] = dsn
-        _serve_workers(settings, on_ready)
+        _serve_workers(settings, lambda: on_ready(address(settings), dsn), on_stopping)
 
 
 @contextlib.contextmanager
@@ -77,7 +84,7 @@ def database(settings: Settings) -> Iterator[str]:
         yield embedded.dsn
 
 
-def _serve_workers(settings: Settings, on_ready: Callable[[str], None]) -> None:
+def _serve_workers(settings: Settings, on_ready: Callable[[], None], on_stopping: Callable[[], None]) -> None:
     server = _Granian(
         "fleetwire.app:create_app",
         factory=True,
@@ -92,15 +99,16 @@ def _serve_workers(settings: Settings, on_ready: Callable[[str], None]) -> None:
         workers_kill_timeout=KILL_SECS,
         log_level=LogLevels.warning,
     )
+    server.on_stopping = on_stopping
     server.drain = lambda pids: _drain(settings, pids)
     threading.Thread(target=_announce, args=(settings, server, on_ready), daemon=True).start()
     server.serve()
 
 
-def _announce(settings: Settings, server: MPServer, on_ready: Callable[[str], None]) -> None:
+def _announce(settings: Settings, server: MPServer, on_ready: Callable[[], None]) -> None:
     while not server.interrupt_signal:
         if _readiness(settings).get("status") == "ready":
-            on_ready(address(settings))
+            on_ready()
             return
         time.sleep(READY_POLL_SECS)
 

@@ -38,4 +38,4 @@ def serve(
         map_style=map_style,
         map_overlay=map_overlay,
     )
-    run(settings, on_ready=lambda address: print(f"ready {address}", flush=True))
+    run(settings, on_ready=lambda address, _: print(f"ready {address}", flush=True))

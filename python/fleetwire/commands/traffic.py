@@ -1,14 +1,66 @@
 """`fleetwire replay` and `fleetwire simulate`: traffic through the real HTTP and WebSocket interface."""
 
 import asyncio
+import contextlib
 import json
-from typing import Annotated
+import signal
+from collections.abc import Coroutine
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from fleetwire.commands.options import Json, Url
 
 Token = Annotated[str, Parameter(help="An ingest key: `fleetwire token ingest --tenant NAME`.")]
+
+
+def simulate(
+    *,
+    token: Token,
+    url: Url = "http://127.0.0.1:8000",
+    vehicles: Annotated[int, Parameter(help="How many.")] = 200,
+    seed: Annotated[int, Parameter(help="Town, drives, noise and dead zones follow from it.")] = 7,
+    device_prefix: Annotated[str, Parameter(help="Devices are called PREFIX1, PREFIX2 and so on.")] = "truck-",
+    sample_secs: Annotated[float, Parameter(help="From one fix to the next.")] = 1.0,
+    send_secs: Annotated[float, Parameter(help="From one batch to the next.")] = 5.0,
+    socket_share: Annotated[float, Parameter(help="Share of devices that use /ws; the others post.")] = 0.5,
+    dead_zones: Annotated[int, Parameter(help="Circles without a network; their fixes arrive later.")] = 12,
+    repeat_share: Annotated[float, Parameter(help="Share of batches sent once more.")] = 0.01,
+    print_every_secs: Annotated[float, Parameter(help="From one line on stderr to the next; 0 prints none.")] = 10.0,
+    run_secs: Annotated[float | None, Parameter(help="End by itself after so long (default: at Ctrl-C).")] = None,
+) -> None:
+    """Drive a fleet through a made-up town and send its fixes as driver apps do, until Ctrl-C.
+
+    Streets with turns and stops, GPS noise, dead zones whose fixes arrive later in a burst, and now and then a batch
+    that is sent twice.
+    """
+    from fleetwire.simulate.fleet import simulate as run
+    from fleetwire.simulate.options import SimulateOptions
+
+    options = SimulateOptions(
+        url=url,
+        token=token,
+        vehicles=vehicles,
+        seed=seed,
+        device_prefix=device_prefix,
+        sample_secs=sample_secs,
+        send_secs=send_secs,
+        socket_share=socket_share,
+        dead_zones=dead_zones,
+        repeat_share=repeat_share,
+        print_every_secs=print_every_secs,
+        run_secs=run_secs,
+    )
+    asyncio.run(_until_stopped(run(options)))
+
+
+async def _until_stopped(work: Coroutine[Any, Any, object]) -> None:
+    """Runs until done, Ctrl-C or SIGTERM; what is held is sent before the process ends."""
+    task = asyncio.ensure_future(work)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(stop, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 def replay(
