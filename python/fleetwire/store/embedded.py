@@ -91,6 +91,15 @@ class EmbeddedPostgres:
             raise
         return True
 
+    def revive(self) -> None:
+        """Starts a server that died; recovery brings back all that was committed. Blocks.
+
+        Raises:
+            ConfigError: it does not start.
+        """
+        self._child = self._found = None
+        self._serve()
+
     def stop(self) -> None:
         """Stops the server, also an adopted one. Blocks; may be repeated.
 
