@@ -71,10 +71,25 @@ async def respond(
     send: Send, status: int, body: bytes, *, headers: Iterable[tuple[bytes, bytes]], started_secs: float
 ) -> None:
     """Sends a whole answer; `started_secs` is the monotonic time at which the request began."""
-    millis = (clock.monotonic_secs() - started_secs) * 1000
-    head = [*headers, (b"content-length", b"%d" % len(body)), (b"x-response-time", b"%.1fms" % millis)]
+    head = [*headers, (b"content-length", b"%d" % len(body)), _response_time(started_secs)]
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})
+
+
+def timed(send: Send) -> Send:
+    """A `send` that adds X-Response-Time to the answer's headers, counted from now."""
+    started_secs = clock.monotonic_secs()
+
+    async def send_timed(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), _response_time(started_secs)]
+        await send(message)
+
+    return send_timed
+
+
+def _response_time(started_secs: float) -> tuple[bytes, bytes]:
+    return b"x-response-time", b"%.1fms" % ((clock.monotonic_secs() - started_secs) * 1000)
 
 
 async def respond_problem(send: Send, fault: Problem, *, started_secs: float) -> None:

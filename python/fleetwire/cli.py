@@ -1,35 +1,50 @@
-"""The command line. Each command reads its options and calls the package; errors go to stderr.
+"""The command line `fleetwire`. Every command is a short function in `commands/` that calls the package.
 
-Exit codes: 0 done, 1 it failed, 2 wrong use.
+Exit codes: 0 done, 1 it failed (the reason is on stderr), 2 wrong use.
 """
 
-import asyncio
-import json
-import os
 import sys
-from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import cyclopts
-from cyclopts import Parameter
 
 from fleetwire import __version__
+from fleetwire.commands import credentials, database, demo, server, settings, traffic
 from fleetwire.errors import ConfigError, FleetwireError, Problem
 
 app = cyclopts.App(
     name="fleetwire",
-    help="Fleet telemetry ingest: every GPS fix stored exactly once in PostgreSQL, and on the dispatcher's map at once.",
+    help="Fleet telemetry ingest: every GPS fix stored exactly once, and on the dispatcher's map at once.\n\n"
+    "Every option is also an environment variable: --data-dir is FLEETWIRE_DATA_DIR.",
+    help_format="plaintext",
     version=__version__,
     config=cyclopts.config.Env("FLEETWIRE_", command=False),
     result_action="return_value",
 )
-token_app = cyclopts.App(name="token", help="Create, list and revoke credentials.")
-db_app = cyclopts.App(name="db", help="The database.")
-config_app = cyclopts.App(name="config", help="The settings.")
-for _part in (token_app, db_app, config_app):
-    app.command(_part)
+app.command(server.serve)
+app.command(demo.demo)
+app.command(traffic.simulate)
+app.command(traffic.replay)
+app.command(credentials.app)
+app.command(credentials.user_app)
+app.command(database.migrate)
+app.command(database.app)
+app.command(settings.app)
 
-DataDir = Annotated[Path | None, Parameter(help="Folder of the embedded PostgreSQL.  [default: fleetwire-data]")]
-DatabaseUrl = Annotated[str | None, Parameter(help="DSN of a PostgreSQL 15 to 18, instead of the embedded one.")]
-Tenant = Annotated[str, Parameter(help="The company the credential is for; created if missing.")]
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON.")]
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs one command and exits the process."""
+    try:
+        app(arguments, exit_on_error=True, print_error=True)
+    except ConfigError as error:
+        _fail(str(error), code=2)
+    except Problem as problem:
+        _fail(f"{problem.detail} ({problem.code})", code=1)
+    except (FleetwireError, OSError) as error:
+        _fail(str(error), code=1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(sentence: str, *, code: int) -> None:
+    print(f"fleetwire: {sentence}", file=sys.stderr)  # noqa: T201 - this is the command line
+    sys.exit(code)

@@ -1,5 +1,6 @@
 """The parts of one worker, put together once, started in order and stopped in the opposite one."""
 
+import asyncio
 import contextlib
 
 import asyncpg
@@ -18,7 +19,7 @@ from fleetwire.ingest.ws import DriverSocket
 from fleetwire.live.state import Live
 from fleetwire.settings import Settings
 from fleetwire.store.devices import Devices
-from fleetwire.store.pool import open_pool
+from fleetwire.store.pool import Role, open_pool
 from fleetwire.store.writer import Writer
 from fleetwire.tasks import spawn
 
@@ -40,6 +41,7 @@ class Engine:
         self.settings = settings
         self.health = Health()
         self.live = Live()
+        self._draining: asyncio.Task[None] | None = None
         self._exits = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
@@ -48,8 +50,8 @@ class Engine:
         if settings.database_url is None:
             raise ConfigError("FLEETWIRE_DATABASE_URL is not set: start the server with `fleetwire serve`")
         # Two more than the committers: device look-ups and partitions must not wait for a commit.
-        ingest_pool = await self._pool("fleetwire_ingest", settings.writer_connections + 2)
-        self.app_pool = await self._pool("fleetwire_app", settings.app_connections)
+        ingest_pool = await self._pool(settings.database_url, "fleetwire_ingest", settings.writer_connections + 2)
+        self.app_pool = await self._pool(settings.database_url, "fleetwire_app", settings.app_connections)
         self.gate = await open_gate(
             self.app_pool, settings.database_url, allowed_origins=frozenset(settings.allowed_origins.split(",")) - {""}
         )
@@ -77,7 +79,7 @@ class Engine:
         """Begins a stop: what is held is answered, what comes is refused with 503, every socket is told."""
         if self.health.phase == "ready":
             self.health.phase = "draining"
-            spawn(self._drain(), name="drain")
+            self._draining = spawn(self._drain(), name="drain")
 
     async def _drain(self) -> None:
         await self.writer.stop()
@@ -89,13 +91,13 @@ class Engine:
         """Closes everything; safe after a drain and without one."""
         await self._exits.aclose()
 
-    async def _pool(self, role: str, most: int) -> asyncpg.Pool:
+    async def _pool(self, dsn: str, role: Role, most: int) -> asyncpg.Pool:
         pool = await open_pool(
-            self.settings.database_url,
+            dsn,
             role,
             min_size=min(2, most),
             max_size=most,
-            statement_timeout_secs=self.settings.statement_timeout_secs,
+            statement_timeout_millis=round(self.settings.statement_timeout_secs * 1000),
         )
         # Terminated, not closed: close waits for connections that a frozen database never gives back.
         self._exits.callback(pool.terminate)

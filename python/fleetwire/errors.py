@@ -20,7 +20,7 @@ class ConfigError(FleetwireError):
     """Settings that cannot work. The message names the setting and what would be right."""
 
 
-class Problem(FleetwireError):
+class Problem(FleetwireError):  # noqa: N818 - RFC 9457 calls it so
     """An answer to a client, rendered as `application/problem+json` (RFC 9457)."""
 
     def __init__(self, code: str, detail: str, *, status: int, retry_after_secs: int | None = None) -> None:
@@ -50,7 +50,7 @@ class BatchError(Problem):
         super().__init__(code, detail, status=status)
 
 
-class Overloaded(Problem):  # noqa: N818 - a state, not a mistake
+class Overloaded(Problem):
     """Come back later: nothing of the batch was stored and the sender still holds it."""
 
     def __init__(self, code: str, detail: str, *, retry_after_secs: int) -> None:

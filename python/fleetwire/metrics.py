@@ -1,7 +1,7 @@
 """Counters of the whole way, in one place: `fleetwire_<stage>_<noun>_<unit>`, labels with few values only."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 __all__ = ["CONTENT_TYPE", "render"]
 
@@ -34,9 +34,6 @@ CONFLATED = Counter(
     "fleetwire_fanout_conflated_ticks", "Ticks a busy watcher got as one frame of newest positions.", registry=REGISTRY
 )
 CLOSES = Counter("fleetwire_fanout_closes", "WebSockets closed by us, by code.", ["code"], registry=REGISTRY)
-HTTP_SECONDS = Histogram(
-    "http_request_duration_seconds", "Requests by route and status.", ["route", "status"], registry=REGISTRY
-)
 
 
 def render() -> bytes:

@@ -15,6 +15,7 @@ from litestar.openapi.spec import (
     OpenAPIType,
     Operation,
     PathItem,
+    Reference,
     RequestBody,
     Schema,
     SecurityScheme,
@@ -99,10 +100,12 @@ def describe_hot_routes(api: Litestar) -> None:
 
 
 def _location() -> Operation:
-    batch = OpenAPIMediaType(schema=_described("A batch: an envelope, a bare array of fixes, or one fix."), example=_BATCH)
+    batch = OpenAPIMediaType(
+        schema=_described("A batch: an envelope, a bare array of fixes, or one fix."), example=_BATCH
+    )
     receipt = OpenAPIMediaType(schema=_described("The receipt."), example=_RECEIPT)
     refusal = OpenAPIMediaType(schema=_described("What went wrong, with a stable code (RFC 9457)."))
-    responses = {
+    responses: dict[str, OpenAPIResponse | Reference] = {
         status: OpenAPIResponse(
             description=meaning,
             content={"application/json": receipt} if status == "200" else {"application/problem+json": refusal},

@@ -27,11 +27,12 @@ import msgspec
 import structlog
 from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
-from granian.server import Server
+from granian.server.mp import MPServer
 
 from fleetwire import clock, logs
 from fleetwire.settings import Settings
 from fleetwire.store.embedded import EmbeddedPostgres
+from fleetwire.store.keeper import kept_running
 from fleetwire.store.migrate import migrate
 
 _log = structlog.get_logger(__name__)
@@ -41,19 +42,26 @@ KILL_SECS = 10  # a worker held up by a client that trickles its body is killed 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
-class _Granian(Server):
+class _Granian(MPServer):
     """Granian that drains its workers before it stops them."""
 
+    on_stopping: Callable[[], None]
     drain: Callable[[list[int]], None]
 
     def shutdown(self, exit_code: int = 0) -> None:
         """Tells workers to finish what they hold, then stops them."""
-        self.drain([worker.inner.pid for worker in self.wrks if worker.is_alive()])
-        super().shutdown(exit_code)
+        self.on_stopping()
+        self.drain([worker.inner.pid for worker in self.wrks if worker.inner.is_alive()])
+        super().shutdown(exit_code)  # type: ignore[no-untyped-call]
 
 
-def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
-    """Serves until SIGINT or SIGTERM. `on_ready` is called with the address once requests are answered.
+def serve(
+    settings: Settings, *, on_ready: Callable[[str, str], None], on_stopping: Callable[[], None] = lambda: None
+) -> None:
+    """Serves until SIGINT or SIGTERM.
+
+    `on_ready` is called with the address and the owner's DSN once requests are answered, `on_stopping` before the
+    workers are told to stop.
 
     Raises:
         ConfigError: the database cannot be reached or used.
@@ -64,7 +72,7 @@ def serve(settings: Settings, *, on_ready: Callable[[str], None]) -> None:
         _log.info("The schema is up to date.", migrations_run=ran)
         os.environ.update(settings.to_env())
         os.environ["FLEETWIRE_DATABASE_URL"] = dsn
-        _serve_workers(settings, on_ready)
+        _serve_workers(settings, lambda: on_ready(address(settings), dsn), on_stopping)
 
 
 @contextlib.contextmanager
@@ -73,11 +81,11 @@ def database(settings: Settings) -> Iterator[str]:
     if settings.database_url is not None:
         yield settings.database_url
         return
-    with EmbeddedPostgres(settings.data_dir) as embedded:
+    with EmbeddedPostgres(settings.data_dir) as embedded, kept_running(embedded):
         yield embedded.dsn
 
 
-def _serve_workers(settings: Settings, on_ready: Callable[[str], None]) -> None:
+def _serve_workers(settings: Settings, on_ready: Callable[[], None], on_stopping: Callable[[], None]) -> None:
     server = _Granian(
         "fleetwire.app:create_app",
         factory=True,
@@ -92,15 +100,16 @@ def _serve_workers(settings: Settings, on_ready: Callable[[str], None]) -> None:
         workers_kill_timeout=KILL_SECS,
         log_level=LogLevels.warning,
     )
+    server.on_stopping = on_stopping
     server.drain = lambda pids: _drain(settings, pids)
     threading.Thread(target=_announce, args=(settings, server, on_ready), daemon=True).start()
     server.serve()
 
 
-def _announce(settings: Settings, server: Server, on_ready: Callable[[str], None]) -> None:
+def _announce(settings: Settings, server: MPServer, on_ready: Callable[[], None]) -> None:
     while not server.interrupt_signal:
         if _readiness(settings).get("status") == "ready":
-            on_ready(address(settings))
+            on_ready()
             return
         time.sleep(READY_POLL_SECS)
 

@@ -126,7 +126,8 @@ def _kind(spec: Field[Any]) -> str:
 
 def _type_of(spec: Field[Any]) -> type:
     hint = get_type_hints(Settings)[spec.name]
-    return next(arg for arg in get_args(hint) or (hint,) if arg is not type(None))
+    kind: type = next(arg for arg in get_args(hint) or (hint,) if arg is not type(None))
+    return kind
 
 
 def _parse(spec: Field[Any], text: str) -> Any:

@@ -99,7 +99,8 @@ impl Batch {
 
     /// The UTC days of the accepted fixes as days since 1970, ascending, each once.
     pub fn days(&self) -> Vec<i64> {
-        let mut days: Vec<i64> = self.columns.fixed_at_millis.iter().map(|millis| millis.div_euclid(DAY_MILLIS)).collect();
+        let mut days: Vec<i64> =
+            self.columns.fixed_at_millis.iter().map(|millis| millis.div_euclid(DAY_MILLIS)).collect();
         days.sort_unstable();
         days.dedup();
         days

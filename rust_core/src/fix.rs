@@ -109,7 +109,10 @@ impl RawFix {
             let fault = if millis > 0.0 { Fault::Future } else { Fault::Past };
             return Err((Member::Timestamp, fault));
         }
-        #[expect(clippy::cast_possible_truncation, reason = "within 2^53 by the check above; fractions of a ms are cut")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "within 2^53 by the check above; fractions of a ms are cut"
+        )]
         let millis = millis.floor() as i64;
         if millis > window.latest_millis {
             return Err((Member::Timestamp, Fault::Future));
@@ -139,7 +142,13 @@ fn scaled(value: f64, member: Member, low: f64, high: f64, factor: f64) -> Resul
     Ok(steps)
 }
 
-fn optional(value: Option<f64>, member: Member, low: f64, high: f64, factor: f64) -> Result<Option<i32>, (Member, Fault)> {
+fn optional(
+    value: Option<f64>,
+    member: Member,
+    low: f64,
+    high: f64,
+    factor: f64,
+) -> Result<Option<i32>, (Member, Fault)> {
     value.map(|value| scaled(value, member, low, high, factor)).transpose()
 }
 
@@ -170,9 +179,16 @@ mod tests {
 
     #[test]
     fn keeps_what_was_sent_to_the_stored_step() {
-        let fix = RawFix { speed: Some(13.4), heading: Some(271.0), altitude: Some(519.0), accuracy: Some(5.0), battery: Some(0.8), ..raw() }
-            .check(WINDOW)
-            .unwrap();
+        let fix = RawFix {
+            speed: Some(13.4),
+            heading: Some(271.0),
+            altitude: Some(519.0),
+            accuracy: Some(5.0),
+            battery: Some(0.8),
+            ..raw()
+        }
+        .check(WINDOW)
+        .unwrap();
         assert_eq!((fix.lat_e7, fix.lon_e7), (481_371_540, 115_761_240));
         assert_eq!((fix.speed_cmps, fix.heading_cdeg, fix.altitude_dm), (1_340, -8_900, 5_190));
         assert_eq!((fix.accuracy_dm, fix.battery_permille), (50, 800));

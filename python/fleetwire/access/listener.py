@@ -82,7 +82,7 @@ class Listener:
                 try:
                     await asyncio.wait_for(lost.wait(), PROBE_SECS)
                 except TimeoutError:
-                    await connection.execute("", timeout=PROBE_LIMIT_SECS)
+                    await connection.execute("SELECT", timeout=PROBE_LIMIT_SECS)
         finally:
             # Not a polite goodbye: the other side may be gone, and a goodbye would wait for it.
             connection.terminate()

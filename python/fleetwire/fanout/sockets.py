@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 import structlog
 
-from fleetwire import asgi, clock, metrics
+from fleetwire import asgi, metrics
 from fleetwire.access.guards import authenticate
 from fleetwire.access.principal import Permission, Principal
 from fleetwire.access.tokens import Credentials
@@ -52,7 +52,7 @@ class Socket:
         self._send_secs = settings.feed_send_secs
         self._message_bytes = settings.socket_message_bytes
         self._sending = asyncio.Lock()
-        self._handler = asyncio.current_task()
+        self.handler = asyncio.current_task()
         self.goodbye: Close | None = None
 
     async def accept(self) -> None:
@@ -99,9 +99,9 @@ class Socket:
 
     def dismiss(self, code: Close) -> None:
         """Ends the conversation from outside; the socket is closed with `code`."""
-        if self.goodbye is None and self._handler is not None:
+        if self.goodbye is None and self.handler is not None:
             self.goodbye = code
-            self._handler.cancel()
+            self.handler.cancel()
 
 
 class Sockets:
@@ -152,7 +152,7 @@ class Sockets:
             if socket.goodbye is None:
                 raise
             await socket.close(socket.goodbye)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, it is logged and the socket closed
             _log.exception("A socket's conversation failed.", kind=socket.kind)
             await socket.close(Close.INTERNAL)
 
@@ -172,11 +172,11 @@ class Sockets:
     async def goodbye(self, *, within_secs: float) -> None:
         """Tells every socket that the server restarts and waits until they are closed, or the time is over."""
         self._stopping = True
-        for socket in self._all():
+        sockets = self._all()
+        for socket in sockets:
             socket.dismiss(Close.RESTART)
-        deadline = clock.monotonic_secs() + within_secs
-        while len(self) and clock.monotonic_secs() < deadline:
-            await asyncio.sleep(0.02)
+        if handlers := [socket.handler for socket in sockets if socket.handler is not None]:
+            await asyncio.wait(handlers, timeout=within_secs)
 
     def _all(self) -> list[Socket]:
         return [socket for sockets in self._open.values() for socket in sockets]

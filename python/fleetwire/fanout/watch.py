@@ -13,7 +13,7 @@ from fleetwire.tasks import cancel, spawn
 
 PATH = "/ws/dispatch"
 
-_REQUESTS = msgspec.json.Decoder(Request)
+_REQUESTS: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 
 
 class DispatchSocket:

@@ -7,6 +7,8 @@ from fleetwire._core import Batch, Decoder
 from fleetwire.errors import BatchError, Problem
 from fleetwire.settings import Settings
 
+__all__ = ["JSON", "Batch", "BatchDecoder"]
+
 JSON = "application/json"
 MSGPACK = frozenset({"application/msgpack", "application/x-msgpack", "application/vnd.msgpack"})
 

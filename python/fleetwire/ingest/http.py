@@ -32,7 +32,7 @@ class LocationRoute:
             return
         except Problem as problem:
             await asgi.respond_problem(send, problem, started_secs=started_secs)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, it is logged and answered
             _log.exception("A batch failed.", path=PATH)
             fault = Problem("internal", "The server failed; nothing is acknowledged, send it again.", status=500)
             await asgi.respond_problem(send, fault, started_secs=started_secs)

@@ -1,12 +1,12 @@
 """The way of a batch, in order: who sends it, what it holds, which device it is, and then it is durable.
 
-    auth -> decode -> device -> store/writer -> (after the commit) live/state -> fanout/hub -> watch
+auth -> decode -> device -> store/writer -> (after the commit) live/state -> fanout/hub -> watch
 """
 
 from fleetwire import clock, metrics
-from fleetwire.ingest.decode import JSON, Batch, BatchDecoder
 from fleetwire.access.principal import Principal
-from fleetwire.errors import BatchError, Problem
+from fleetwire.errors import BatchError, Overloaded, Problem
+from fleetwire.ingest.decode import JSON, Batch, BatchDecoder
 from fleetwire.store.devices import Devices
 from fleetwire.store.writer import Writer
 
@@ -33,7 +33,7 @@ class Pipeline:
             device_id = await self._device_of(principal, batch)
             receipt = await self._writer.write(principal.tenant_id, device_id, batch)
         except Problem as problem:
-            metrics.BATCHES.labels(door, "refused" if problem.status < 500 else "unavailable").inc()
+            metrics.BATCHES.labels(door, "unavailable" if isinstance(problem, Overloaded) else "refused").inc()
             raise
         for code, count in batch.rejected_by_code().items() if batch.rejected else ():
             metrics.REJECTS.labels(code).inc(count)

@@ -62,7 +62,7 @@ class DriverSocket:
             frame = await self._pipeline.take(socket.principal, message.data, media_type=media_type, door="ws")
         except Problem as problem:
             frame = _error_frame(message, problem)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, it is logged and answered
             _log.exception("A batch failed.", path=PATH)
             fault = Problem("internal", "The server failed; nothing is acknowledged, send it again.", status=500)
             frame = _error_frame(message, fault)

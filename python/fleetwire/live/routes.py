@@ -16,8 +16,11 @@ from fleetwire.errors import Problem
 from fleetwire.store import tracks
 
 DEFAULT_SPAN_MILLIS = 24 * 3600 * 1000
+LATEST_MILLIS = 253_402_300_799_999  # the end of the year 9999, where ISO 8601 ends
 
-_FROM = Parameter(query="from", description="Start, inclusive: ms since 1970 or ISO 8601; a day before the end if left out.")
+_FROM = Parameter(
+    query="from", description="Start, inclusive: ms since 1970 or ISO 8601; a day before the end if left out."
+)
 _TO = Parameter(query="to", description="End, inclusive: ms since 1970 or ISO 8601; now if left out.")
 _FORMAT = Parameter(query="format", description="geojson, gpx or csv.")
 
@@ -30,7 +33,7 @@ async def live_positions(principal: NamedDependency[Principal], engine: NamedDep
 
 
 @get("/api/devices/{name:str}/track", guards=[requires("watch")], summary="A device's track")
-async def device_track(
+async def device_track(  # noqa: PLR0917 - the framework passes by name
     principal: NamedDependency[Principal],
     engine: NamedDependency[Engine],
     name: str,
@@ -76,7 +79,6 @@ def _millis(text: str) -> int:
         if moment.tzinfo is None:
             raise Problem("time_invalid", f"{text!r} has no offset from UTC.", status=400)
         millis = round(moment.timestamp() * 1000)
-    # The database's calendar ends long before 2^63 ms do.
-    if not 0 <= millis <= 253_402_300_799_999:
+    if not 0 <= millis <= LATEST_MILLIS:
         raise Problem("time_invalid", f"{text!r} is outside the years 1970 to 9999.", status=400)
     return millis

@@ -29,7 +29,7 @@ class Devices:
         self._on_met = on_met
         self._known: OrderedDict[tuple[int, str], int] = OrderedDict()
         self._asked: dict[int, dict[str, asyncio.Future[int]]] = {}
-        self._asking: set[int] = set()
+        self._asking: dict[int, asyncio.Task[None]] = {}
 
     def meet(self, tenant_id: int, device_id: int, name: str) -> None:
         """Remembers a device whose number is known already, from a token or from the warm start."""
@@ -55,9 +55,8 @@ class Devices:
             asked[name] = asyncio.get_running_loop().create_future()
         answer = asked[name]
         if tenant_id not in self._asking:
-            self._asking.add(tenant_id)
             # A task of its own: the sender that happens to be first may go away without taking the answer along.
-            spawn(self._ask(tenant_id), name=f"devices-of-{tenant_id}")
+            self._asking[tenant_id] = spawn(self._ask(tenant_id), name=f"devices-of-{tenant_id}")
         return await asyncio.shield(answer)
 
     async def _ask(self, tenant_id: int) -> None:
@@ -66,7 +65,7 @@ class Devices:
             while asked := self._asked.pop(tenant_id, None):
                 await self._ask_once(tenant_id, asked)
         finally:
-            self._asking.discard(tenant_id)
+            del self._asking[tenant_id]
 
     async def _ask_once(self, tenant_id: int, asked: dict[str, asyncio.Future[int]]) -> None:
         refusal: Problem = unavailable()

@@ -10,6 +10,7 @@ PASSING = (
     asyncpg.SerializationError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what a connection says that broke in the middle of an answer
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.QueryCanceledError,

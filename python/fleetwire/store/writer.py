@@ -23,7 +23,7 @@ from fleetwire.settings import Settings
 from fleetwire.store import statements
 from fleetwire.store.faults import PASSING, unavailable
 from fleetwire.store.partitions import Partitions
-from fleetwire.tasks import cancel, spawn
+from fleetwire.tasks import spawn
 
 _log = structlog.get_logger(__name__)
 _SQL = statements.load("ingest")
@@ -54,25 +54,22 @@ class Writer:
         self._intake_fixes = 0
         self._arrived = asyncio.Event()
         self._committers: list[asyncio.Task[None]] = []
-        self._busy = 0
         self._closed = False
 
     async def start(self) -> None:
         """Makes today's partitions and starts the committers."""
         await self._partitions.ahead()
         self._committers = [
-            spawn(self._commit_forever(), name=f"committer-{number}")
+            spawn(self._commit_while_open(), name=f"committer-{number}")
             for number in range(self._settings.writer_connections)
         ]
 
     async def stop(self) -> None:
-        """Refuses new batches, waits until the held ones are answered, ends the committers."""
+        """Refuses new batches and returns when the held ones are answered."""
         self._closed = True
-        async with asyncio.timeout(self._settings.commit_give_up_secs + 1):
-            while self._intake or self._busy:
-                await asyncio.sleep(0.01)
-        for committer in self._committers:
-            await cancel(committer)
+        self._arrived.set()
+        if self._committers:
+            await asyncio.wait(self._committers, timeout=self._settings.commit_give_up_secs + 1)
 
     async def write(self, tenant_id: int, device_id: int, batch: Batch) -> bytes:
         """Stores a batch and returns its receipt as JSON. Cancelling does not take the batch back.
@@ -103,18 +100,13 @@ class Writer:
             metrics.INTAKE_REFUSED.inc()
             raise Overloaded("intake_full", "More arrives than can be stored; send it again.", retry_after_secs=1)
 
-    async def _commit_forever(self) -> None:
-        while True:
+    async def _commit_while_open(self) -> None:
+        while self._intake or not self._closed:
             await self._arrived.wait()
-            group = self._take()
-            if not group:
-                self._arrived.clear()
-                continue
-            self._busy += 1
-            try:
+            if group := self._take():
                 await self._answer(group)
-            finally:
-                self._busy -= 1
+            elif not self._closed:
+                self._arrived.clear()
 
     def _take(self) -> list[_Waiting]:
         group: list[_Waiting] = []
@@ -153,10 +145,10 @@ class Writer:
                 self._partitions.forget()
             except PASSING as error:
                 _log.warning("A group is tried again.", error=repr(error))
-            except Exception:
-                # A fault of ours must not leave the senders waiting: they keep their fixes and send them again.
+            except Exception:  # noqa: BLE001
+                # Whatever it is, it must not leave the senders waiting: they keep their fixes and send them again.
                 _log.exception("A group could not be stored.")
-                raise Overloaded("store_failed", "The batch was not stored; send it again.", retry_after_secs=5) from None
+                raise Overloaded("store_failed", "Nothing was stored; send it again.", retry_after_secs=5) from None
             metrics.COMMIT_RETRIES.inc()
             if clock.monotonic_secs() + pause_secs >= deadline:
                 raise unavailable()
@@ -164,7 +156,7 @@ class Writer:
             pause_secs = min(pause_secs * 2, LONGEST_PAUSE_SECS)
 
     async def _commit(self, group: Group) -> Sealed:
-        started = clock.monotonic_secs()
+        started, received_at_millis = clock.monotonic_secs(), clock.now_millis()
         await self._partitions.ensure(group.days())
         async with self._pool.acquire() as connection, connection.transaction():
             locked = await connection.fetch(_SQL["lock_group"], *group.devices())
@@ -174,7 +166,7 @@ class Writer:
             sealed = group.seal(
                 last_fixed_millis=last_fixed_millis,
                 stored=[tuple(row) for row in late],
-                received_at_millis=clock.now_millis(),
+                received_at_millis=received_at_millis,
             )
             if sealed.segments:
                 # A memoryview, because asyncpg takes bytes for the name of a file.
@@ -186,7 +178,7 @@ class Writer:
                 )
                 columns, moved = sealed.live
                 if moved:
-                    await connection.execute(_SQL["move_live"], *columns, sealed.received_at_millis)
+                    await connection.execute(_SQL["move_live"], *columns, received_at_millis)
         metrics.COMMIT_SECONDS.observe(clock.monotonic_secs() - started)
         return sealed
 
@@ -195,7 +187,7 @@ class Writer:
         metrics.FIXES_DUPLICATE.inc(sealed.duplicate)
         try:
             self._on_stored(sealed)
-        except Exception:
+        except Exception:  # noqa: BLE001
             # After the commit nothing may fail the sender: watchers miss a movement, the store does not.
             metrics.AFTER_COMMIT_FAILURES.inc()
             _log.exception("Telling watchers of a stored group failed.")

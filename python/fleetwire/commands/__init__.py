@@ -1,0 +1,1 @@
+"""The commands of `fleetwire`, one file per subject."""

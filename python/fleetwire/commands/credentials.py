@@ -1,0 +1,140 @@
+"""`fleetwire token` and `fleetwire user`: who may speak to the server. Works while the server runs, and when not."""
+
+import asyncio
+import getpass
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Literal, TypeVar
+
+import asyncpg
+import cyclopts
+import msgspec
+from cyclopts import Parameter
+
+from fleetwire.commands.options import DatabaseUrl, DataDir, Json, Tenant, owner_dsn
+
+T = TypeVar("T")
+app = cyclopts.App(name="token", help="Create, list and revoke credentials.")
+user_app = cyclopts.App(name="user", help="People who log in.")
+
+Role = Literal["admin", "dispatcher", "driver", "customer", "viewer"]
+Days = Annotated[float | None, Parameter(help="Days until it expires (default: never).")]
+
+
+@app.command
+def ingest(*, tenant: Tenant, days: Days = None, data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
+    """Print a new ingest key: it sends fixes for every device of the tenant and reads nothing."""
+    _print_token("ingest", None, None, tenant, days, data_dir, database_url)
+
+
+@app.command
+def device(
+    name: Annotated[str, Parameter(help="The device; created if it is missing.")],
+    *,
+    tenant: Tenant,
+    days: Days = None,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Print a new device token: it sends fixes for this one device."""
+    _print_token("device", name, None, tenant, days, data_dir, database_url)
+
+
+@app.command
+def user(
+    name: Annotated[str, Parameter(help="The user; created without a password if missing.")],
+    *,
+    tenant: Tenant,
+    role: Annotated[Role | None, Parameter(help="Role of a new user (default: dispatcher).")] = None,
+    days: Days = None,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Print a new user token, for programs that watch or read."""
+    _print_token("user", name, role, tenant, days, data_dir, database_url)
+
+
+@app.command(name="list")
+def list_tokens(
+    *, tenant: Tenant, as_json: Json = False, data_dir: DataDir = None, database_url: DatabaseUrl = None
+) -> None:
+    """List a tenant's credentials; the tokens themselves are not kept."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from fleetwire.access.issue import list_credentials
+
+    rows = _as_owner(data_dir, database_url, lambda connection: list_credentials(connection, tenant))
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(rows)).decode())
+        return
+    table = Table("id", "kind", "for", "role", "created", "expires", "revoked", "last used", box=None)
+    for row in rows:
+        whom = row.device or row.user or row.label
+        times = (row.created_at, row.expires_at, row.revoked_at, row.last_used_at)
+        table.add_row(str(row.credential_id), row.kind, whom, row.role, *(time or "-" for time in times))
+    Console().print(table)
+
+
+@app.command
+def revoke(
+    credential: Annotated[str, Parameter(help="The token, or its id from `token list`.")],
+    *,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Revoke a credential; running servers refuse it within a second and close its sockets."""
+    from fleetwire.access.issue import revoke_token
+
+    wanted = int(credential) if credential.isdecimal() else credential
+    revoked = _as_owner(data_dir, database_url, lambda connection: revoke_token(connection, wanted))
+    print(f"revoked {revoked}")
+
+
+@user_app.command
+def create(
+    name: str,
+    *,
+    tenant: Tenant,
+    role: Role = "dispatcher",
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Create a user who logs in with a password, read from the terminal or from standard input."""
+    from fleetwire.access.issue import create_user
+
+    word = getpass.getpass("Password (12 characters or more): ") if sys.stdin.isatty() else sys.stdin.readline().strip()
+    _as_owner(data_dir, database_url, lambda connection: create_user(connection, tenant, name, word, role))
+    print(f"created {name}")
+
+
+def _print_token(
+    kind: Literal["ingest", "device", "user"],
+    name: str | None,
+    role: str | None,
+    tenant: str,
+    days: float | None,
+    data_dir: DataDir,
+    database_url: DatabaseUrl,
+) -> None:
+    from fleetwire.access.issue import issue_token
+
+    life_secs = None if days is None else round(days * 86_400)
+    issue = lambda connection: issue_token(connection, tenant, kind, name, role, life_secs=life_secs)  # noqa: E731
+    print(_as_owner(data_dir, database_url, issue))
+
+
+def _as_owner(data_dir: DataDir, database_url: DatabaseUrl, act: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+    """Acts on a migrated database over a connection of its owner."""
+    from fleetwire.store.migrate import migrate
+
+    async def run(dsn: str) -> T:
+        await migrate(dsn)
+        connection = await asyncpg.connect(dsn)
+        try:
+            return await act(connection)
+        finally:
+            await connection.close()
+
+    with owner_dsn(data_dir, database_url) as dsn:
+        return asyncio.run(run(dsn))

@@ -1,0 +1,32 @@
+"""`fleetwire migrate` and `fleetwire db`."""
+
+import asyncio
+
+import cyclopts
+
+from fleetwire.commands.options import DatabaseUrl, DataDir, owner_dsn
+from fleetwire.errors import FleetwireError
+from fleetwire.settings import Settings
+
+app = cyclopts.App(name="db", help="The database.")
+
+
+def migrate(*, data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
+    """Bring the schema up to date. `serve` does it by itself; safe at any time, also from many places at once."""
+    from fleetwire.store.migrate import migrate as run
+
+    with owner_dsn(data_dir, database_url) as dsn:
+        for name in asyncio.run(run(dsn)):
+            print(name)
+
+
+@app.command
+def url(*, data_dir: DataDir = None) -> None:
+    """Print the owner's DSN of the running embedded database: psql "$(fleetwire db url)"."""
+    from fleetwire.store.embedded import running_dsn
+
+    folder = Settings.from_env(data_dir=data_dir).data_dir
+    dsn = running_dsn(folder)
+    if dsn is None:
+        raise FleetwireError(f"No database runs in {folder}; `fleetwire serve` starts it.")
+    print(dsn)

@@ -1,0 +1,34 @@
+"""`fleetwire config`: what is set, where it comes from, and whether it can work."""
+
+import json
+import os
+
+import cyclopts
+from rich.console import Console
+from rich.table import Table
+
+from fleetwire.commands.options import Json
+from fleetwire.settings import Settings
+
+app = cyclopts.App(name="config", help="The settings.")
+
+
+@app.command
+def show(*, as_json: Json = False) -> None:
+    """Show every setting: value, default, variable, source and meaning. Passwords are hidden."""
+    rows = Settings.from_env().table(os.environ)
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table("variable", "value", "default", "from", "meaning", box=None)
+    for row in rows:
+        value, default = ("" if row[key] is None else str(row[key]) for key in ("value", "default"))
+        table.add_row(row["variable"], value, default, row["source"], row["doc"])
+    Console().print(table)
+
+
+@app.command
+def check() -> None:
+    """Exit with 2 and name every fault if the settings cannot work."""
+    Settings.from_env()
+    print("The settings can work.")

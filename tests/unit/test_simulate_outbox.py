@@ -1,0 +1,77 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetwire.errors import ConfigError
+from fleetwire.simulate import SimulateOptions
+from fleetwire.simulate.fleet import _spread
+from fleetwire.simulate.outbox import Outbox
+
+
+def fix(number):
+    return {"timestamp": number}
+
+
+def test_the_same_batch_comes_until_it_is_settled_and_new_fixes_wait():
+    outbox = Outbox(max_fixes=10)
+    outbox.push(fix(1))
+    first = outbox.take()
+    outbox.push(fix(2))
+    assert outbox.take() is first
+    assert outbox.held == 2
+    outbox.settle(first)
+    assert outbox.take().fixes == [fix(2)]
+
+
+def test_nothing_held_gives_no_batch():
+    assert Outbox(max_fixes=1).take() is None
+
+
+def test_a_late_second_receipt_does_not_settle_the_batch_after():
+    outbox = Outbox(max_fixes=10)
+    outbox.push(fix(1))
+    first = outbox.take()
+    outbox.settle(first)
+    outbox.push(fix(2))
+    second = outbox.take()
+    outbox.settle(first)
+    assert outbox.take() is second
+
+
+def test_a_full_outbox_drops_new_fixes_and_counts_them():
+    outbox = Outbox(max_fixes=3)
+    for number in range(5):
+        outbox.push(fix(number))
+    assert outbox.dropped == 2
+    assert outbox.take().fixes == [fix(0), fix(1), fix(2)]
+
+
+@given(st.lists(st.sampled_from(["push", "take", "settle"]), max_size=200), st.integers(1, 20))
+def test_every_fix_is_settled_held_or_counted_as_dropped_in_order(acts, max_fixes):
+    outbox, settled, pushed = Outbox(max_fixes=max_fixes), [], 0
+    for act in acts:
+        if act == "push":
+            outbox.push(fix(pushed))
+            pushed += 1
+        elif act == "take":
+            outbox.take()
+        elif (batch := outbox.take()) is not None:
+            settled += [each["timestamp"] for each in batch.fixes]
+            outbox.settle(batch)
+        assert outbox.held <= max_fixes
+        assert len(settled) + outbox.held + outbox.dropped == pushed
+    assert settled == sorted(set(settled))
+
+
+def test_the_share_of_sockets_is_spread_evenly():
+    assert _spread(4, 0.5) == [False, True, False, True]
+    assert sum(_spread(200, 0.25)) == 50
+    assert not any(_spread(5, 0.0))
+    assert all(_spread(5, 1.0))
+
+
+def test_wrong_options_are_refused_by_name():
+    for wrong in ({"vehicles": 0}, {"socket_share": 2.0}, {"held_fixes": 10_001}, {"send_secs": 0.0}):
+        with pytest.raises(ConfigError, match=f"^{next(iter(wrong))}"):
+            SimulateOptions(url="http://x", token="fwi_secret", **wrong)
+    assert "fwi_secret" not in repr(SimulateOptions(url="http://x", token="fwi_secret"))
