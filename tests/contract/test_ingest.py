@@ -175,10 +175,16 @@ async def test_late_segments_reads_the_key_of_the_partitions_in_question_only(in
     old, recent = days[2] + DAY_MILLIS // 2, days[-1] + DAY_MILLIS // 2
     async with ingest.transaction():
         before = await scans(ingest)
-        # A plan that is kept for later calls must be as narrow as the first.
+        # Enough spans that the planner would rather read whole partitions; and a plan that is kept for later calls must
+        # be as narrow as the first.
+        froms = [begin + offset for begin in (old, recent) for offset in range(200)]
         for _ in range(8):
             await ingest.fetch(
-                INGEST["late_segments"], [acme.tenant_id] * 2, [device_id] * 2, [old, recent], [old + 1, recent + 1]
+                INGEST["late_segments"],
+                [acme.tenant_id] * 400,
+                [device_id] * 400,
+                froms,
+                [begin + 1 for begin in froms],
             )
         after = await scans(ingest)
     more = {name: (seq - before[name][0], by_key - before[name][1]) for name, (seq, by_key) in after.items()}
