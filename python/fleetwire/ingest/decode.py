@@ -20,8 +20,10 @@ class BatchDecoder:
         self._core = Decoder(max_fixes=settings.max_fixes, future_millis=settings.future_secs * 1000)
         self._max_body_bytes = settings.max_body_bytes
 
-    def decode(self, body: bytes, *, media_type: str = JSON, encoding: str = "") -> Batch:
-        """Decodes one batch.
+    def decode(
+        self, body: bytes, *, media_type: str = JSON, encoding: str = "", now_millis: int | None = None
+    ) -> Batch:
+        """Decodes one batch; its times are judged by `now_millis`, usually the clock.
 
         Raises:
             BatchError: the envelope cannot be read.
@@ -29,11 +31,12 @@ class BatchDecoder:
         """
         if encoding not in {"", "identity"}:
             body = self._inflate(body, encoding)
+        now_millis = clock.now_millis() if now_millis is None else now_millis
         kind = media_type.partition(";")[0].strip().lower()
         if kind in {JSON, ""}:
-            return self._core.json(body, now_millis=clock.now_millis())
+            return self._core.json(body, now_millis=now_millis)
         if kind in MSGPACK:
-            return self._core.msgpack(body, now_millis=clock.now_millis())
+            return self._core.msgpack(body, now_millis=now_millis)
         raise Problem(
             "content_type_unsupported",
             f"A batch is {JSON} or application/msgpack, not {kind}.",

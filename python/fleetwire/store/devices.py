@@ -7,9 +7,9 @@ from collections.abc import Callable
 import asyncpg
 import structlog
 
-from fleetwire.errors import Problem
+from fleetwire.errors import DatabaseAway, Problem
 from fleetwire.store import statements
-from fleetwire.store.faults import PASSING, unavailable
+from fleetwire.store.faults import PASSING
 from fleetwire.tasks import spawn
 
 _log = structlog.get_logger(__name__)
@@ -45,7 +45,7 @@ class Devices:
 
         Raises:
             Problem: 403 `device_limit`, the tenant may not have another device.
-            Overloaded: the database is away.
+            DatabaseAway: it is.
         """
         known = self._known.get((tenant_id, name))
         if known is not None:
@@ -68,7 +68,7 @@ class Devices:
             del self._asking[tenant_id]
 
     async def _ask_once(self, tenant_id: int, asked: dict[str, asyncio.Future[int]]) -> None:
-        refusal: Problem = unavailable()
+        refusal: Problem = DatabaseAway()
         try:
             rows = await self._find_or_create(tenant_id, list(asked))
         except PASSING as error:

@@ -1,8 +1,6 @@
-"""Failures of the database that pass by themselves, and what a sender is told meanwhile."""
+"""Failures of the database that pass by themselves."""
 
 import asyncpg
-
-from fleetwire.errors import Overloaded
 
 # Deadlock, serialization, connection gone or refused, server starting, stopping, frozen or out of slots.
 PASSING = (
@@ -18,8 +16,3 @@ PASSING = (
     OSError,
     TimeoutError,
 )
-
-
-def unavailable() -> Overloaded:
-    """The database did not answer in time; the sender keeps its batch."""
-    return Overloaded("database_unavailable", "The database is away; send it again.", retry_after_secs=5)

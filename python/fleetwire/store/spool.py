@@ -3,6 +3,7 @@
     <folder>/spool.lock                 held by the worker that owns the folder
     <folder>/00000001.spool             magic, then records; the newest file is the one that grows
     <folder>/00000001.spool.damaged     a file whose end could not be read, kept for a person to look at
+    <folder>/00000001.spool.refused     its records that can never be stored, such as of a device over the limit
 
     record: length u32le | crc32 u32le of the payload | payload
 
@@ -103,6 +104,11 @@ class Spool:
         self._held_bytes -= path.stat().st_size
         path.unlink()
         self._report()
+
+    def put_aside(self, path: Path, payload: bytes) -> None:
+        """Keeps a record that can never be stored beside its file, for a person to look at."""
+        with path.with_name(path.name + ".refused").open("ab") as file:
+            file.write(_HEAD.pack(len(payload), zlib.crc32(payload)) + payload)
 
     def records(self, path: Path) -> Iterator[bytes]:
         """The payloads of a file, up to its end or to the first one that is damaged."""

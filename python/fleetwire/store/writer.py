@@ -18,10 +18,10 @@ import structlog
 
 from fleetwire import clock, metrics
 from fleetwire._core import Batch, Group, Sealed
-from fleetwire.errors import Overloaded
+from fleetwire.errors import DatabaseAway, Overloaded
 from fleetwire.settings import Settings
 from fleetwire.store import statements
-from fleetwire.store.faults import PASSING, unavailable
+from fleetwire.store.faults import PASSING
 from fleetwire.store.partitions import Partitions
 from fleetwire.tasks import spawn
 
@@ -69,13 +69,14 @@ class Writer:
         self._closed = True
         self._arrived.set()
         if self._committers:
-            await asyncio.wait(self._committers, timeout=self._settings.commit_give_up_secs + 1)
+            await asyncio.wait(self._committers, timeout=self._settings.patience_secs + 1)
 
     async def write(self, tenant_id: int, device_id: int, batch: Batch) -> bytes:
         """Stores a batch and returns its receipt as JSON. Cancelling does not take the batch back.
 
         Raises:
-            Overloaded: the intake is full, the server stops, or the database stayed away; nothing was acknowledged.
+            Overloaded: the intake is full or the server stops; nothing was acknowledged.
+            DatabaseAway: it stayed away; nothing was acknowledged.
         """
         if not batch.accepted:
             return refused(batch)
@@ -134,7 +135,7 @@ class Writer:
         self._tell(sealed)
 
     async def _commit_with_patience(self, group: Group) -> Sealed:
-        deadline = clock.monotonic_secs() + self._settings.commit_give_up_secs
+        deadline = clock.monotonic_secs() + self._settings.patience_secs
         pause_secs = FIRST_PAUSE_SECS
         while True:
             try:
@@ -151,7 +152,7 @@ class Writer:
                 raise Overloaded("store_failed", "Nothing was stored; send it again.", retry_after_secs=5) from None
             metrics.COMMIT_RETRIES.inc()
             if clock.monotonic_secs() + pause_secs >= deadline:
-                raise unavailable()
+                raise DatabaseAway
             await asyncio.sleep(pause_secs)
             pause_secs = min(pause_secs * 2, LONGEST_PAUSE_SECS)
 
