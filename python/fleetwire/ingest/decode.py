@@ -56,4 +56,7 @@ class BatchDecoder:
             raise BatchError("body_too_large", f"The body holds more than {self._max_body_bytes} bytes.")
         if not stream.eof:
             raise BatchError("body_gzip", "The gzip body ends early.")
+        if stream.unused_data:
+            # Passed over in silence, a second batch appended to the first would be lost behind a good receipt.
+            raise BatchError("body_gzip", "More follows the gzip body; send one gzip member.")
         return inflated

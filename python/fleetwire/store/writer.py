@@ -196,5 +196,5 @@ class Writer:
 
 def refused(batch: Batch) -> bytes:
     """The receipt of a batch of which nothing was accepted: no transaction is needed for it."""
-    sealed = Group([(0, 0, batch)]).seal(last_fixed_millis=[], stored=[], received_at_millis=0)
+    sealed = Group([(0, 0, batch)]).seal(last_fixed_millis=[None], stored=[], received_at_millis=0)
     return sealed.receipts()[0]
