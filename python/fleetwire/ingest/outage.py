@@ -16,7 +16,7 @@ from fleetwire import clock, metrics
 from fleetwire.access.principal import Principal
 from fleetwire.errors import Overloaded, Problem
 from fleetwire.health import answers
-from fleetwire.ingest.decode import Batch, BatchDecoder
+from fleetwire.ingest.decode import Batch, BatchDecoder, Body
 from fleetwire.store.devices import Devices
 from fleetwire.store.spool import Spool
 from fleetwire.store.writer import Writer
@@ -35,9 +35,7 @@ class Kept(msgspec.Struct, array_like=True, frozen=True):
     device_id: int | None
     device: str | None
     received_at_millis: int
-    media_type: str
-    encoding: str
-    body: bytes
+    body: Body
 
 
 _KEPT: msgspec.msgpack.Decoder[Kept] = msgspec.msgpack.Decoder(Kept)
@@ -55,6 +53,7 @@ class Outage:
         self._devices = devices
         self._writer = writer
         self._draining: asyncio.Task[None] | None = None
+        # While it is on, batches go to the spool without trying the database first.
         self.is_on = False
 
     def start(self) -> None:
@@ -71,20 +70,17 @@ class Outage:
         await cancel(self._draining)
         await self._spool.close()
 
-    async def keep(self, principal: Principal, batch: Batch, body: bytes, *, media_type: str, encoding: str) -> bytes:
+    async def keep(self, principal: Principal, batch: Batch, body: Body) -> bytes:
         """Puts a batch on disk and returns its receipt, which says `queued`.
 
         Raises:
             Overloaded: the spool is full or cannot be written.
         """
-        self.is_on = True
         kept = Kept(
             tenant_id=principal.tenant_id,
             device_id=principal.device_id,
             device=principal.device or batch.device,
             received_at_millis=clock.now_millis(),
-            media_type=media_type,
-            encoding=encoding,
             body=body,
         )
         await self._spool.append(msgspec.msgpack.encode(kept))
@@ -118,9 +114,7 @@ class Outage:
     async def _store(self, path: Path, payload: bytes) -> None:
         kept = _KEPT.decode(payload)
         try:
-            batch = self._decoder.decode(
-                kept.body, media_type=kept.media_type, encoding=kept.encoding, now_millis=kept.received_at_millis
-            )
+            batch = self._decoder.decode(kept.body, now_millis=kept.received_at_millis)
             device_id = kept.device_id
             if device_id is None:
                 device_id = await self._devices.resolve(kept.tenant_id, kept.device or "")
