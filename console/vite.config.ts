@@ -16,7 +16,7 @@ export default defineConfig({
     // MapLibre alone has 1.1 MB before compression, Swagger UI 1.5.
     chunkSizeWarningLimit: 2000,
     modulePreload: { polyfill: false },
-    rollupOptions: { input: ["index.html", "api-docs.html"] },
+    rolldownOptions: { input: ["index.html", "api-docs.html"], checks: { pluginTimings: false } },
   },
   server: {
     proxy: {

@@ -10,6 +10,7 @@ import structlog
 from fleetwire.errors import DatabaseAway, Problem
 from fleetwire.store import statements
 from fleetwire.store.faults import PASSING
+from fleetwire.store.pool import borrowed
 from fleetwire.tasks import spawn
 
 _log = structlog.get_logger(__name__)
@@ -83,8 +84,9 @@ class Devices:
             answer.exception()  # Seen: the sender that asked may be gone.
 
     async def _find_or_create(self, tenant_id: int, names: list[str]) -> list[asyncpg.Record]:
-        rows: list[asyncpg.Record] = await self._pool.fetch(_SQL["find_devices"], tenant_id, names)
-        if len(rows) == len(names):
-            return rows
-        # Only now: creating locks the tenant's row, for its limit.
-        return list(await self._pool.fetch(_SQL["create_devices"], tenant_id, names))
+        async with borrowed(self._pool) as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(_SQL["find_devices"], tenant_id, names)
+            if len(rows) == len(names):
+                return rows
+            # Only now: creating locks the tenant's row, for its limit.
+            return list(await connection.fetch(_SQL["create_devices"], tenant_id, names))

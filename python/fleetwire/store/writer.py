@@ -23,6 +23,7 @@ from fleetwire.settings import Settings
 from fleetwire.store import statements
 from fleetwire.store.faults import PASSING
 from fleetwire.store.partitions import Partitions
+from fleetwire.store.pool import borrowed
 from fleetwire.tasks import spawn
 
 _log = structlog.get_logger(__name__)
@@ -139,8 +140,7 @@ class Writer:
         pause_secs = FIRST_PAUSE_SECS
         while True:
             try:
-                async with asyncio.timeout(max(0.1, deadline - clock.monotonic_secs())):
-                    return await self._commit(group)
+                return await self._commit(group, limit_secs=max(0.1, deadline - clock.monotonic_secs()))
             except asyncpg.CheckViolationError:
                 # COPY found no partition: retention dropped it after it was made.
                 self._partitions.forget()
@@ -156,10 +156,10 @@ class Writer:
             await asyncio.sleep(pause_secs)
             pause_secs = min(pause_secs * 2, LONGEST_PAUSE_SECS)
 
-    async def _commit(self, group: Group) -> Sealed:
+    async def _commit(self, group: Group, *, limit_secs: float) -> Sealed:
         started, received_at_millis = clock.monotonic_secs(), clock.now_millis()
         await self._partitions.ensure(group.days())
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with borrowed(self._pool, limit_secs=limit_secs) as connection, connection.transaction():
             locked = await connection.fetch(_SQL["lock_group"], *group.devices())
             last_fixed_millis = [row["last_fixed_millis"] for row in locked]
             spans = group.late_spans(last_fixed_millis)
