@@ -215,5 +215,7 @@ async def held_up(client, server, tenant):
 async def snapshots(client, tenant):
     """How many were sent, or begun to be sent."""
     metrics = (await client.get("/metrics", token=tenant.dispatcher)).body.decode()
-    (line,) = [line for line in metrics.splitlines() if line.startswith('fleetwire_fanout_frames_total{type="snapshot"}')]
+    (line,) = [
+        line for line in metrics.splitlines() if line.startswith('fleetwire_fanout_frames_total{type="snapshot"}')
+    ]
     return float(line.split()[-1])

@@ -30,7 +30,9 @@ def batch(message_id, fixes, **members):
     return {"type": "batch", "id": message_id, "fixes": fixes, **members}
 
 
-@pytest.mark.parametrize(("sent", "answered"), [("41", "41"), (41, "41"), (2**63, str(2**63)), (-1, "-1"), ("ä \"b\"", "ä \"b\"")])
+@pytest.mark.parametrize(
+    ("sent", "answered"), [("41", "41"), (41, "41"), (2**63, str(2**63)), (-1, "-1"), ('ä "b"', 'ä "b"')]
+)
 async def test_receipt_carries_the_id(tenant, socket, sent, answered):
     good = fix()
     await socket.send(batch(sent, [good, good, fix(latitude=91)]))

@@ -192,7 +192,9 @@ async def test_only_users_who_watch_may_watch(client, tenant):
         ('{"type":"watch","devices":["van"]}', "watch_unsupported"),
     ],
 )
-async def test_message_that_cannot_be_followed_is_answered_and_the_feed_goes_on(client, tenant, watching, message, code):
+async def test_message_that_cannot_be_followed_is_answered_and_the_feed_goes_on(
+    client, tenant, watching, message, code
+):
     async with watching() as feed:
         await feed.send(message)
         assert (await feed.receive_type("error"))["code"] == code
