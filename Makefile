@@ -50,8 +50,7 @@ $(VENV)/.node: $(VENV)/.created requirements-node.lock
 
 $(VENV)/.core: $(VENV)/.run $(RUST_SOURCES) pyproject.toml
 	@echo "Building the core (release mode; the first time takes a minute)."
-	$(BIN)/maturin develop --release --quiet --skip-install
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable . --config-settings=editable-profile=release
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 console/node_modules/.package-lock.json: console/package-lock.json $(NODE_STAMP)

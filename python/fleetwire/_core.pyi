@@ -30,6 +30,9 @@ class Batch:
     def days(self) -> list[int]:
         """UTC days of the accepted fixes as days since 1970, ascending, each once."""
 
+    def queued_receipt(self) -> bytes:
+        """The receipt of a batch that is kept in the spool: `queued` instead of `stored` and `duplicate`."""
+
     def rejected_by_code(self) -> dict[str, int]:
         """How many fixes were refused with each code, for the counters."""
 

@@ -14,12 +14,14 @@ from fleetwire.fanout.watch import DispatchSocket
 from fleetwire.health import Health
 from fleetwire.ingest.decode import BatchDecoder
 from fleetwire.ingest.http import LocationRoute
+from fleetwire.ingest.outage import Outage
 from fleetwire.ingest.pipeline import Pipeline
 from fleetwire.ingest.ws import DriverSocket
 from fleetwire.live.state import Live
 from fleetwire.settings import Settings
 from fleetwire.store.devices import Devices
 from fleetwire.store.pool import Role, open_pool
+from fleetwire.store.spool import Spool
 from fleetwire.store.writer import Writer
 from fleetwire.tasks import spawn
 
@@ -61,9 +63,14 @@ class Engine:
         self.writer = Writer(ingest_pool, settings=settings, on_stored=self.live.advance)
         await self.writer.start()
         self._exits.push_async_callback(self.writer.stop)
-        pipeline = Pipeline(
-            decoder=BatchDecoder(settings), devices=Devices(ingest_pool, on_met=self.live.meet), writer=self.writer
-        )
+        decoder, devices = BatchDecoder(settings), Devices(ingest_pool, on_met=self.live.meet)
+        outage = None
+        if settings.spool is not None:
+            spool = Spool(settings.spool, max_bytes=settings.spool_max_bytes)
+            outage = Outage(spool, pool=ingest_pool, decoder=decoder, devices=devices, writer=self.writer)
+            outage.start()
+            self._exits.push_async_callback(outage.stop)
+        pipeline = Pipeline(decoder=decoder, devices=devices, writer=self.writer, outage=outage)
         hub = Hub(self.live, tick_millis=settings.feed_tick_millis)
         await hub.start()
         self._exits.push_async_callback(hub.stop)

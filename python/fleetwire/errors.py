@@ -4,7 +4,8 @@
       ConfigError            settings that cannot work; the command says which and exits with 2
       Problem                an answer to a client: stable code, sentence, HTTP status
         BatchError           the envelope of a batch cannot be read: nothing of it was stored
-        Overloaded           a bounded queue is full or the database is away; the sender keeps its batch
+        Overloaded           a bounded queue is full; the sender keeps its batch and comes back
+          DatabaseAway       the database does not answer
 
 A bad fix is not an error: it is a line in the receipt.
 """
@@ -55,3 +56,10 @@ class Overloaded(Problem):
 
     def __init__(self, code: str, detail: str, *, retry_after_secs: int) -> None:
         super().__init__(code, detail, status=503, retry_after_secs=retry_after_secs)
+
+
+class DatabaseAway(Overloaded):
+    """The database did not answer in time. With a spool, the batch is kept there instead."""
+
+    def __init__(self) -> None:
+        super().__init__("database_unavailable", "The database is away; send it again.", retry_after_secs=5)

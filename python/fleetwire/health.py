@@ -8,6 +8,7 @@ import asyncpg
 
 from fleetwire import clock
 from fleetwire.store.faults import PASSING
+from fleetwire.store.pool import borrowed
 
 DATABASE_SECS = 2.0  # a database that needs longer for SELECT 1 is away
 Phase = Literal["starting", "ready", "draining", "drained"]
@@ -39,6 +40,7 @@ class Health:
 async def answers(pool: asyncpg.Pool) -> bool:
     """Whether the database answers in time."""
     try:
-        return bool(await pool.fetchval("SELECT 1", timeout=DATABASE_SECS) == 1)
+        async with borrowed(pool, limit_secs=DATABASE_SECS) as connection:
+            return bool(await connection.fetchval("SELECT 1") == 1)
     except PASSING:
         return False

@@ -21,6 +21,15 @@ RECEIPT_SECONDS = Histogram(
 )
 INTAKE_BATCHES = Gauge("fleetwire_store_intake_batches", "Batches that wait for a commit.", registry=REGISTRY)
 INTAKE_REFUSED = Counter("fleetwire_store_intake_refused", "Batches refused: the intake was full.", registry=REGISTRY)
+SPOOL_BYTES = Gauge("fleetwire_store_spool_bytes", "Bytes in the spool.", registry=REGISTRY)
+SPOOL_QUEUED = Counter("fleetwire_store_spool_queued_fixes", "Fixes put into the spool.", registry=REGISTRY)
+SPOOL_REFUSED = Counter("fleetwire_store_spool_refused", "Batches refused: the spool was full.", registry=REGISTRY)
+SPOOL_SKIPPED_BYTES = Counter(
+    "fleetwire_store_spool_skipped_bytes", "Bytes behind a damaged record, kept aside.", registry=REGISTRY
+)
+SPOOL_UNSTORABLE = Counter(
+    "fleetwire_store_spool_unstorable", "Spooled batches that were refused for good, kept aside.", registry=REGISTRY
+)
 COMMIT_SECONDS = Histogram("fleetwire_store_commit_seconds", "Length of a group's commit.", registry=REGISTRY)
 COMMIT_RETRIES = Counter("fleetwire_store_commit_retries", "Groups tried again.", registry=REGISTRY)
 AFTER_COMMIT_FAILURES = Counter(

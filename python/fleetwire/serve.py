@@ -32,6 +32,7 @@ from granian.server.mp import MPServer
 from fleetwire import clock, logs
 from fleetwire.settings import Settings
 from fleetwire.store.embedded import EmbeddedPostgres
+from fleetwire.store.keeper import kept_running
 from fleetwire.store.migrate import migrate
 
 _log = structlog.get_logger(__name__)
@@ -80,7 +81,7 @@ def database(settings: Settings) -> Iterator[str]:
     if settings.database_url is not None:
         yield settings.database_url
         return
-    with EmbeddedPostgres(settings.data_dir) as embedded:
+    with EmbeddedPostgres(settings.data_dir) as embedded, kept_running(embedded):
         yield embedded.dsn
 
 

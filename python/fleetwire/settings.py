@@ -47,6 +47,9 @@ class Settings:
     group_fixes: int = _setting(50_000, "Fixes one transaction stores, at most.", at_least=1)
     intake_batches: int = _setting(4_096, "Batches that may wait for a commit; beyond, senders get 503.", at_least=1)
     intake_fixes: int = _setting(1_000_000, "Fixes that may wait for a commit; beyond, senders get 503.", at_least=1)
+    spool: Path | None = _setting(None, "Folder in which batches wait while the database is away.")
+    spool_max_bytes: int = _setting(1024**3, "Bytes the spool may hold; beyond, senders get 503.", at_least=1024**2)
+    spool_after_secs: float = _setting(2.0, "With a spool, how long a group is tried before it goes there.")
     commit_give_up_secs: float = _setting(10.0, "How long a group is tried before its senders get 503.", at_least=1)
     statement_timeout_secs: float = _setting(30.0, "Longest a statement may run.", at_least=1)
 
@@ -94,6 +97,11 @@ class Settings:
         if self.map_overlay is not None and not self.map_overlay.is_file():
             found.append(f"{variable('map_overlay')}={self.map_overlay}: there is no such file")
         return found
+
+    @property
+    def patience_secs(self) -> float:
+        """How long a group is tried before its senders are answered otherwise."""
+        return self.commit_give_up_secs if self.spool is None else self.spool_after_secs
 
     def to_env(self) -> dict[str, str]:
         """The same settings as environment variables, for a child process."""

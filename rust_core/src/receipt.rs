@@ -9,6 +9,15 @@ const USUAL_REJECT_BYTES: usize = 160;
 
 /// The receipt as JSON. With a `message_id` it is the socket's frame, which names the batch it answers.
 pub fn render(stored: usize, duplicate: usize, rejects: &[Reject], message_id: Option<&str>) -> Vec<u8> {
+    receipt(&[("stored", stored), ("duplicate", duplicate)], rejects, message_id)
+}
+
+/// The receipt of a batch that is safe in the spool and not in the database yet: which fixes are new is not known.
+pub fn render_queued(queued: usize, rejects: &[Reject], message_id: Option<&str>) -> Vec<u8> {
+    receipt(&[("queued", queued)], rejects, message_id)
+}
+
+fn receipt(counts: &[(&str, usize)], rejects: &[Reject], message_id: Option<&str>) -> Vec<u8> {
     let mut out = String::with_capacity(96 + message_id.map_or(0, str::len) + rejects.len() * USUAL_REJECT_BYTES);
     out.push('{');
     if let Some(message_id) = message_id {
@@ -16,11 +25,13 @@ pub fn render(stored: usize, duplicate: usize, rejects: &[Reject], message_id: O
         push_json_text(&mut out, message_id);
         out.push(',');
     }
-    out.push_str("\"stored\":");
-    out.push_str(&stored.to_string());
-    out.push_str(",\"duplicate\":");
-    out.push_str(&duplicate.to_string());
-    out.push_str(",\"rejected\":[");
+    for (name, count) in counts {
+        push_json_text(&mut out, name);
+        out.push(':');
+        out.push_str(&count.to_string());
+        out.push(',');
+    }
+    out.push_str("\"rejected\":[");
     for (line, reject) in rejects.iter().enumerate() {
         out.push_str(if line == 0 { "{\"index\":" } else { ",{\"index\":" });
         out.push_str(&reject.index.to_string());
@@ -83,6 +94,7 @@ mod tests {
             render(50, 0, &[], Some("41")),
             br#"{"type":"receipt","id":"41","stored":50,"duplicate":0,"rejected":[]}"#
         );
+        assert_eq!(render_queued(50, &[], None), br#"{"queued":50,"rejected":[]}"#);
     }
 
     #[test]

@@ -176,6 +176,17 @@ async def test_first_logins_at_once_make_one_key(owner, pool, database):
             assert (await worker.credentials.principal(login.token)).user == "dora"
 
 
+async def test_a_second_first_key_waits_and_is_not_kept(owner, pool):
+    offer = "SELECT ensure_signing_key($1, $2)"
+    async with owner.transaction():
+        await owner.execute(offer, "first", bytes(32))
+        second = asyncio.ensure_future(pool.execute(offer, "second", bytes(32)))
+        done, _ = await asyncio.wait([second], timeout=0.2)
+        assert not done
+    await second
+    assert await owner.fetch("SELECT kid FROM signing_key") == [("first",)]
+
+
 async def test_two_keys_verify_and_the_newest_signs(owner, worker, pool, database):
     old = await worker.sessions.login("acme", "dora", PASSWORD)
     await owner.execute("UPDATE signing_key SET retired_at = now()")

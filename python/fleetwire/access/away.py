@@ -2,23 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
-import asyncpg
 import structlog
 
 from fleetwire.errors import Overloaded
-
-# What a restart, a cut line or too many connections look like. A statement that is wrong is not among them: that is
-# a mistake of ours, and has to be seen as one.
-DATABASE_AWAY: Final = (
-    OSError,
-    TimeoutError,
-    asyncpg.InterfaceError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.exceptions.OperatorInterventionError,
-    asyncpg.exceptions.InsufficientResourcesError,
-)
+from fleetwire.store.faults import PASSING
 
 _log = structlog.get_logger(__name__)
 
@@ -37,6 +25,6 @@ def refusing_while_away() -> Iterator[None]:
     """
     try:
         yield
-    except DATABASE_AWAY as error:
+    except PASSING as error:
         _log.warning("The database is away.", error=str(error))
         raise unavailable() from error

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fleetwire import clock
+from fleetwire.store.pool import borrowed
 from fleetwire.store.statements import load
 
 SECRET_BYTES: Final = 32  # what HS256 asks for at least (RFC 7518, 3.2)
@@ -54,7 +55,8 @@ class Keys:
         await self._read(older_than_secs=RELOAD_SECS)
         if (key := self._newest()) is None:
             kid, secret = secrets.token_hex(8), secrets.token_bytes(SECRET_BYTES)
-            await self._pool.execute(_sql["ensure_signing_key"], kid, secret)
+            async with borrowed(self._pool) as connection:
+                await connection.execute(_sql["ensure_signing_key"], kid, secret)
             await self._read(older_than_secs=0.0)
             key = self._newest()
         if key is None:
@@ -82,6 +84,7 @@ class Keys:
             now_secs = self._monotonic_secs()
             if self._read_at_secs is not None and now_secs - self._read_at_secs < older_than_secs:
                 return
-            rows = await self._pool.fetch(_sql["signing_keys"], self._keep_retired_secs)
+            async with borrowed(self._pool) as connection:
+                rows = await connection.fetch(_sql["signing_keys"], self._keep_retired_secs)
             self._keys = {row["kid"]: Key(row["kid"], bytes(row["secret"]), row["may_sign"]) for row in rows}
             self._read_at_secs = now_secs

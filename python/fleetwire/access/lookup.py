@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from fleetwire.access.memory import EXPIRED, INVALID, REVOKED_TOKEN, SUSPENDED, Refusal
 from fleetwire.access.principal import Principal
-from fleetwire.store.pool import tenant_transaction
+from fleetwire.store.pool import borrowed, tenant_transaction
 from fleetwire.store.statements import load
 
 _ACTIVE: Final = "active"
@@ -23,7 +23,8 @@ class Lookup:
     async def by_hash(self, token_hash: bytes, *, now_millis: int) -> Principal | Refusal:
         """An opaque token's owner."""
         self.queries += 1
-        row = await self._pool.fetchrow(_sql["find_credential"], token_hash)
+        async with borrowed(self._pool) as connection:
+            row = await connection.fetchrow(_sql["find_credential"], token_hash)
         if row is None:
             return INVALID
         if row["revoked"]:

@@ -17,7 +17,7 @@ from fleetwire.access.opaque import is_opaque
 from fleetwire.access.passwords import Passwords
 from fleetwire.access.tokens import REVOKED_CHANNEL
 from fleetwire.errors import Problem
-from fleetwire.store.pool import tenant_transaction
+from fleetwire.store.pool import borrowed, tenant_transaction
 from fleetwire.store.statements import load
 
 SESSION_LIFE_SECS: Final = 2 * 60 * 60
@@ -66,7 +66,7 @@ class Sessions:
         """
         with refusing_while_away():
             # No name holds a NUL, and PostgreSQL takes no text that does.
-            found = None if "\0" in tenant + user else await self._pool.fetchrow(_sql["find_login"], tenant, user)
+            found = None if "\0" in tenant + user else await self._find(tenant, user)
         right = await self._passwords.verify(None if found is None else found["password_hash"], password)
         if found is None or not right:
             raise Problem("login_failed", "Tenant, user or password is wrong.", status=401)
@@ -134,6 +134,10 @@ class Sessions:
         if is_opaque(token):
             raise Problem("forbidden", "This token has no session; it is revoked by an administrator.", status=403)
         return await signed.read(token, self._keys, now_millis=self._now_millis(), expired_is_fine=True)
+
+    async def _find(self, tenant: str, user: str) -> Any:  # noqa: ANN401 - asyncpg ships no types
+        async with borrowed(self._pool) as connection:
+            return await connection.fetchrow(_sql["find_login"], tenant, user)
 
     async def _sign(
         self, session_id: uuid.UUID, *, tenant_id: int, user_id: int, tenant: str, user: str, role: str

@@ -13,7 +13,7 @@ import structlog
 
 from fleetwire import clock, tasks
 from fleetwire.access import memory, signed
-from fleetwire.access.away import DATABASE_AWAY, unavailable
+from fleetwire.access.away import unavailable
 from fleetwire.access.flight import SingleFlight
 from fleetwire.access.followers import Ended, Followers
 from fleetwire.access.keys import Keys
@@ -23,6 +23,7 @@ from fleetwire.access.opaque import digest, is_opaque
 from fleetwire.access.principal import Principal
 from fleetwire.access.uses import Uses
 from fleetwire.errors import Problem
+from fleetwire.store.faults import PASSING
 
 REVOKED_CHANNEL: Final = "fleetwire_revoked"
 
@@ -62,6 +63,7 @@ class Credentials:
         self._uses = uses
         self._now_millis = now_millis
         self._principals = make_memory(memory.MAX_PRINCIPALS, memory.LIFE_MILLIS)
+        self._last_known = make_memory(memory.MAX_PRINCIPALS, memory.AWAY_LIFE_MILLIS)
         self._refused = make_memory(memory.MAX_REFUSED, memory.REFUSED_LIFE_MILLIS)
         self._revoked = make_memory(memory.MAX_REVOKED, memory.REVOKED_LIFE_MILLIS)
         self._flight: SingleFlight[Principal | Refusal | None] = SingleFlight(
@@ -89,7 +91,11 @@ class Credentials:
             raise refusal.problem()
         if not is_opaque(token) and token.count(".") != JWT_DOTS:
             raise memory.INVALID.problem()
-        return _accepted(await self._flight.ask(key, lambda: self._find(token, key)))
+        answer = await self._flight.ask(key, lambda: self._find(token, key))
+        if answer is None and isinstance(known := self._last_known.get(key, now_millis=now_millis), Principal):
+            self._check(known, now_millis)
+            return known
+        return _accepted(answer)
 
     def follow(self, principal: Principal, ended: Ended) -> Callable[[], None]:
         """For sockets: calls `ended(problem)` once, when the credential expires, is revoked or is found suspended.
@@ -115,7 +121,8 @@ class Credentials:
             # What is forgotten is asked again, and the database knows every revocation.
             self._forget_memories()
         self._revoked.put(key, True, now_millis=self._now_millis())  # noqa: FBT003 - a set has no other value
-        self._principals.remove(key)
+        for remembers in (self._principals, self._last_known):
+            remembers.remove(key)
         self._followers.end_all(key, memory.REVOKED_TOKEN)
 
     def forget(self) -> None:
@@ -132,7 +139,7 @@ class Credentials:
 
     def _forget_memories(self) -> None:
         self._epoch += 1
-        for remembers in (self._principals, self._refused, self._revoked):
+        for remembers in (self._principals, self._last_known, self._refused, self._revoked):
             remembers.clear()
 
     def _check(self, principal: Principal, now_millis: int) -> None:
@@ -146,7 +153,7 @@ class Credentials:
         epoch = self._epoch
         try:
             answer = await self._verify(token, key)
-        except DATABASE_AWAY as error:
+        except PASSING as error:
             _log.warning("A credential could not be looked up.", error=str(error))
             return None
         now_millis = self._now_millis()
@@ -155,7 +162,8 @@ class Credentials:
         elif self._revoked.get(answer.revocation_key, now_millis=now_millis) is not None:
             return memory.REVOKED_TOKEN  # Revoked while the query was under way.
         elif epoch == self._epoch:
-            self._principals.put(key, answer, now_millis=now_millis)
+            for remembers in (self._principals, self._last_known):
+                remembers.put(key, answer, now_millis=now_millis)
         if isinstance(answer, Principal) and answer.credential_id is not None:
             self._uses.note(answer.tenant_id, answer.credential_id)
         return answer
@@ -191,7 +199,7 @@ class Credentials:
                 expires_at_millis=principal.expires_at_millis or 0,
                 token_hash=principal.credential_hash,
             )
-        except DATABASE_AWAY:
+        except PASSING:
             return None
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 import structlog
 
 from fleetwire import tasks
-from fleetwire.access.away import DATABASE_AWAY
+from fleetwire.store.faults import PASSING
 from fleetwire.store.pool import tenant_transaction
 from fleetwire.store.statements import load
 
@@ -53,7 +53,7 @@ class Uses:
             try:
                 async with tenant_transaction(self._pool, tenant_id) as connection:
                     await connection.execute(_sql["note_uses"], tenant_id, credential_ids)
-            except DATABASE_AWAY as error:
+            except PASSING as error:
                 self.dropped += len(credential_ids)
                 _log.warning("The last use of credentials is not noted.", count=len(credential_ids), error=str(error))
 

@@ -17,6 +17,7 @@ def serve(
     workers: Annotated[int | None, Parameter(help="Processes that serve (default: 1).")] = None,
     database_url: DatabaseUrl = None,
     redis_url: Annotated[str | None, Parameter(help="Redis or Valkey, which several workers need.")] = None,
+    spool: Annotated[Path | None, Parameter(help="Folder in which batches wait while the database is away.")] = None,
     map_style: Annotated[str | None, Parameter(help="Address of a MapLibre style for the console's map.")] = None,
     map_overlay: Annotated[Path | None, Parameter(help="GeoJSON of lines to draw beneath the vehicles.")] = None,
 ) -> None:
@@ -35,6 +36,7 @@ def serve(
         workers=workers,
         database_url=database_url,
         redis_url=redis_url,
+        spool=spool,
         map_style=map_style,
         map_overlay=map_overlay,
     )

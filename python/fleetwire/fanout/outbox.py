@@ -48,6 +48,7 @@ class Outbox:
         self._heartbeat_secs = heartbeat_secs
         self._seq: int | None = None
         self._request: Request | None = None
+        self._asked = asyncio.Event()
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -57,13 +58,15 @@ class Outbox:
     def ask(self, request: Request) -> None:
         """The client asks; of several requests that wait, the newest counts."""
         self._request = request
+        self._asked.set()
         self._woken.set()
 
     async def first_request(self, *, within_secs: float) -> None:
         """Waits for the client's first message; one that says nothing watches the whole tenant."""
+        # Not for movement: that alone would leave the client without a snapshot for ever.
         try:
             async with asyncio.timeout(within_secs):
-                await self._woken.wait()
+                await self._asked.wait()
         except TimeoutError:
             self.ask(Watch())
 

@@ -6,7 +6,8 @@ from fleetwire import asgi, clock
 from fleetwire.access.guards import authenticate
 from fleetwire.access.tokens import Credentials
 from fleetwire.errors import Problem
-from fleetwire.ingest.pipeline import Pipeline
+from fleetwire.ingest.decode import Body
+from fleetwire.ingest.pipeline import Pipeline, Receipt
 from fleetwire.settings import Settings
 
 PATH = "/api/driver/location"
@@ -37,20 +38,17 @@ class LocationRoute:
             fault = Problem("internal", "The server failed; nothing is acknowledged, send it again.", status=500)
             await asgi.respond_problem(send, fault, started_secs=started_secs)
         else:
-            await asgi.respond(send, 200, receipt, headers=_HEADERS, started_secs=started_secs)
+            status = 202 if receipt.is_queued else 200
+            await asgi.respond(send, status, receipt.json, headers=_HEADERS, started_secs=started_secs)
 
-    async def _take(self, scope: asgi.Scope, receive: asgi.Receive) -> bytes:
+    async def _take(self, scope: asgi.Scope, receive: asgi.Receive) -> Receipt:
         if scope["method"] != "POST":
             raise Problem("method_not_allowed", "Batches are sent with POST.", status=405)
         principal = await authenticate(scope, self._credentials)
         principal.require("ingest")
-        body = await asgi.read_body(
+        data = await asgi.read_body(
             receive, limit_bytes=self._settings.max_body_bytes, timeout_secs=self._settings.body_timeout_secs
         )
-        return await self._pipeline.take(
-            principal,
-            body,
-            media_type=asgi.header(scope, b"content-type"),
-            encoding=asgi.header(scope, b"content-encoding").strip().lower(),
-            door="http",
-        )
+        encoding = asgi.header(scope, b"content-encoding").strip().lower()
+        body = Body(data, asgi.header(scope, b"content-type"), encoding)
+        return await self._pipeline.take(principal, body, door="http")

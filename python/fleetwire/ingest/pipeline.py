@@ -1,53 +1,78 @@
 """The way of a batch, in order: who sends it, what it holds, which device it is, and then it is durable.
 
 auth -> decode -> device -> store/writer -> (after the commit) live/state -> fanout/hub -> watch
+database away: -> outage -> store/spool
 """
+
+from typing import NamedTuple
 
 from fleetwire import clock, metrics
 from fleetwire.access.principal import Principal
-from fleetwire.errors import BatchError, Overloaded, Problem
-from fleetwire.ingest.decode import JSON, Batch, BatchDecoder
+from fleetwire.errors import BatchError, DatabaseAway, Overloaded, Problem
+from fleetwire.ingest.decode import Batch, BatchDecoder, Body
+from fleetwire.ingest.outage import Outage
 from fleetwire.store.devices import Devices
 from fleetwire.store.writer import Writer
+
+
+class Receipt(NamedTuple):
+    """What the sender is told: JSON, and whether it speaks of the spool instead of the database."""
+
+    json: bytes
+    is_queued: bool = False
 
 
 class Pipeline:
     """What both doors, HTTP and socket, do with a batch."""
 
-    def __init__(self, *, decoder: BatchDecoder, devices: Devices, writer: Writer) -> None:
+    def __init__(self, *, decoder: BatchDecoder, devices: Devices, writer: Writer, outage: Outage | None) -> None:
         self._decoder = decoder
         self._devices = devices
         self._writer = writer
+        self._outage = outage
 
-    async def take(
-        self, principal: Principal, body: bytes, *, media_type: str = JSON, encoding: str = "", door: str
-    ) -> bytes:
+    async def take(self, principal: Principal, body: Body, *, door: str) -> Receipt:
         """Stores one batch of `principal` and returns the receipt.
 
         Raises:
             Problem: nothing of the batch was stored; the code says why and whether to send it again.
         """
-        started = clock.monotonic_secs()
+        started_secs = clock.monotonic_secs()
         try:
-            batch = self._decoder.decode(body, media_type=media_type, encoding=encoding)
-            device_id = await self._device_of(principal, batch)
-            receipt = await self._writer.write(principal.tenant_id, device_id, batch)
+            batch = self._decoder.decode(body)
+            _check_device(principal, batch)
+            receipt = await self._make_durable(principal, batch, body)
         except Problem as problem:
             metrics.BATCHES.labels(door, "unavailable" if isinstance(problem, Overloaded) else "refused").inc()
             raise
+        metrics.BATCHES.labels(door, "queued" if receipt.is_queued else "received").inc()
         for code, count in batch.rejected_by_code().items() if batch.rejected else ():
             metrics.REJECTS.labels(code).inc(count)
-        metrics.BATCHES.labels(door, "received").inc()
-        metrics.RECEIPT_SECONDS.observe(clock.monotonic_secs() - started)
+        metrics.RECEIPT_SECONDS.observe(clock.monotonic_secs() - started_secs)
         return receipt
 
-    async def _device_of(self, principal: Principal, batch: Batch) -> int:
-        """A device token names its device; an ingest key speaks for all devices of its tenant."""
+    async def _make_durable(self, principal: Principal, batch: Batch, body: Body) -> Receipt:
+        if self._outage is None:
+            return Receipt(await self._store(principal, batch))
+        if not self._outage.is_on:
+            try:
+                return Receipt(await self._store(principal, batch))
+            except DatabaseAway:
+                self._outage.is_on = True
+        return Receipt(await self._outage.keep(principal, batch, body), is_queued=True)
+
+    async def _store(self, principal: Principal, batch: Batch) -> bytes:
         if principal.device_id is not None and principal.device is not None:
-            if batch.device not in {None, principal.device}:
-                raise Problem("device_mismatch", "The token belongs to another device.", status=403)
             self._devices.meet(principal.tenant_id, principal.device_id, principal.device)
-            return principal.device_id
-        if batch.device is None:
-            raise BatchError("device_missing", "An ingest key needs the batch to name its device.")
-        return await self._devices.resolve(principal.tenant_id, batch.device)
+            device_id = principal.device_id
+        else:
+            device_id = await self._devices.resolve(principal.tenant_id, batch.device or "")
+        return await self._writer.write(principal.tenant_id, device_id, batch)
+
+
+def _check_device(principal: Principal, batch: Batch) -> None:
+    """A device token names its device; an ingest key speaks for all devices of its tenant."""
+    if principal.device is None and batch.device is None:
+        raise BatchError("device_missing", "An ingest key needs the batch to name its device.")
+    if principal.device is not None and batch.device not in {None, principal.device}:
+        raise Problem("device_mismatch", "The token belongs to another device.", status=403)

@@ -13,7 +13,7 @@ import structlog
 from fleetwire import asgi
 from fleetwire.errors import Problem
 from fleetwire.fanout.sockets import Closing, Message, Socket, Sockets
-from fleetwire.ingest.decode import JSON
+from fleetwire.ingest.decode import Body
 from fleetwire.ingest.pipeline import Pipeline
 from fleetwire.settings import Settings
 from fleetwire.tasks import spawn
@@ -58,8 +58,8 @@ class DriverSocket:
 
     async def _answer(self, socket: Socket, message: Message, free: asyncio.Semaphore) -> None:
         try:
-            media_type = JSON if message.is_text else "application/msgpack"
-            frame = await self._pipeline.take(socket.principal, message.data, media_type=media_type, door="ws")
+            body = Body(message.data) if message.is_text else Body(message.data, "application/msgpack")
+            frame = (await self._pipeline.take(socket.principal, body, door="ws")).json
         except Problem as problem:
             frame = _error_frame(message, problem)
         except Exception:  # noqa: BLE001 - whatever it is, it is logged and answered
@@ -75,7 +75,7 @@ class DriverSocket:
 
 
 def _error_frame(message: Message, problem: Problem) -> bytes:
-    frame: dict[str, object] = {"type": "error", "code": problem.code, "detail": problem.detail}
+    frame: dict[str, object] = {"type": "error", **problem.members()}
     try:
         decode = msgspec.json.decode if message.is_text else msgspec.msgpack.decode
         message_id = decode(message.data, type=_Named).id

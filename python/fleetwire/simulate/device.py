@@ -1,7 +1,7 @@
 """One simulated driver's app: it samples, keeps, sends, and sends again what got no receipt.
 
 sampling:  every second   vehicle.step -> phone.fix -> outbox.push
-sending:   every few s    in a dead zone: hang up, keep
+sending:   every few s    in a dead zone, after the first batch: hang up, keep
                           else outbox.take -> link.send -> receipt: settle, now and then send it once more
                                                         -> passing failure: wait (longer each time), same batch again
                                                         -> refusal: count, forget; a refused token ends the fleet
@@ -21,6 +21,7 @@ from fleetwire.simulate.outbox import Batch, Outbox
 from fleetwire.simulate.phone import DeadZones, Phone
 from fleetwire.simulate.vehicle import Vehicle
 
+FIRST_SEND_SAMPLES = 1.5
 SEND_SPREAD = 0.4  # share of the interval by which it varies, so that a fleet does not send in step
 ASLEEP_SECS = 30.0  # a longer gap between two samples is a machine that slept: the vehicle did not drive meanwhile
 
@@ -87,6 +88,8 @@ class Device:
         self._repeat_share = repeat_share
         self._fixed_at_millis = 0
         self._was_dark = False
+        # Held while a batch is under way: the flush at the end waits for its receipt instead of sending it twice.
+        self._line = asyncio.Lock()
 
     @property
     def dark(self) -> bool:
@@ -120,6 +123,10 @@ class Device:
         Raises:
             Problem: the server refuses the token.
         """
+        # The first batch goes out at once and from anywhere: drivers sign in where there is a network. So the whole
+        # fleet is on the map within seconds.
+        await asyncio.sleep(min(FIRST_SEND_SAMPLES * self._sample_secs, self._send_secs))
+        await self._send_held()
         while True:
             await asyncio.sleep(self._send_secs * self._rng.uniform(1 - SEND_SPREAD, 1 + SEND_SPREAD))
             if self.dark:
@@ -129,12 +136,13 @@ class Device:
             await self._send_held()
 
     async def flush(self) -> None:
-        """One try to send what is held, wherever the vehicle is; for the end of a run."""
-        while (batch := self.outbox.take()) is not None:
-            try:
-                self._settle(batch, await self._link.send(batch))
-            except Problem:
-                return
+        """One try to send what is held, wherever the vehicle is; for the end of a run. `report` may still go on."""
+        async with self._line:
+            while (batch := self.outbox.take()) is not None:
+                try:
+                    self._settle(batch, await self._link.send(batch))
+                except Problem:
+                    return
 
     async def close(self) -> None:
         """Hangs up."""
@@ -142,21 +150,28 @@ class Device:
 
     async def _send_held(self) -> None:
         attempt = 0
-        while (batch := self.outbox.take()) is not None:
+        while (wait := await self._try_to_send(attempt)) is not None:
+            await asyncio.sleep(wait)
+            attempt += 1
+
+    async def _try_to_send(self, attempt: int) -> float | None:
+        """Sends the batch that is due, if any; returns how many seconds to wait before it has to be sent again."""
+        async with self._line:
+            batch = self.outbox.take()
+            if batch is None:
+                return None
             try:
                 receipt = await self._link.send(batch)
             except Problem as problem:
                 if is_temporary(problem):
                     self._counts.retries += 1
-                    await asyncio.sleep(wait_secs(attempt, problem.retry_after_secs or 0, self._rng))
-                    attempt += 1
-                    continue
+                    return wait_secs(attempt, problem.retry_after_secs or 0, self._rng)
                 self._refused(batch, problem)
-                return
+                return None
             self._settle(batch, receipt)
             if self._rng.random() < self._repeat_share:
                 await self._repeat(batch)
-            return
+            return None
 
     def _settle(self, batch: Batch, receipt: Receipt) -> None:
         if receipt.fixes != len(batch.fixes):

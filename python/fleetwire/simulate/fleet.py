@@ -60,6 +60,7 @@ class Fleet:
         self._session: aiohttp.ClientSession | None = None
         self._open = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
+        self._senders: list[asyncio.Task[None]] = []
         self._began_secs = monotonic_secs()
         self._refusal: Problem | None = None
         self.devices: list[Device] = []
@@ -86,23 +87,24 @@ class Fleet:
             self._tasks.append(spawn(self._print(), name="simulate-print"))
         ends_secs = None if self._options.run_secs is None else self._began_secs + self._options.run_secs
         while ends_secs is None or monotonic_secs() < ends_secs:
-            # The list grows while the devices start, so it is looked at anew every second.
-            await asyncio.wait(self._tasks, timeout=_up_to_a_second(ends_secs), return_when=asyncio.FIRST_EXCEPTION)
-            for task in [task for task in self._tasks if task.done()]:
-                self._tasks.remove(task)
-                task.result()
+            # The lists grow while the devices start, so they are looked at anew every second.
+            running = [task for task in (*self._tasks, *self._senders) if not task.done()]
+            await asyncio.wait(running, timeout=_up_to_a_second(ends_secs), return_when=asyncio.FIRST_EXCEPTION)
+            for task in running:
+                if task.done():
+                    task.result()
             if self._refusal is not None:
                 raise self._refusal
 
     async def flush(self) -> None:
         """Stops driving and sends what is held, for up to `flush_secs`."""
-        await asyncio.gather(*(cancel(task) for task in self._tasks))
-        self._tasks.clear()
-        if not self.devices:
-            return
-        flushes = [spawn(device.flush(), name=f"simulate-flush-{device.name}") for device in self.devices]
-        await asyncio.wait(flushes, timeout=self._options.flush_secs)
-        await asyncio.gather(*(cancel(flush) for flush in flushes))
+        await _cancel_all(self._tasks)
+        if self.devices:
+            flushes = [spawn(device.flush(), name=f"simulate-flush-{device.name}") for device in self.devices]
+            await asyncio.wait(flushes, timeout=self._options.flush_secs)
+            await _cancel_all(flushes)
+        # Only now: a sender that is stopped while a batch is under way does not learn whether it was stored.
+        await _cancel_all(self._senders)
         if self._options.print_every_secs:
             self._print_line()
 
@@ -135,7 +137,7 @@ class Fleet:
             device = self._device(number + 1, via_socket=via_socket[number])
             self.devices.append(device)
             self._tasks.append(spawn(device.drive(), name=f"simulate-drive-{device.name}"))
-            self._tasks.append(spawn(self._report(device), name=f"simulate-report-{device.name}"))
+            self._senders.append(spawn(self._report(device), name=f"simulate-report-{device.name}"))
             await asyncio.sleep(options.start_secs / options.vehicles)
 
     async def _report(self, device: Device) -> None:
@@ -177,6 +179,11 @@ class Fleet:
 
     def _print_line(self) -> None:
         self._console.print(self.line(), highlight=False, soft_wrap=True)
+
+
+async def _cancel_all(tasks: list[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*(cancel(task) for task in tasks))
+    tasks.clear()
 
 
 def _spread(count: int, share: float) -> list[bool]:

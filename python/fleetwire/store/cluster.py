@@ -92,10 +92,10 @@ def initialise(folder: Path, user: SysUser) -> None:
         os.close(directory)
 
 
-def command_line(folder: Path, user: SysUser) -> list[str]:
+def command_line(folder: Path, socket_dir: Path) -> list[str]:
     """Writes the settings and returns the command that serves the folder."""
     _write_settings(folder)
-    settings = _FIXED | {"unix_socket_directories": _quoted(_socket_dir(folder, user))}
+    settings = _FIXED | {"unix_socket_directories": _quoted(socket_dir)}
     arguments = [argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")]
     return [str(programs() / "postgres"), "-D", str(folder), *arguments]
 
@@ -111,8 +111,8 @@ def _check_version(found: str, folder: Path) -> None:
         )
 
 
-def _socket_dir(folder: Path, user: SysUser) -> Path:
-    """The data folder itself, or a private folder elsewhere when its path is too long for a socket."""
+def socket_dir(folder: Path, user: SysUser) -> Path:
+    """Where the socket lies: in the data folder, or in a private folder elsewhere when its path is too long for one."""
     if _fits(folder):
         return folder
     name = "fleetwire-" + hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]

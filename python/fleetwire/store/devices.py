@@ -7,9 +7,10 @@ from collections.abc import Callable
 import asyncpg
 import structlog
 
-from fleetwire.errors import Problem
+from fleetwire.errors import DatabaseAway, Problem
 from fleetwire.store import statements
-from fleetwire.store.faults import PASSING, unavailable
+from fleetwire.store.faults import PASSING
+from fleetwire.store.pool import borrowed
 from fleetwire.tasks import spawn
 
 _log = structlog.get_logger(__name__)
@@ -45,7 +46,7 @@ class Devices:
 
         Raises:
             Problem: 403 `device_limit`, the tenant may not have another device.
-            Overloaded: the database is away.
+            DatabaseAway: it is.
         """
         known = self._known.get((tenant_id, name))
         if known is not None:
@@ -68,7 +69,7 @@ class Devices:
             del self._asking[tenant_id]
 
     async def _ask_once(self, tenant_id: int, asked: dict[str, asyncio.Future[int]]) -> None:
-        refusal: Problem = unavailable()
+        refusal: Problem = DatabaseAway()
         try:
             rows = await self._find_or_create(tenant_id, list(asked))
         except PASSING as error:
@@ -83,8 +84,9 @@ class Devices:
             answer.exception()  # Seen: the sender that asked may be gone.
 
     async def _find_or_create(self, tenant_id: int, names: list[str]) -> list[asyncpg.Record]:
-        rows: list[asyncpg.Record] = await self._pool.fetch(_SQL["find_devices"], tenant_id, names)
-        if len(rows) == len(names):
-            return rows
-        # Only now: creating locks the tenant's row, for its limit.
-        return list(await self._pool.fetch(_SQL["create_devices"], tenant_id, names))
+        async with borrowed(self._pool) as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(_SQL["find_devices"], tenant_id, names)
+            if len(rows) == len(names):
+                return rows
+            # Only now: creating locks the tenant's row, for its limit.
+            return list(await connection.fetch(_SQL["create_devices"], tenant_id, names))

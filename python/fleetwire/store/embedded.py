@@ -91,6 +91,15 @@ class EmbeddedPostgres:
             raise
         return True
 
+    def revive(self) -> None:
+        """Starts a server that died; recovery brings back all that was committed. Blocks.
+
+        Raises:
+            ConfigError: it does not start.
+        """
+        self._child = self._found = None
+        self._serve()
+
     def stop(self) -> None:
         """Stops the server, also an adopted one. Blocks; may be repeated.
 
@@ -150,8 +159,9 @@ class EmbeddedPostgres:
             sleep(_POLL_SECS)
 
     def _spawn(self, user: sysuser.SysUser) -> None:
-        postmaster.forget_stale(self._folder)
-        command = cluster.command_line(self._folder, user)
+        socket_dir = cluster.socket_dir(self._folder, user)
+        postmaster.forget_stale(self._folder, socket_dir)
+        command = cluster.command_line(self._folder, socket_dir)
         logs = self._folder / "log"
         if not logs.exists():
             logs.mkdir(mode=0o700)

@@ -1,8 +1,6 @@
-"""Failures of the database that pass by themselves, and what a sender is told meanwhile."""
+"""Failures of the database that pass by themselves."""
 
 import asyncpg
-
-from fleetwire.errors import Overloaded
 
 # Deadlock, serialization, connection gone or refused, server starting, stopping, frozen or out of slots.
 PASSING = (
@@ -10,6 +8,7 @@ PASSING = (
     asyncpg.SerializationError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # what a connection says that broke in the middle of an answer
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.QueryCanceledError,
@@ -17,8 +16,3 @@ PASSING = (
     OSError,
     TimeoutError,
 )
-
-
-def unavailable() -> Overloaded:
-    """The database did not answer in time; the sender keeps its batch."""
-    return Overloaded("database_unavailable", "The database is away; send it again.", retry_after_secs=5)

@@ -7,6 +7,7 @@ import asyncpg
 
 from fleetwire import clock
 from fleetwire.store import statements
+from fleetwire.store.pool import borrowed
 
 _SQL = statements.load("ingest")
 _EPOCH = date(1970, 1, 1)
@@ -25,7 +26,8 @@ class Partitions:
         if not missing:
             return
         dates = [_EPOCH + timedelta(days=day) for day in missing]
-        await self._pool.execute(_SQL["ensure_days"], dates)
+        async with borrowed(self._pool) as connection:
+            await connection.execute(_SQL["ensure_days"], dates)
         self._known.update(missing)
 
     async def ahead(self) -> None:

@@ -3,6 +3,7 @@
 The role is a start-up setting of the session, so that it outlives what the pool resets between uses.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Literal
@@ -15,6 +16,7 @@ from fleetwire.store import statements
 Role = Literal["fleetwire_ingest", "fleetwire_app"]
 
 _SQL = statements.load("connection")
+ANSWER_SECS = 5.0  # longest a short question may take, from asking for a connection on
 _DURABLE = {"fsync": "on", "full_page_writes": "on"}
 
 
@@ -88,8 +90,27 @@ async def open_pool(
 
 
 @asynccontextmanager
+async def borrowed(pool: asyncpg.Pool, *, limit_secs: float = ANSWER_SECS) -> AsyncIterator[asyncpg.Connection]:
+    """A connection for at most `limit_secs`; then it is cut, and what waits on it fails at once.
+
+    A time limit by cancellation would not do: the driver then waits for the server to confirm the cancellation, and a
+    server that is frozen never does.
+
+    Raises:
+        TimeoutError: none was free in time.
+    """
+    connection = await pool.acquire(timeout=limit_secs)
+    watchdog = asyncio.get_running_loop().call_later(limit_secs, connection.terminate)
+    try:
+        yield connection
+    finally:
+        watchdog.cancel()
+        await pool.release(connection, timeout=limit_secs)
+
+
+@asynccontextmanager
 async def tenant_transaction(pool: asyncpg.Pool, tenant_id: int) -> AsyncIterator[asyncpg.Connection]:
     """A transaction that sees the rows of one tenant; yields its connection. Commits unless an exception leaves it."""
-    async with pool.acquire() as connection, connection.transaction():
+    async with borrowed(pool) as connection, connection.transaction():
         await connection.execute(_SQL["set_tenant"], tenant_id)
         yield connection

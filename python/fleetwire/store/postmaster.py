@@ -73,12 +73,14 @@ def serves(pid: int, folder: Path) -> bool:
     return False
 
 
-def forget_stale(folder: Path) -> None:
-    """Makes a stale postmaster.pid harmless whose process id was given to another process meanwhile.
+def forget_stale(folder: Path, socket_dir: Path) -> None:
+    """Makes harmless what a killed server left behind; only when none serves the folder.
 
-    The server would take that process for a living server and refuse to start. The file is not removed: by its last
-    lines the server finds out whether orphans of a killed one still use its shared memory.
+    Its process id may have been given to another process, or belong to a zombie that nobody buries; the server would
+    take that for a living server and refuse to start. postmaster.pid is not removed: by its last lines the server finds
+    out whether orphans of the killed one still use its shared memory.
     """
+    (socket_dir / f".s.PGSQL.{cluster.PORT}.lock").unlink(missing_ok=True)
     path = folder / "postmaster.pid"
     with contextlib.suppress(FileNotFoundError):
         lines = path.read_text().splitlines()

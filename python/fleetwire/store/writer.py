@@ -18,11 +18,12 @@ import structlog
 
 from fleetwire import clock, metrics
 from fleetwire._core import Batch, Group, Sealed
-from fleetwire.errors import Overloaded
+from fleetwire.errors import DatabaseAway, Overloaded
 from fleetwire.settings import Settings
 from fleetwire.store import statements
-from fleetwire.store.faults import PASSING, unavailable
+from fleetwire.store.faults import PASSING
 from fleetwire.store.partitions import Partitions
+from fleetwire.store.pool import borrowed
 from fleetwire.tasks import spawn
 
 _log = structlog.get_logger(__name__)
@@ -69,13 +70,14 @@ class Writer:
         self._closed = True
         self._arrived.set()
         if self._committers:
-            await asyncio.wait(self._committers, timeout=self._settings.commit_give_up_secs + 1)
+            await asyncio.wait(self._committers, timeout=self._settings.patience_secs + 1)
 
     async def write(self, tenant_id: int, device_id: int, batch: Batch) -> bytes:
         """Stores a batch and returns its receipt as JSON. Cancelling does not take the batch back.
 
         Raises:
-            Overloaded: the intake is full, the server stops, or the database stayed away; nothing was acknowledged.
+            Overloaded: the intake is full or the server stops; nothing was acknowledged.
+            DatabaseAway: it stayed away; nothing was acknowledged.
         """
         if not batch.accepted:
             return refused(batch)
@@ -134,12 +136,11 @@ class Writer:
         self._tell(sealed)
 
     async def _commit_with_patience(self, group: Group) -> Sealed:
-        deadline = clock.monotonic_secs() + self._settings.commit_give_up_secs
+        deadline = clock.monotonic_secs() + self._settings.patience_secs
         pause_secs = FIRST_PAUSE_SECS
         while True:
             try:
-                async with asyncio.timeout(max(0.1, deadline - clock.monotonic_secs())):
-                    return await self._commit(group)
+                return await self._commit(group, limit_secs=max(0.1, deadline - clock.monotonic_secs()))
             except asyncpg.CheckViolationError:
                 # COPY found no partition: retention dropped it after it was made.
                 self._partitions.forget()
@@ -151,14 +152,14 @@ class Writer:
                 raise Overloaded("store_failed", "Nothing was stored; send it again.", retry_after_secs=5) from None
             metrics.COMMIT_RETRIES.inc()
             if clock.monotonic_secs() + pause_secs >= deadline:
-                raise unavailable()
+                raise DatabaseAway
             await asyncio.sleep(pause_secs)
             pause_secs = min(pause_secs * 2, LONGEST_PAUSE_SECS)
 
-    async def _commit(self, group: Group) -> Sealed:
+    async def _commit(self, group: Group, *, limit_secs: float) -> Sealed:
         started, received_at_millis = clock.monotonic_secs(), clock.now_millis()
         await self._partitions.ensure(group.days())
-        async with self._pool.acquire() as connection, connection.transaction():
+        async with borrowed(self._pool, limit_secs=limit_secs) as connection, connection.transaction():
             locked = await connection.fetch(_SQL["lock_group"], *group.devices())
             last_fixed_millis = [row["last_fixed_millis"] for row in locked]
             spans = group.late_spans(last_fixed_millis)
@@ -195,5 +196,5 @@ class Writer:
 
 def refused(batch: Batch) -> bytes:
     """The receipt of a batch of which nothing was accepted: no transaction is needed for it."""
-    sealed = Group([(0, 0, batch)]).seal(last_fixed_millis=[], stored=[], received_at_millis=0)
+    sealed = Group([(0, 0, batch)]).seal(last_fixed_millis=[None], stored=[], received_at_millis=0)
     return sealed.receipts()[0]

@@ -8,6 +8,7 @@ use pyo3::types::PyBytes;
 
 use crate::batch;
 use crate::decode::{self, Limits};
+use crate::receipt;
 
 /// A decoded batch. `accepted + rejected` is the number of fixes sent.
 #[pyclass(frozen, module = "fleetwire._core")]
@@ -47,6 +48,12 @@ impl Batch {
     #[getter]
     fn days(&self) -> Vec<i64> {
         self.inner.days()
+    }
+
+    fn queued_receipt<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let batch = self.inner();
+        let receipt = receipt::render_queued(batch.columns.len(), &batch.rejects, batch.message_id.as_deref());
+        PyBytes::new(py, &receipt)
     }
 
     fn rejected_by_code(&self) -> BTreeMap<String, usize> {

@@ -1,0 +1,52 @@
+/**
+ * Frames of the dispatcher's socket: text in, a checked union out.
+ *
+ * A frame of an unknown type is no error: the server may learn new types before this page does. Such a frame reads as null, as does
+ * text that is no JSON. A position that cannot be read is left out; the others of its frame count.
+ */
+
+import { isRecord, finite, readPosition, type Position } from "./position";
+
+export type Frame =
+  | { readonly type: "snapshot"; readonly epoch: string; readonly seq: number; readonly positions: Position[] }
+  | { readonly type: "moved"; readonly seq: number; readonly positions: Position[] }
+  | { readonly type: "resync"; readonly epoch: string | null }
+  | { readonly type: "heartbeat" }
+  | { readonly type: "error"; readonly code: string; readonly detail: string };
+
+export function readFrame(text: string): Frame | null {
+  const value = parse(text);
+  if (!isRecord(value)) return null;
+  switch (value["type"]) {
+    case "snapshot":
+      return {
+        type: "snapshot",
+        epoch: String(value["epoch"] ?? ""),
+        seq: finite(value["seq"]) ?? 0,
+        positions: readPositions(value["positions"]),
+      };
+    case "moved":
+      return { type: "moved", seq: finite(value["seq"]) ?? 0, positions: readPositions(value["positions"]) };
+    case "resync":
+      return { type: "resync", epoch: typeof value["epoch"] === "string" ? value["epoch"] : null };
+    case "heartbeat":
+      return { type: "heartbeat" };
+    case "error":
+      return { type: "error", code: String(value["code"] ?? "unknown"), detail: String(value["detail"] ?? "") };
+    default:
+      return null;
+  }
+}
+
+function readPositions(value: unknown): Position[] {
+  if (!Array.isArray(value)) return [];
+  return value.map(readPosition).filter((position) => position !== null);
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}

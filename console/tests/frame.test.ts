@@ -1,0 +1,31 @@
+import { expect, test } from "vitest";
+
+import { readFrame } from "../src/frame";
+
+const FIX = { device: "a", timestamp: 1_763_768_400_000, latitude: 48.1, longitude: 11.5 };
+const read = (value: unknown): ReturnType<typeof readFrame> => readFrame(JSON.stringify(value));
+
+test("a snapshot keeps epoch, place and positions; what a sender left out is null", () => {
+  const frame = read({ type: "snapshot", epoch: "e1", seq: 3, positions: [{ ...FIX, speed: 0 }] });
+  expect(frame).toMatchObject({ type: "snapshot", epoch: "e1", seq: 3 });
+  expect(frame?.type === "snapshot" ? frame.positions[0] : null).toMatchObject({ speedMps: 0, headingDeg: null, battery: null });
+});
+
+test.each([[null], [{ ...FIX, latitude: "48" }], [{ ...FIX, device: 7 }], [{ ...FIX, timestamp: null }], ["x"]])(
+  "the unreadable position %j is left out, its neighbour is kept",
+  (unreadable) => {
+    const frame = read({ type: "moved", seq: 4, positions: [unreadable, FIX] });
+    expect(frame?.type === "moved" ? frame.positions.map(({ device }) => device) : null).toEqual(["a"]);
+  },
+);
+
+test.each([[361, 1], [-90, 270], [360, 0]])("a heading of %d becomes %d", (heading, shown) => {
+  const frame = read({ type: "moved", seq: 1, positions: [{ ...FIX, heading }] });
+  expect(frame?.type === "moved" ? frame.positions[0]?.headingDeg : null).toBe(shown);
+});
+
+test("a type of the future, an array and broken JSON read as nothing", () => {
+  expect(read({ type: "event", what: "new" })).toBeNull();
+  expect(read([1])).toBeNull();
+  expect(readFrame("{")).toBeNull();
+});

@@ -1,0 +1,211 @@
+"""What exactly-once rests on: locks in one order, watermarks that only rise, late spans found exactly."""
+
+import asyncio
+import random
+from datetime import UTC, date, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from fleetwire.store import statements
+
+INGEST = statements.load("ingest")
+TRACK_PAGE = statements.load("track")["track_page"]
+DAY_MILLIS = 86_400_000
+BASE_DAY = date(2020, 5, 20)
+BASE_MILLIS = int(datetime(2020, 5, 20, tzinfo=UTC).timestamp() * 1000)
+
+
+async def move(connection, fleet, device_id, fixed_at_millis, lat_e7=1):
+    columns = [[fleet.tenant_id], [device_id], [fixed_at_millis], [lat_e7], [2], [None], [3], [None], [4], [None]]
+    return await connection.execute(INGEST["move_live"], *columns, fixed_at_millis + 1)
+
+
+async def watermarks(connection, fleet, device_ids):
+    rows = await connection.fetch(INGEST["lock_group"], [fleet.tenant_id] * len(device_ids), device_ids)
+    return [(row["device_id"], row["last_fixed_millis"]) for row in rows]
+
+
+async def test_lock_group_answers_in_the_order_of_the_key(ingest, acme):
+    first, second, third, *_ = acme.device_ids
+    await move(ingest, acme, second, BASE_MILLIS + 123)
+    assert await watermarks(ingest, acme, [third, first, second]) == [
+        (first, None),
+        (second, BASE_MILLIS + 123),
+        (third, None),
+    ]
+
+
+async def test_lock_group_locks_in_the_order_of_the_key_and_reads_what_it_waited_for(owner, ingest, acme):
+    first, second, *_ = acme.device_ids
+    async with owner.transaction():
+        await move(owner, acme, first, BASE_MILLIS)
+
+        async def wait_for_the_group():
+            async with ingest.transaction():
+                return await watermarks(ingest, acme, [second, first])
+
+        waiting = asyncio.create_task(wait_for_the_group())
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+        # It waits for the first device, so that it must not hold the second yet.
+        await owner.execute("SELECT FROM live_position WHERE device_id = $1 FOR UPDATE NOWAIT", second)
+    assert await waiting == [(first, BASE_MILLIS), (second, None)]
+
+
+async def test_the_live_position_moves_forward_only(ingest, acme):
+    device_id = acme.device_ids[0]
+    assert await move(ingest, acme, device_id, BASE_MILLIS, lat_e7=10) == "UPDATE 1"
+    assert await move(ingest, acme, device_id, BASE_MILLIS - 1, lat_e7=20) == "UPDATE 0"
+    assert await move(ingest, acme, device_id, BASE_MILLIS, lat_e7=30) == "UPDATE 0"
+    assert await move(ingest, acme, device_id, BASE_MILLIS + 1, lat_e7=40) == "UPDATE 1"
+    rows = await ingest.fetch(statements.load("live")["load_live"])
+    [moved] = [row for row in rows if row["fixed_at_millis"] is not None]
+    assert tuple(moved) == (
+        acme.tenant_id, device_id, "truck-1", BASE_MILLIS + 1, 40, 2, None, 3, None, 4, None,
+    )  # fmt: skip
+    assert len(rows) == len(acme.device_ids)
+
+
+async def test_senders_at_once_leave_the_newest_position(database, ingest, acme):
+    device_id = acme.device_ids[0]
+    times = [BASE_MILLIS + offset for offset in range(40)]
+    random.Random(7).shuffle(times)
+    async with asyncpg.create_pool(
+        database, min_size=8, max_size=8, server_settings={"role": "fleetwire_ingest"}
+    ) as pool:
+        await asyncio.gather(*(move(pool, acme, device_id, millis, lat_e7=millis - BASE_MILLIS) for millis in times))
+    assert await ingest.fetchval("SELECT lat_e7 FROM live_position WHERE device_id = $1", device_id) == 39
+
+
+async def test_most_moves_stay_on_their_page(owner, ingest, acme):
+    for second in range(50):
+        await move(ingest, acme, acme.device_ids[0], BASE_MILLIS + second * 1000)
+    await ingest.execute("SELECT pg_stat_force_next_flush()")
+    await ingest.fetchval("SELECT 1")
+    await asyncio.sleep(0.1)
+    counts = await owner.fetchrow(
+        "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'live_position'"
+    )
+    assert counts["n_tup_upd"] == counts["n_tup_hot_upd"] == 50
+
+
+async def store(connection, fleet, device_id, first_millis, offsets):
+    first_at = datetime.fromtimestamp(first_millis / 1000, UTC)
+    await connection.execute(
+        """
+        INSERT INTO track_segment
+            (tenant_id, fix_count, device_id, first_at, last_at, received_at, offset_millis, lat_e7, lon_e7)
+        VALUES ($1, $2, $3, $4, $5, now(), $6, $6, $6)
+        """,
+        fleet.tenant_id, len(offsets), device_id, first_at, first_at + timedelta(milliseconds=offsets[-1]), offsets,
+    )  # fmt: skip
+
+
+def ints(sent):
+    """What array_send() made of an int4[] without nulls."""
+    return [int.from_bytes(sent[place : place + 4], signed=True) for place in range(24, len(sent), 8)]
+
+
+@pytest.fixture
+async def history(ingest, acme):
+    """Segments of two devices over five days of an old month and three of this one, some overlapping each other."""
+    chance = random.Random(11)
+    recent_day = datetime.now(UTC).date() - timedelta(days=10)
+    recent_millis = int(datetime.combine(recent_day, datetime.min.time(), UTC).timestamp() * 1000)
+    days = [BASE_MILLIS + day * DAY_MILLIS for day in range(5)] + [recent_millis + day * DAY_MILLIS for day in range(3)]
+    await ingest.fetch(INGEST["ensure_days"], [BASE_DAY, *(recent_day + timedelta(days=day) for day in range(3))])
+    segments = []
+    for device_id in acme.device_ids[:2]:
+        for day_millis in days:
+            for _ in range(30):
+                first_millis = day_millis + chance.randrange(DAY_MILLIS)
+                length = min(chance.randrange(3 * 3_600_000), day_millis + DAY_MILLIS - 1 - first_millis)
+                offsets = sorted({0, *(chance.randrange(length + 1) for _ in range(5)), length})
+                segments.append((device_id, first_millis, offsets))
+                await store(ingest, acme, *segments[-1])
+    return days, segments
+
+
+async def test_late_segments_finds_what_overlaps_and_nothing_else(ingest, acme, rival, history):
+    days, segments = history
+    chance = random.Random(13)
+    devices = acme.device_ids[:3]
+    for _ in range(20):
+        spans = []
+        for _ in range(12):
+            from_millis = chance.choice(days) + chance.randrange(DAY_MILLIS)
+            spans.append((chance.choice(devices), from_millis, from_millis + chance.randrange(2 * DAY_MILLIS)))
+        # The ends of a span belong to it.
+        device_id, first_millis, offsets = chance.choice(segments)
+        spans.append((device_id, first_millis + offsets[-1], first_millis + offsets[-1]))
+        spans.append((device_id, first_millis, first_millis))
+        found = await ingest.fetch(
+            INGEST["late_segments"],
+            [acme.tenant_id] * len(spans),
+            *(list(column) for column in zip(*spans, strict=True)),
+        )
+        expected = [
+            (device_id, first_millis, offsets)
+            for device_id, from_millis, to_millis in spans
+            for segment_device, first_millis, offsets in segments
+            if segment_device == device_id and first_millis <= to_millis and first_millis + offsets[-1] >= from_millis
+        ]
+        assert sorted((row[1], row[2], ints(row[3])) for row in found) == sorted(expected)
+        assert {row["tenant_id"] for row in found} == {acme.tenant_id}
+        assert (
+            await ingest.fetch(
+                INGEST["late_segments"], [rival.tenant_id], [device_id], [first_millis], [first_millis + 1]
+            )
+            == []
+        )
+
+
+async def scans(connection):
+    """Scans of each partition by this session, so far: (sequential, by index)."""
+    rows = await connection.fetch("""
+        SELECT relname, seq_scan, idx_scan FROM pg_stat_xact_user_tables WHERE relname LIKE 'track_segment_%'
+    """)
+    return {row["relname"]: (row["seq_scan"], row["idx_scan"]) for row in rows}
+
+
+async def test_late_segments_reads_the_key_of_the_partitions_in_question_only(ingest, acme, history):
+    days, _ = history
+    device_id = acme.device_ids[0]
+    old, recent = days[2] + DAY_MILLIS // 2, days[-1] + DAY_MILLIS // 2
+    async with ingest.transaction():
+        before = await scans(ingest)
+        # Enough spans that the planner would rather read whole partitions; and a plan that is kept for later calls must
+        # be as narrow as the first.
+        froms = [begin + offset for begin in (old, recent) for offset in range(200)]
+        for _ in range(8):
+            await ingest.fetch(
+                INGEST["late_segments"],
+                [acme.tenant_id] * 400,
+                [device_id] * 400,
+                froms,
+                [begin + 1 for begin in froms],
+            )
+        after = await scans(ingest)
+    more = {name: (seq - before[name][0], by_key - before[name][1]) for name, (seq, by_key) in after.items()}
+    recent_name = f"track_segment_d{datetime.fromtimestamp(recent / 1000, UTC):%Y%m%d}"
+    assert {name for name, counts in more.items() if any(counts)} == {"track_segment_m202005", recent_name}
+    assert all(seq == 0 for seq, _ in more.values())
+
+
+async def test_a_track_comes_page_by_page_in_order(ingest, acme, history):
+    _, segments = history
+    device_id = acme.device_ids[1]
+    from_millis, to_millis = BASE_MILLIS + DAY_MILLIS // 2, BASE_MILLIS + 3 * DAY_MILLIS
+    expected = sorted(
+        (first_millis, offsets)
+        for segment_device, first_millis, offsets in segments
+        if segment_device == device_id and first_millis <= to_millis and first_millis + offsets[-1] >= from_millis
+    )
+    found, after_millis = [], None
+    while page := await ingest.fetch(TRACK_PAGE, acme.tenant_id, device_id, from_millis, to_millis, after_millis, 7):
+        found += [(row["first_at_millis"], ints(row["offset_millis"])) for row in page]
+        assert all(row["altitude_dm"] is None for row in page)
+        after_millis = page[-1]["first_at_millis"]
+    assert found == expected
+    assert len(found) > 14
