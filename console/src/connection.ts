@@ -38,6 +38,6 @@ export class ConnectionView {
     if (this.state.kind === "connecting") return "Connecting\u2026";
     if (this.state.kind === "stopped") return "Offline";
     const secs = Math.max(0, Math.ceil((this.state.retryAtMillis - Date.now()) / 1000));
-    return `${navigator.onLine ? "Reconnecting" : "Offline, trying again"} in ${secs}\u202fs`;
+    return `${navigator.onLine ? "Reconnecting" : "Offline, retry"} in ${secs}\u202fs`;
   }
 }

@@ -32,8 +32,14 @@ export function vehicleLayers(fonts: string[]): LayerSpecification[] {
   const lineOf = (kind: string): ExpressionSpecification => ["==", ["get", "kind"], kind];
   const round = { "line-cap": "round", "line-join": "round" } as const;
   const layers: LayerSpecification[] = [
-    { id: "streets-edge", type: "line", source: "streets", layout: round, paint: { "line-width": byZoom(9, 0.8, 12, 2.6, 14, 5.5, 17, 19) } },
-    { id: "streets", type: "line", source: "streets", layout: round, paint: { "line-width": byZoom(9, 0.4, 12, 1.5, 14, 4, 17, 16) } },
+    {
+      id: "streets-edge", type: "line", source: "streets", layout: round,
+      paint: { "line-width": byZoom(9, 0.8, 12, 2.6, 14, 5.5, 17, 19) },
+    },
+    {
+      id: "streets", type: "line", source: "streets", layout: round,
+      paint: { "line-width": byZoom(9, 0.4, 12, 1.5, 14, 4, 17, 16) },
+    },
     {
       id: "track-edge", type: "line", source: "track", filter: lineOf("driven"), layout: round,
       paint: { "line-width": byZoom(8, 4, 16, 8) },
@@ -131,5 +137,6 @@ const OUR_SOURCES = new Set<string>([...SOURCES, "vehicles", "land", "borders", 
 
 function isOurs(map: MapLibreMap, id: string): boolean {
   const layer = map.getLayer(id);
-  return layer !== undefined && (layer.type === "background" ? map.getSource("countries") !== undefined : OUR_SOURCES.has(layer.source));
+  if (layer === undefined) return false;
+  return layer.type === "background" ? map.getSource("countries") !== undefined : OUR_SOURCES.has(layer.source);
 }

@@ -4,6 +4,7 @@ import "maplibre-gl/dist/maplibre-gl.css";
 import "./styles/colours.css";
 import "./styles/page.css";
 import "./styles/panel.css";
+import "./styles/stage.css";
 import "./styles/detail.css";
 import "./styles/phone.css";
 import { consoleSettings, currentSession, logOut, type ConsoleSettings, type Session } from "./api";

@@ -68,9 +68,12 @@ export class FleetMap {
     this.map.touchZoomRotate.disableRotation();
     this.map.keyboard.disableRotation();
     this.map.on("style.load", () => this.addLayers());
+    let fallenBack = false;
     this.map.on("error", ({ error }) => {
       console.warn("The map reports an error.", error);
-      if (mapStyle !== null && !this.ready) this.map.setStyle(baseStyle(readPalette()));
+      if (this.ready || mapStyle === null || fallenBack) return;
+      fallenBack = true;
+      this.map.setStyle(baseStyle(readPalette()), { diff: false });
     });
     this.map.on("dragstart", () => actions.onDrag());
     watchPicks(this.map, (device) => actions.onPick(device));
@@ -115,7 +118,8 @@ export class FleetMap {
   }
 
   fit(bounds: Bounds, animated: boolean): void {
-    this.map.fitBounds(bounds, { padding: 56, maxZoom: CLOSEST_FIT_ZOOM, animate: animated });
+    const padding = Math.min(56, this.map.getContainer().clientWidth / 12);
+    this.map.fitBounds(bounds, { padding, maxZoom: CLOSEST_FIT_ZOOM, animate: animated });
   }
 
   /** Brings a vehicle into the middle of what the panel leaves free, and closer when the map shows it from far away. */

@@ -6,8 +6,10 @@ const STORED = "fleetwire.theme";
 const prefersDark = matchMedia("(prefers-color-scheme: dark)");
 
 const SUN =
-  '<svg viewBox="0 0 20 20" aria-hidden="true"><circle cx="10" cy="10" r="3.4"/><path d="M10 2.5v2M10 15.5v2M2.5 10h2M15.5 10h2M4.7 4.7l1.4 1.4M13.9 13.9l1.4 1.4M4.7 15.3l1.4-1.4M13.9 6.1l1.4-1.4"/></svg>';
-const MOON = '<svg viewBox="0 0 20 20" aria-hidden="true"><path d="M16 11.8A6.5 6.5 0 0 1 8.2 4a6.5 6.5 0 1 0 7.8 7.8Z"/></svg>';
+  '<svg viewBox="0 0 20 20" aria-hidden="true"><circle cx="10" cy="10" r="3.4"/><path d="M10 2.5v2M10 15.5v2M2.5 10h2M15.5 10h2' +
+  'M4.7 4.7l1.4 1.4M13.9 13.9l1.4 1.4M4.7 15.3l1.4-1.4M13.9 6.1l1.4-1.4"/></svg>';
+const MOON =
+  '<svg viewBox="0 0 20 20" aria-hidden="true"><path d="M16 11.8A6.5 6.5 0 0 1 8.2 4a6.5 6.5 0 1 0 7.8 7.8Z"/></svg>';
 
 /** Sets the page's theme and its button; `onChange` runs after every change of the colours, also one of the system. */
 export function startTheme(onChange: () => void): void {

@@ -25,7 +25,7 @@ _log = structlog.get_logger(__name__)
 def create_api(engine: Engine, lifespan: Callable[[Litestar], AbstractAsyncContextManager[None]]) -> Litestar:
     """The application around one engine."""
     api = Litestar(
-        route_handlers=[access_router(), live_router, ops_router, openapi_document, *console_routes()],
+        route_handlers=[access_router(), live_router, ops_router, openapi_document, *console_routes(engine.settings)],
         dependencies={
             "engine": Provide(lambda: engine, sync_to_thread=False),
             **access_dependencies(lambda: engine.gate),
@@ -37,7 +37,7 @@ def create_api(engine: Engine, lifespan: Callable[[Litestar], AbstractAsyncConte
             Exception: _answer_failure,
         },
         lifespan=[lifespan],
-        openapi_config=openapi_config(),
+        openapi_config=openapi_config(engine.settings),
         debug=False,
         logging_config=None,
     )

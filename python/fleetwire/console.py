@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Response, Router, get
+from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
 from litestar.response import File
 from litestar.static_files import create_static_files_router
@@ -12,20 +13,27 @@ from fleetwire import __version__
 from fleetwire.access.guards import requires
 from fleetwire.engine import Engine
 from fleetwire.errors import Problem
+from fleetwire.settings import Settings
 
 FOLDER = Path(__file__).parent / "console_dist"
 OVERLAY_PATH = "/api/console/overlay"
 
-# No other host, no inline script: what a page of somebody else smuggles in does not run here.
-CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; script-src 'self'; worker-src 'self' blob:; img-src 'self' data: blob:; "
-    "style-src 'self' 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; object-src 'none'"
-)
-SECURITY_HEADERS = {
-    "content-security-policy": CONTENT_SECURITY_POLICY,
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",
-}
+
+def security_headers(settings: Settings) -> dict[str, str]:
+    """No other host, no inline script: what a page of somebody else smuggles in does not run here.
+
+    A map style that the operator set may bring tiles and glyphs from hosts that only it names.
+    """
+    tiles = "" if settings.map_style is None else " https: " + settings.map_style.partition("?")[0]
+    return {
+        "content-security-policy": (
+            f"default-src 'self'; script-src 'self'; worker-src 'self' blob:; img-src 'self' data: blob:{tiles}; "
+            f"style-src 'self' 'unsafe-inline'; connect-src 'self'{tiles}; "
+            "frame-ancestors 'none'; base-uri 'none'; object-src 'none'"
+        ),
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "same-origin",
+    }
 
 
 @get("/api/console", public=True, summary="What the console must know", security=[])
@@ -52,7 +60,7 @@ async def overlay(engine: NamedDependency[Engine]) -> File:
     return File(path, media_type="application/geo+json", content_disposition_type="inline")
 
 
-def console_routes() -> list[Any]:
+def console_routes(settings: Settings) -> list[Any]:
     """The page and its facts; without a built page, a sentence that says how to build it."""
     facts = Router("/", route_handlers=[console_facts, overlay], tags=["Console"])
     if not (FOLDER / "index.html").is_file():
@@ -63,16 +71,18 @@ def console_routes() -> list[Any]:
         html_mode=True,
         include_in_schema=False,
         opt={"public": True},
-        after_request=_with_headers,
     )
-    return [facts, page]
+    assets = create_static_files_router(
+        "/assets",
+        directories=[FOLDER / "assets"],
+        include_in_schema=False,
+        opt={"public": True},
+        # Their names carry a hash of their content.
+        cache_control=CacheControlHeader(max_age=365 * 24 * 3600, immutable=True),
+    )
+    return [facts, Router("/", route_handlers=[assets, page], response_headers=security_headers(settings))]
 
 
 @get("/", public=True, include_in_schema=False)
 async def _unbuilt() -> Response[str]:
     return Response("The console is not built: run `make build`.\n", status_code=503, media_type="text/plain")
-
-
-def _with_headers(response: Response[Any]) -> Response[Any]:
-    response.headers.update(SECURITY_HEADERS)
-    return response

@@ -22,9 +22,10 @@ from litestar.openapi.spec import (
 )
 
 from fleetwire import __version__
-from fleetwire.console import FOLDER, SECURITY_HEADERS
+from fleetwire.console import FOLDER, security_headers
 from fleetwire.errors import Problem
 from fleetwire.ingest import http
+from fleetwire.settings import Settings
 
 _FIX = {
     "timestamp": 1763768400000,
@@ -66,7 +67,7 @@ class BundledSwagger(OpenAPIRenderPlugin):
         return page.read_bytes()
 
 
-def openapi_config() -> OpenAPIConfig:
+def openapi_config(settings: Settings) -> OpenAPIConfig:
     """What Litestar shall say of itself."""
     return OpenAPIConfig(
         title="Fleetwire",
@@ -77,7 +78,7 @@ def openapi_config() -> OpenAPIConfig:
             route_handlers=[],
             include_in_schema=False,
             opt={"public": True},
-            response_headers=SECURITY_HEADERS,
+            response_headers=security_headers(settings),
         ),
         render_plugins=[BundledSwagger(path="/")],
         components=Components(

@@ -104,6 +104,11 @@ class Client:
             "POST", LOCATION, token=token, body=body, headers={"Content-Type": "application/json", **(headers or {})}
         )
 
+    async def login(self, tenant: str, user: str, password: str) -> Answer:
+        """Logs in with a password."""
+        form = json.dumps({"tenant": tenant, "user": user, "password": password}).encode()
+        return await self.request("POST", "/api/login", body=form, headers={"Content-Type": "application/json"})
+
     @asynccontextmanager
     async def socket(
         self, path: str, *, token: str | None = None, headers: Mapping[str, str] | None = None
@@ -161,10 +166,12 @@ class Socket:
             raise AssertionError(f"expected silence, got {message}")
 
     async def closed(self, *, within_secs: float = QUICK_SECS) -> int | None:
-        """Reads what is left and returns the close code."""
+        """Reads what is left and returns the code of the close frame; None if the connection ended without one."""
         async with asyncio.timeout(within_secs):
-            while not self.raw.closed:
+            while True:
                 message = await self.raw.receive()
-                if message.type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING}:
-                    break
-        return self.raw.close_code
+                if message.type is aiohttp.WSMsgType.CLOSE:
+                    # Not `raw.close_code`: that becomes 1006 when the server is gone before our own close frame.
+                    return int(message.data)
+                if message.type in {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING, aiohttp.WSMsgType.ERROR}:
+                    return None

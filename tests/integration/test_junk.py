@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgpack
 import pytest
+
 from harness.database import stored_times
 from harness.fixes import fix, now_millis
 

@@ -6,6 +6,7 @@ import json
 
 import msgpack
 import pytest
+
 from harness.client import LOCATION
 from harness.database import execute, rows, stored, stored_times
 from harness.fixes import fix, now_millis, track
@@ -21,7 +22,7 @@ async def test_every_fix_is_accounted_for_once(client, tenant):
     answer = await client.send({"device": "van", "fixes": sent}, token=tenant.ingest)
     rejected = {10: "latitude_range", 21: "timestamp_past", 53: "timestamp_missing"}
     assert answer.receipt == (50, 1, rejected)
-    assert 50 + 1 + 3 == len(sent)
+    assert len(sent) == 50 + 1 + 3
     assert await stored_times(tenant.dsn, tenant.name) == [each["timestamp"] for each in fixes]
 
     again = await client.send({"device": "van", "fixes": sent}, token=tenant.ingest)

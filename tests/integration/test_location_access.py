@@ -5,6 +5,7 @@ import base64
 import time
 
 import pytest
+
 from harness.client import LOCATION
 from harness.database import execute, rows, stored, stored_times
 from harness.fixes import fix

@@ -60,6 +60,8 @@ class Spool:
             self._lock = (self._folder / "spool.lock").open("wb")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            if self._lock is not None:
+                self._lock.close()
             raise ConfigError(f"The spool folder {self._folder} cannot be used: {error}") from error
         self._held_bytes = sum(path.stat().st_size for path in self._files())
         self._report()
