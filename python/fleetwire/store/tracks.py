@@ -20,7 +20,7 @@ PAGE_SEGMENTS = 500  # about 25,000 fixes, 1 MB from the database
 MEDIA_TYPES: Final = {
     "geojson": "application/geo+json",
     "gpx": "application/gpx+xml",
-    "csv": "text/csv; charset=utf-8",
+    "csv": "text/csv",
 }
 
 
