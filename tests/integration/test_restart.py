@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import time
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -174,13 +175,14 @@ async def test_killed_server_takes_its_workers_along_and_the_next_adopts_its_dat
     finally:
         assert server.stop() == 0
         server.close()
-    await asyncio.to_thread(wait_until, lambda: not alive(postgres), limit_secs=5, what="the database stops with its server")
+    await asyncio.to_thread(
+        wait_until, lambda: not alive(postgres), limit_secs=5, what="the database stops with its server"
+    )
     assert running_dsn(data_dir) is None
 
 
 def _is_postgres(pid):
-    with open(f"/proc/{pid}/cmdline", "rb") as line:
-        return line.read().split(b"\0")[0].endswith(b"/postgres")
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].endswith(b"/postgres")
 
 
 def _serves_again(server):
