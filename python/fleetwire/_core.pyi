@@ -2,6 +2,21 @@
 
 from typing import Final, final
 
+__all__ = [
+    "BATCH_CODES",
+    "MAX_FIXES_PER_BATCH",
+    "REJECT_CODES",
+    "Batch",
+    "Decoder",
+    "Group",
+    "LiveTable",
+    "Lru",
+    "Sealed",
+    "TrackWriter",
+    "__version__",
+    "build_profile",
+]
+
 __version__: Final[str]
 build_profile: Final[str]
 """`release` or `debug`; the benches refuse a debug build."""
@@ -105,7 +120,7 @@ class Sealed:
     @property
     def duplicate(self) -> int: ...
     @property
-    def live(self) -> tuple[list[list[int]], int]:
+    def live(self) -> tuple[list[list[int | None]], int]:
         """Columns for the update of `live_position`, only devices that moved forward, and their number.
 
         tenant_id, device_id, fixed_at_millis, lat_e7, lon_e7, then altitude_dm, speed_cmps, heading_cdeg, accuracy_dm,

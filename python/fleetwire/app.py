@@ -52,6 +52,7 @@ def front_door(engine: Engine, api: Litestar) -> asgi.App:
         elif kind == "websocket" and scope["path"] == watch.PATH:
             await engine.dispatch_socket(scope, receive, send)
         else:
+            asgi.veil_slashes(scope)
             await api(scope, receive, asgi.timed(send) if kind == "http" else send)  # type: ignore[arg-type]
 
     return app

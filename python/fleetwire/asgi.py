@@ -6,6 +6,7 @@ The hot routes stand in front of the framework (docs/adr/0005); what they answer
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
+from urllib.parse import unquote
 
 from fleetwire import clock, problem
 from fleetwire.errors import BatchError, Problem
@@ -15,6 +16,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+VEILED_SLASH = b"\x1f"  # no name has a control character
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -28,6 +30,21 @@ def header(scope: Scope, name: bytes) -> str:
         if key == name:
             return str(value, "latin-1")
     return ""
+
+
+def veil_slashes(scope: Scope) -> None:
+    """Keeps a slash that a client encoded apart from those between the parts of a path; `unveil` brings it back.
+
+    The server hands over a path in which both look alike, and the device `fleet/van` would have no address.
+    """
+    raw_path: bytes = scope.get("raw_path") or b""
+    if b"%2f" in raw_path.lower():
+        scope["path"] = unquote(raw_path.replace(b"%2f", VEILED_SLASH).replace(b"%2F", VEILED_SLASH).decode("latin-1"))
+
+
+def unveil(text: str) -> str:
+    """A part of a path as the client meant it."""
+    return text.replace(VEILED_SLASH.decode(), "/")
 
 
 async def read_body(receive: Receive, *, limit_bytes: int, timeout_secs: float) -> bytes:

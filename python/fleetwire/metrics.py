@@ -8,7 +8,7 @@ __all__ = ["CONTENT_TYPE", "render"]
 REGISTRY = CollectorRegistry()
 _RECEIPT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-BATCHES = Counter("fleetwire_ingest_batches", "Batches by door and outcome.", ["door", "outcome"], registry=REGISTRY)
+_BATCHES = Counter("fleetwire_ingest_batches", "Batches by door and outcome.", ["door", "outcome"], registry=REGISTRY)
 _FIXES = Counter("fleetwire_ingest_fixes", "Fixes by what became of them.", ["outcome"], registry=REGISTRY)
 FIXES_STORED = _FIXES.labels("stored")
 FIXES_DUPLICATE = _FIXES.labels("duplicate")
@@ -59,6 +59,19 @@ CONFLATED = Counter(
     "fleetwire_fanout_conflated_ticks", "Ticks a busy watcher got as one frame of newest positions.", registry=REGISTRY
 )
 CLOSES = Counter("fleetwire_fanout_closes", "WebSockets closed by us, by code.", ["code"], registry=REGISTRY)
+
+
+class Door:
+    """The batch counters of one way in, looked up once: by name, each costs more than the count."""
+
+    def __init__(self, name: str) -> None:
+        self.received, self.queued, self.refused, self.unavailable = (
+            _BATCHES.labels(name, outcome) for outcome in ("received", "queued", "refused", "unavailable")
+        )
+
+
+HTTP = Door("http")
+SOCKET = Door("ws")
 
 
 def render() -> bytes:

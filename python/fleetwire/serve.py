@@ -38,7 +38,7 @@ from fleetwire.store.migrate import migrate
 _log = structlog.get_logger(__name__)
 
 READY_POLL_SECS = 0.05
-KILL_SECS = 10  # a worker held up by a client that trickles its body is killed after this; nothing acknowledged is lost
+KILL_SECS = 3  # after the drain, for a worker that a trickling client holds up; nothing acknowledged is lost
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 

@@ -2,7 +2,7 @@
 
 import structlog
 
-from fleetwire import asgi, clock
+from fleetwire import asgi, clock, metrics
 from fleetwire.access.guards import authenticate
 from fleetwire.access.tokens import Credentials
 from fleetwire.errors import Problem
@@ -51,4 +51,4 @@ class LocationRoute:
         )
         encoding = asgi.header(scope, b"content-encoding").strip().lower()
         body = Body(data, asgi.header(scope, b"content-type"), encoding)
-        return await self._pipeline.take(principal, body, door="http")
+        return await self._pipeline.take(principal, body, door=metrics.HTTP)

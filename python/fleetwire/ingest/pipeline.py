@@ -31,7 +31,7 @@ class Pipeline:
         self._writer = writer
         self._outage = outage
 
-    async def take(self, principal: Principal, body: Body, *, door: str) -> Receipt:
+    async def take(self, principal: Principal, body: Body, *, door: metrics.Door) -> Receipt:
         """Stores one batch of `principal` and returns the receipt.
 
         Raises:
@@ -43,9 +43,9 @@ class Pipeline:
             _check_device(principal, batch)
             receipt = await self._make_durable(principal, batch, body)
         except Problem as problem:
-            metrics.BATCHES.labels(door, "unavailable" if isinstance(problem, Overloaded) else "refused").inc()
+            door.unavailable.inc() if isinstance(problem, Overloaded) else door.refused.inc()
             raise
-        metrics.BATCHES.labels(door, "queued" if receipt.is_queued else "received").inc()
+        door.queued.inc() if receipt.is_queued else door.received.inc()
         for code, count in batch.rejected_by_code().items() if batch.rejected else ():
             metrics.REJECTS.labels(code).inc(count)
         metrics.RECEIPT_SECONDS.observe(clock.monotonic_secs() - started_secs)

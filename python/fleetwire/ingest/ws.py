@@ -10,7 +10,7 @@ import asyncio
 import msgspec
 import structlog
 
-from fleetwire import asgi
+from fleetwire import asgi, metrics
 from fleetwire.errors import Problem
 from fleetwire.fanout.sockets import Closing, Message, Socket, Sockets
 from fleetwire.ingest.decode import Body
@@ -59,7 +59,7 @@ class DriverSocket:
     async def _answer(self, socket: Socket, message: Message, free: asyncio.Semaphore) -> None:
         try:
             body = Body(message.data) if message.is_text else Body(message.data, "application/msgpack")
-            frame = (await self._pipeline.take(socket.principal, body, door="ws")).json
+            frame = (await self._pipeline.take(socket.principal, body, door=metrics.SOCKET)).json
         except Problem as problem:
             frame = _error_frame(message, problem)
         except Exception:  # noqa: BLE001 - whatever it is, it is logged and answered

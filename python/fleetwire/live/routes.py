@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import Parameter
 from litestar.response import Response, Stream
 
-from fleetwire import clock
+from fleetwire import asgi, clock
 from fleetwire.access.guards import requires
 from fleetwire.access.principal import Principal
 from fleetwire.engine import Engine
@@ -50,13 +50,13 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
     from_millis = _millis(from_) if from_ else to_millis - DEFAULT_SPAN_MILLIS
     if from_millis > to_millis:
         raise Problem("span_invalid", "The start lies after the end.", status=400)
-    tenant_id = principal.tenant_id
-    device_id = await tracks.find_device(engine.app_pool, tenant_id, name)
+    tenant_id, device = principal.tenant_id, asgi.unveil(name)
+    device_id = await tracks.find_device(engine.app_pool, tenant_id, device)
     pieces = tracks.stream(
         engine.app_pool,
         tenant_id=tenant_id,
         device_id=device_id,
-        device=name,
+        device=device,
         from_millis=from_millis,
         to_millis=to_millis,
         form=form,

@@ -22,7 +22,7 @@ FIRST_PAGE_SEGMENTS = 16  # half a MB packed, if they are merged ones
 MEDIA_TYPES: Final = {
     "geojson": "application/geo+json",
     "gpx": "application/gpx+xml",
-    "csv": "text/csv; charset=utf-8",
+    "csv": "text/csv",
 }
 
 

@@ -121,14 +121,25 @@ class Writer:
         return group
 
     async def _answer(self, waiting: Sequence[_Waiting]) -> None:
-        """Commits a group and gives each sender its receipt, or all of them the same refusal."""
+        """Commits a group and gives each sender its receipt, or all of them the same refusal.
+
+        A group that fails for a reason of its own is halved and tried again, so that one batch that cannot be stored
+        does not take the others with it.
+        """
         group = Group([(each.tenant_id, each.device_id, each.batch) for each in waiting])
         try:
             sealed = await self._commit_with_patience(group)
         except Overloaded as refusal:
-            for each in waiting:
-                if not each.receipt.done():
-                    each.receipt.set_exception(refusal)
+            _refuse(waiting, refusal)
+            return
+        except Exception:  # noqa: BLE001 - whatever it is, it must not leave the senders waiting
+            if len(waiting) > 1:
+                middle = len(waiting) // 2
+                await self._answer(waiting[:middle])
+                await self._answer(waiting[middle:])
+                return
+            _log.exception("A batch could not be stored.", device_id=waiting[0].device_id)
+            _refuse(waiting, Overloaded("store_failed", "Nothing was stored; send it again.", retry_after_secs=5))
             return
         for each, receipt in zip(waiting, sealed.receipts(), strict=True):
             if not each.receipt.done():
@@ -146,10 +157,6 @@ class Writer:
                 self._partitions.forget()
             except PASSING as error:
                 _log.warning("A group is tried again.", error=repr(error))
-            except Exception:  # noqa: BLE001
-                # Whatever it is, it must not leave the senders waiting: they keep their fixes and send them again.
-                _log.exception("A group could not be stored.")
-                raise Overloaded("store_failed", "Nothing was stored; send it again.", retry_after_secs=5) from None
             metrics.COMMIT_RETRIES.inc()
             if clock.monotonic_secs() + pause_secs >= deadline:
                 raise DatabaseAway
@@ -192,6 +199,12 @@ class Writer:
             # After the commit nothing may fail the sender: watchers miss a movement, the store does not.
             metrics.AFTER_COMMIT_FAILURES.inc()
             _log.exception("Telling watchers of a stored group failed.")
+
+
+def _refuse(waiting: Sequence[_Waiting], refusal: Overloaded) -> None:
+    for each in waiting:
+        if not each.receipt.done():
+            each.receipt.set_exception(refusal)
 
 
 def refused(batch: Batch) -> bytes:

@@ -1,0 +1,134 @@
+"""Every valid fix exactly once: whatever the slices, the order, the repeats, the senders, and a kill in the middle.
+
+What must be stored is counted from the files by the tests' own reader, and compared position by position.
+"""
+
+import asyncio
+import json
+import random
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.database import stored
+from harness.process import Server, command, environment, free_port, serving
+from harness.tenants import Tenant
+from harness.traces import FOLDER, REAL, Truth, rows, synthetic, truth
+
+# The event loop's debug mode makes a server several times slower; other tests run with it.
+QUICK = {"PYTHONASYNCIODEBUG": ""}
+REPLAY_LIMIT_SECS = 240.0
+
+needs_traces = pytest.mark.skipif(not REAL, reason=f"*** THE REAL TRACES ARE NOT IN {FOLDER}: SKIPPED ***")
+
+
+@pytest.fixture(scope="module")
+def server(module_database: str) -> Iterator[Server]:
+    """A server at its usual speed."""
+    with serving("--database-url", module_database, settings=QUICK) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Real traces where they are, otherwise a made-up one that repeats, disorders and errs as they do."""
+    return REAL or [synthetic(tmp_path_factory.mktemp("traces"))]
+
+
+def _replay(url: str, token: str, files: list[Path], *options: object) -> "subprocess.Popen[str]":
+    arguments = ["replay", *files, "--url", url, "--json", *options]
+    return subprocess.Popen(
+        command(*(str(argument) for argument in arguments)),
+        env=environment({**QUICK, "FLEETWIRE_TOKEN": token}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _summary(replay: "subprocess.Popen[str]") -> dict[str, Any]:
+    out, err = replay.communicate(timeout=REPLAY_LIMIT_SECS)
+    assert replay.returncode == 0, err[-2000:]
+    summary: dict[str, Any] = json.loads(out)
+    assert summary["stored"] + summary["duplicate"] + sum(summary["rejected"].values()) == summary["sent"]
+    return summary
+
+
+def _check(dsn: str, tenant: Tenant, expected: Truth) -> None:
+    found = asyncio.run(stored(dsn, tenant.name))
+    twice = [key for key, count in Counter((each.device, each.millis) for each in found).items() if count > 1]
+    assert twice == []
+    places = {(each.device, each.millis): (each.lat_e7, each.lon_e7) for each in found}
+    assert places.keys() == expected.keys()
+    assert [key for key, place in places.items() if place not in expected[key]] == []
+
+
+@needs_traces
+@pytest.mark.traces
+@pytest.mark.timeout(600)
+def test_the_whole_of_the_real_traces_and_once_more(server: Server, tenant: Tenant) -> None:
+    expected = truth(rows(REAL))
+    count = sum(1 for _ in rows(REAL))
+    first = _summary(_replay(server.url, tenant.ingest, REAL))
+    assert (first["sent"], first["stored"]) == (count, len(expected))
+    _check(tenant.dsn, tenant, expected)
+    second = _summary(_replay(server.url, tenant.ingest, REAL))
+    assert (second["stored"], second["duplicate"]) == (0, count - sum(first["rejected"].values()))
+    assert second["rejected"] == first["rejected"]
+
+
+@pytest.mark.parametrize(("batch_size", "limit"), [(1, 1_500), (7, 6_000), (500, 40_000)])
+def test_shuffled_cut_and_repeated(
+    server: Server, tenant: Tenant, files: list[Path], batch_size: int, limit: int
+) -> None:
+    options = ["--batch-size", batch_size, "--limit", limit, "--shuffle", batch_size, "--overlap", 0.3]
+    summary = _summary(_replay(server.url, tenant.ingest, files, *options))
+    expected = truth(rows(files, limit))
+    assert summary["stored"] == len(expected)
+    assert summary["sent"] > min(limit, sum(1 for _ in rows(files, limit)))
+    _check(tenant.dsn, tenant, expected)
+
+
+def test_eight_senders_at_once_that_all_send_everything(server: Server, tenant: Tenant, files: list[Path]) -> None:
+    limit = 3_000
+    replays = [
+        _replay(
+            server.url, tenant.ingest, files, "--limit", limit, "--batch-size", 3 + 11 * number, "--shuffle", number,
+            "--senders", 2,
+        )
+        for number in range(8)
+    ]  # fmt: skip
+    summaries = [_summary(replay) for replay in replays]
+    expected = truth(rows(files, limit))
+    assert sum(summary["stored"] for summary in summaries) == len(expected)
+    _check(tenant.dsn, tenant, expected)
+
+
+def test_a_server_killed_and_started_again_in_the_middle(scratch_dir: Path, files: list[Path]) -> None:
+    limit, port, chance = 20_000, free_port(), random.Random(3)
+    data = scratch_dir / "data"
+    server = Server("--data-dir", data, port=port, settings=QUICK).start()
+    dsn = subprocess.check_output(command("db", "url", "--data-dir", data), env=environment(), text=True).strip()
+    tenant = Tenant(dsn)
+    replay = _replay(server.url, tenant.ingest, files, "--limit", limit, "--batch-size", 20, "--overlap", 0.1)
+    kills = 0
+    while kills < 3:
+        time.sleep(chance.uniform(0.2, 0.8))
+        if replay.poll() is not None:
+            break
+        server.kill()
+        server.close()
+        kills += 1
+        server = Server("--data-dir", data, port=port, settings=QUICK).start()
+    summary = _summary(replay)
+    try:
+        assert kills > 0, "the replay ended before the first kill"
+        assert summary["retries"] > 0
+        _check(dsn, tenant, truth(rows(files, limit)))
+    finally:
+        server.close()
