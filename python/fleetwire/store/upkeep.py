@@ -21,6 +21,7 @@ from fleetwire.settings import Settings
 from fleetwire.store import statements
 from fleetwire.store.compaction import Compaction, Pace
 from fleetwire.store.expiry import Expired, Expiry
+from fleetwire.store.faults import PASSING
 from fleetwire.store.merging import Merged
 from fleetwire.tasks import cancel, spawn
 
@@ -76,6 +77,9 @@ class Upkeep:
             await asyncio.sleep(self._settings.upkeep_secs * random.uniform(0.5, 1.5))  # noqa: S311
             try:
                 await self._round()
+            except PASSING as error:
+                metrics.UPKEEP_FAILURES.inc()
+                _log.warning("A round of upkeep is put off.", error=repr(error))
             except Exception:  # noqa: BLE001
                 # Whatever it was, ingest goes on, and so does the next round.
                 metrics.UPKEEP_FAILURES.inc()
