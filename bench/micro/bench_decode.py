@@ -18,13 +18,13 @@ def run(stopwatch: Stopwatch) -> dict[str, float]:
         ("json", samples.as_json(made), decoder.json, rival.DECODE_JSON),
         ("msgpack", samples.as_msgpack(made), decoder.msgpack, rival.DECODE_MSGPACK),
     ):
-        batch = ours(body, now_millis=samples.NOW_MILLIS)
+        batch = ours(body, now_millis=samples.NOW_MILLIS, earliest_millis=0)
         if (batch.accepted, batch.rejected, batch.device) != (samples.FIXES, 0, made["device"]):
             raise AssertionError("The core does not read the sample as it is.")
         if len(theirs(body).fixes) != samples.FIXES:
             raise AssertionError("msgspec does not read the sample as it is.")
         ours_micros, theirs_micros = stopwatch.interleaved(
-            partial(ours, body, now_millis=samples.NOW_MILLIS), partial(theirs, body)
+            partial(ours, body, now_millis=samples.NOW_MILLIS, earliest_millis=0), partial(theirs, body)
         )
         figures[f"decode_{name}_micros"] = ours_micros
         figures[f"decode_{name}_mb_per_sec"] = len(body) / ours_micros

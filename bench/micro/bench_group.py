@@ -21,7 +21,10 @@ def run(stopwatch: Stopwatch) -> dict[str, float]:
     decoder = Decoder(max_fixes=10_000, future_millis=FUTURE_MILLIS)
 
     def seal(batches: int) -> Sealed:
-        members = [(1, device, decoder.json(body, now_millis=samples.NOW_MILLIS)) for device in range(batches)]
+        members = [
+            (1, device, decoder.json(body, now_millis=samples.NOW_MILLIS, earliest_millis=0))
+            for device in range(batches)
+        ]
         group = Group(members)
         group.devices()
         return group.seal(last_fixed_millis=[None] * batches, stored=[], received_at_millis=samples.NOW_MILLIS)

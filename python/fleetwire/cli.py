@@ -5,9 +5,10 @@ Exit codes: 0 done, 1 it failed (the reason is on stderr), 2 wrong use.
 
 import sys
 
+import asyncpg
 import cyclopts
 
-from fleetwire import __version__
+from fleetwire import __version__, logs
 from fleetwire.commands import credentials, database, demo, server, settings, tenants, traffic, upkeep
 from fleetwire.errors import ConfigError, FleetwireError, Problem
 
@@ -35,13 +36,15 @@ app.command(settings.app)
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs one command and exits the process."""
+    # What a command prints is its result and nothing else; `serve` says by its settings what it logs.
+    logs.configure(level="warning", form="console")
     try:
         app(arguments, exit_on_error=True, print_error=True)
     except ConfigError as error:
         _fail(str(error), code=2)
     except Problem as problem:
         _fail(f"{problem.detail} ({problem.code})", code=1)
-    except (FleetwireError, OSError) as error:
+    except (FleetwireError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         _fail(str(error), code=1)
     except KeyboardInterrupt:
         sys.exit(130)

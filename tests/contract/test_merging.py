@@ -14,6 +14,7 @@ from fleetwire.store.faults import PASSING
 from fleetwire.store.merging import FULL_FIXES
 from fleetwire.store.pool import open_pool
 from fleetwire.store.upkeep import exclusive
+from harness.fixes import now_millis
 from harness.writing import at, fixes_of, writing
 
 DAY = datetime(2025, 11, 20, tzinfo=UTC)
@@ -297,3 +298,15 @@ async def test_an_older_snapshot_sees_every_fix_though_the_partition_was_emptied
     await reader.close()
     assert (await merge(owner)).partitions_emptied == 1
     assert len(await fixes_of(owner)) == 100
+
+
+async def test_what_still_grows_is_left_alone(owner, acme, write):
+    growing, quiet, *_ = acme.device_ids
+    for device in (growing, quiet):
+        await write.store_in_batches(device, at(range(DAY_MILLIS, DAY_MILLIS + 30_000, 1_000)), 3)
+    await owner.execute("UPDATE track_segment SET received_at = $1 WHERE device_id = $2", DAY, quiet)
+    compaction = Compaction(owner, merge_after_secs=0, pace=at_once, quiet_secs=600)
+    assert (await compaction.run(now_millis=now_millis(), visited={})).segments_before == 10
+    assert await owner.fetchval("SELECT count(*) FROM track_segment WHERE device_id = $1", growing) == 10
+    compaction = Compaction(owner, merge_after_secs=0, pace=at_once, quiet_secs=600)
+    assert (await compaction.run(now_millis=now_millis() + 601_000, visited={})).segments_before == 10

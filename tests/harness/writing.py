@@ -46,7 +46,7 @@ async def writing(dsn: str, tenant_id: int) -> AsyncIterator[Writing]:
     try:
         yield Writing(writer, tenant_id)
     finally:
-        await writer.stop()
+        await writer.stop(within_secs=5)
         pool.terminate()
 
 

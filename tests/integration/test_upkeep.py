@@ -13,7 +13,7 @@ from harness.tenants import Tenant
 
 DAY_MILLIS = 86_400_000
 LIMIT_SECS = 20.0
-UPKEEP = {"FLEETWIRE_UPKEEP_SECS": "0.2"}
+UPKEEP = {"FLEETWIRE_UPKEEP_SECS": "0.2"}  # and quiet for two seconds
 
 
 @pytest.fixture
@@ -30,7 +30,8 @@ def company(dsn):
 async def segments(dsn):
     (counts,) = await rows(
         dsn,
-        "SELECT (SELECT count(*) FROM track_segment), (SELECT count(*) FROM track_merged), merge_count FROM live_position",
+        "SELECT (SELECT count(*) FROM track_segment), (SELECT count(*) FROM track_merged), merge_count "
+        "FROM live_position",
     )
     return tuple(counts)
 

@@ -20,6 +20,7 @@ _SQL = statements.load("compaction")
 
 DEVICES_PER_PAGE = 200
 _DAY = timedelta(days=1)
+_EVER = datetime(9999, 12, 31, tzinfo=UTC)
 
 Pace = Callable[[float], Awaitable[bool]]
 """Called after each transaction with the seconds it took; may sleep. False ends the round."""
@@ -28,10 +29,23 @@ Pace = Callable[[float], Awaitable[bool]]
 class Compaction:
     """Merges over one connection of the owner. Only one process at a time; `Upkeep` sees to that."""
 
-    def __init__(self, connection: asyncpg.Connection, *, merge_after_secs: float, pace: Pace) -> None:
+    def __init__(
+        self, connection: asyncpg.Connection, *, merge_after_secs: float, pace: Pace, quiet_secs: float = 0.0
+    ) -> None:
+        """Prepares a run.
+
+        Args:
+            connection: the owner's, in no transaction.
+            merge_after_secs: how long after its end an hour is closed.
+            pace: decides about rests and the end.
+            quiet_secs: a device to which fixes of a closed day were added more recently is left alone. An archive that
+                is being replayed would otherwise be merged again and again while it grows, and leave holes behind.
+        """
         self._connection = connection
         self._merge_after = timedelta(seconds=merge_after_secs)
+        self._quiet = timedelta(seconds=quiet_secs)
         self._pace = pace
+        self._quiet_since = _EVER
         self._done = Merged()
         self._merger = Merger(connection, self._done)
 
@@ -41,6 +55,7 @@ class Compaction:
         `visited` remembers, from one run to the next, up to which hour an open day has been gone through.
         """
         now = datetime.fromtimestamp(now_millis / 1000, UTC)
+        self._quiet_since = now - self._quiet if self._quiet else _EVER
         until = (now - self._merge_after).replace(minute=0, second=0, microsecond=0)
         for row in await self._connection.fetch(_SQL["partitions_in_use"]):
             name = row["name"]
@@ -61,20 +76,19 @@ class Compaction:
     async def _merge_span(self, span: Span) -> bool:
         """Merges every device's segments of the span. False: the pace said stop."""
         least_fixes, least_tiny = (1, 1) if span.is_closed else (READY_FIXES, TINY_ROWS)
+        quiet_since = self._quiet_since if span.is_closed else _EVER
         after: tuple[int, int] = (-1, -1)
         while True:
+            began_secs = clock.monotonic_secs()
             async with self._connection.transaction(readonly=True):
                 await self._connection.execute(_SQL["read_in_order"])
                 page = await self._connection.fetch(
                     _SQL["to_merge"],
-                    span.start,
-                    span.end,
-                    *after,
-                    least_fixes,
-                    least_tiny,
-                    TINY_FIXES,
-                    DEVICES_PER_PAGE,
+                    *(span.start, span.end, *after),
+                    *(least_fixes, least_tiny, TINY_FIXES, quiet_since, DEVICES_PER_PAGE),
                 )
+            if not await self._pace(clock.monotonic_secs() - began_secs):
+                return False
             for tenant_id, device_id in page:
                 if not await self._merge_device(tenant_id, device_id, span):
                     return False

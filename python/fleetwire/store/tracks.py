@@ -32,11 +32,17 @@ async def find_device(pool: asyncpg.Pool, tenant_id: int, name: str) -> int:
     Raises:
         Problem: 404 `device_unknown`.
     """
+    if "\0" in name:
+        raise _unknown(name)  # PostgreSQL takes no text with it.
     async with tenant_transaction(pool, tenant_id) as connection:
         device_id: int | None = await connection.fetchval(_DEVICE_SQL["find_devices"], tenant_id, [name])
     if device_id is None:
-        raise Problem("device_unknown", f"There is no device {name!r}.", status=404)
+        raise _unknown(name)
     return device_id
+
+
+def _unknown(name: str) -> Problem:
+    return Problem("device_unknown", f"There is no device {name!r}.", status=404)
 
 
 async def stream(

@@ -31,6 +31,7 @@ _INGEST_SQL = statements.load("ingest")
 
 DAYS_AHEAD = 3
 ROUND_SECS = 30.0  # of the server's rounds
+QUIET_ROUNDS = 10  # what still grows is left alone; at the usual pause, ten minutes
 EXPIRY_EVERY_SECS = 3600.0
 TAKE_TURNS_SECS = 60.0  # how long a command waits for the server's round
 
@@ -91,7 +92,12 @@ class Upkeep:
                 return
             expires = clock.monotonic_secs() >= self._expire_at_secs
             done = await _do(
-                connection, self._settings, visited=self._visited, pace=_resting(ROUND_SECS), expires=expires
+                connection,
+                self._settings,
+                visited=self._visited,
+                pace=_resting(ROUND_SECS),
+                quiet_secs=QUIET_ROUNDS * self._settings.upkeep_secs,
+                expires=expires,
             )
         if expires and done.seconds < ROUND_SECS:
             self._expire_at_secs = clock.monotonic_secs() + EXPIRY_EVERY_SECS
@@ -108,7 +114,7 @@ async def run_once(dsn: str, settings: Settings) -> Round:
         FleetwireError: another process is at it for longer than `TAKE_TURNS_SECS`.
     """
     async with exclusive(dsn) as connection:
-        return await _do(connection, settings, visited={}, pace=_at_once, expires=True)
+        return await _do(connection, settings, visited={}, pace=_at_once, quiet_secs=0.0, expires=True)
 
 
 @asynccontextmanager
@@ -128,7 +134,13 @@ async def exclusive(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 async def _do(
-    connection: asyncpg.Connection, settings: Settings, *, visited: dict[str, datetime], pace: Pace, expires: bool
+    connection: asyncpg.Connection,
+    settings: Settings,
+    *,
+    visited: dict[str, datetime],
+    pace: Pace,
+    quiet_secs: float,
+    expires: bool,
 ) -> Round:
     began_secs, now_millis = clock.monotonic_secs(), clock.now_millis()
     today = datetime.fromtimestamp(now_millis / 1000, UTC).date()
@@ -137,7 +149,7 @@ async def _do(
     if expires:
         expiry = Expiry(connection, retention_days=settings.retention_days, pace=pace)
         expired = await expiry.run(now_millis=now_millis)
-    compaction = Compaction(connection, merge_after_secs=settings.merge_after_secs, pace=pace)
+    compaction = Compaction(connection, merge_after_secs=settings.merge_after_secs, pace=pace, quiet_secs=quiet_secs)
     merged = await compaction.run(now_millis=now_millis, visited=visited)
     return Round(merged, expired, clock.monotonic_secs() - began_secs)
 

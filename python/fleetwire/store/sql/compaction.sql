@@ -28,16 +28,17 @@ ORDER BY c.relname;
 SELECT ensure_merged_partition($1);
 
 -- to_merge --
--- A page of devices whose segments that begin in a span are worth merging, after a device in the order of the keys.
+-- A page of devices whose segments that begin in a span are worth merging and were all received before a time, after a
+-- device in the order of the keys.
 -- $1 from_at timestamptz, $2 to_at timestamptz, $3 after_tenant_id int, $4 after_device_id bigint,
--- $5 least_fixes bigint, $6 least_small bigint, $7 small_fixes int, $8 limit_rows bigint
+-- $5 least_fixes bigint, $6 least_small bigint, $7 small_fixes int, $8 quiet_since timestamptz, $9 limit_rows bigint
 SELECT tenant_id, device_id
 FROM track_segment
 WHERE first_at >= $1 AND first_at < $2 AND (tenant_id, device_id) > ($3, $4)
 GROUP BY tenant_id, device_id
-HAVING sum(fix_count) >= $5 OR count(*) FILTER (WHERE fix_count < $7) >= $6
+HAVING (sum(fix_count) >= $5 OR count(*) FILTER (WHERE fix_count < $7) >= $6) AND max(received_at) < $8
 ORDER BY tenant_id, device_id
-LIMIT $8;
+LIMIT $9;
 
 -- lock_device --
 -- Locks the live position of a device, as every writer does; no row: the device is gone.
