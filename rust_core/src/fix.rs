@@ -81,6 +81,7 @@ impl RawFix {
     ///
     /// # Errors
     /// The first fault in the order timestamp, latitude, longitude, then the optional members.
+    #[inline]
     pub fn check(&self, window: TimeWindow) -> Result<Fix, (Member, Fault)> {
         let fixed_at_millis = self.check_timestamp(window)?;
         let lat_e7 = scaled(required(self.latitude, Member::Latitude)?, Member::Latitude, -90.0, 90.0, 1e7)?;
@@ -102,6 +103,7 @@ impl RawFix {
         })
     }
 
+    #[inline]
     fn check_timestamp(&self, window: TimeWindow) -> Result<i64, (Member, Fault)> {
         let millis = finite(required(self.timestamp_millis, Member::Timestamp)?, Member::Timestamp)?;
         // 2^53 ms is the year 287396: beyond it a double no longer counts milliseconds.
@@ -120,20 +122,23 @@ impl RawFix {
     }
 }
 
+#[inline]
 fn required(value: Option<f64>, member: Member) -> Result<f64, (Member, Fault)> {
     value.ok_or((member, Fault::Missing))
 }
 
+#[inline]
 fn finite(value: f64, member: Member) -> Result<f64, (Member, Fault)> {
     if value.is_finite() { Ok(value) } else { Err((member, Fault::NotFinite)) }
 }
 
+#[inline]
 fn scaled(value: f64, member: Member, low: f64, high: f64, factor: f64) -> Result<i32, (Member, Fault)> {
-    let value = finite(value, member)?;
-    if value < low || value > high {
-        return Err((member, Fault::Range));
+    if (low..=high).contains(&value) {
+        return Ok(round(value * factor));
     }
-    Ok(round(value * factor))
+    finite(value, member)?;
+    Err((member, Fault::Range))
 }
 
 /// `f64::floor` of a value within 2^53. Without SSE 4.1, which a portable wheel cannot ask for, that is a call.
@@ -156,6 +161,7 @@ fn round(value: f64) -> i32 {
     whole + i32::from(rest >= 0.5) - i32::from(rest <= -0.5)
 }
 
+#[inline]
 fn optional(
     value: Option<f64>,
     member: Member,
@@ -167,6 +173,7 @@ fn optional(
 }
 
 /// 0..=36,000 to -18,000..18,000, the same direction.
+#[inline]
 fn signed_heading(cdeg: i32) -> i32 {
     (cdeg + 18_000) % 36_000 - 18_000
 }
