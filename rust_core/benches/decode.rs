@@ -133,7 +133,9 @@ fn seventeen_digits(out: &mut String, index: u64, dice: &mut Dice) {
     write!(
         out,
         r#"{{"timestamp":{},"latitude":48.{:015},"longitude":11.{:015}}}"#,
-        millis(index), dice.below(1 << 31) * 465_661 + 1, dice.below(1 << 31) * 465_661 + 1,
+        millis(index),
+        dice.below(1 << 31) * 465_661 + 1,
+        dice.below(1 << 31) * 465_661 + 1,
     )
     .ok();
 }
@@ -143,7 +145,9 @@ fn text_as_time(out: &mut String, index: u64, dice: &mut Dice) {
     write!(
         out,
         r#"{{"timestamp":"2025-11-21T23:{minute:02}:{second:02}.{:03}Z","latitude":48.{:06},"longitude":11.{:06}}}"#,
-        dice.below(1000), dice.below(1_000_000), dice.below(1_000_000),
+        dice.below(1000),
+        dice.below(1_000_000),
+        dice.below(1_000_000),
     )
     .ok();
 }
@@ -152,7 +156,9 @@ fn required(out: &mut String, index: u64, dice: &mut Dice) {
     write!(
         out,
         r#"{{"timestamp":{},"latitude":48.{:06},"longitude":11.{:06}}}"#,
-        millis(index), dice.below(1_000_000), dice.below(1_000_000),
+        millis(index),
+        dice.below(1_000_000),
+        dice.below(1_000_000),
     )
     .ok();
 }

@@ -185,6 +185,8 @@ fn narrow(value: Option<i32>) -> i16 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const WINDOW: TimeWindow = TimeWindow { earliest_millis: EARLIEST_MILLIS, latest_millis: 1_763_769_000_000 };
@@ -252,6 +254,39 @@ mod tests {
     fn the_poles_and_the_antimeridian_are_places() {
         for (latitude, longitude) in [(90.0, 180.0), (-90.0, -180.0), (0.0, 0.0)] {
             assert!(RawFix { latitude: Some(latitude), longitude: Some(longitude), ..raw() }.check(WINDOW).is_ok());
+        }
+    }
+
+    fn rounds_as_the_library_does(value: f64) {
+        for value in [value, value.next_up(), value.next_down(), -value] {
+            #[expect(clippy::cast_possible_truncation, reason = "as in the functions")]
+            let (rounded, floored) = (value.round() as i32, value.floor() as i64);
+            assert_eq!((round(value), floor(value)), (rounded, floored), "{value:e}");
+        }
+    }
+
+    #[test]
+    fn rounds_halves_and_their_neighbours_as_the_library_does() {
+        for value in [0.0, 0.5, 1.0, 1.5, 2.5, 5e-324, 4_503_599.5, 1_073_741_824.5, 1_799_999_999.5, 1.8e9] {
+            rounds_as_the_library_does(value);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn rounds_as_the_library_does_anywhere(value in -1.8e9..1.8e9_f64, steps in -2_000_000_000..2_000_000_000_i32) {
+            rounds_as_the_library_does(value);
+            rounds_as_the_library_does(value / 1e9);
+            rounds_as_the_library_does(f64::from(steps) / 2.0);
+        }
+
+        #[test]
+        fn floors_as_the_library_does_within_2_to_the_53(value in -9.007e15..9.007e15_f64) {
+            #[expect(clippy::cast_possible_truncation, reason = "as in the function")]
+            let floored = value.floor() as i64;
+            prop_assert_eq!(floor(value), floored);
         }
     }
 }

@@ -7,9 +7,9 @@
 
 mod number;
 
+use super::Limits;
 use super::draft::Draft;
 use super::envelope::{self, Envelope, Fixes, Key};
-use super::Limits;
 use crate::batch::Batch;
 use crate::reject::Member;
 

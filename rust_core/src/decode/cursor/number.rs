@@ -139,3 +139,78 @@ const fn eight_digits(text: u64) -> Option<u64> {
     let fours = (pairs.wrapping_mul(1 + (100 << 16)) >> 16) & 0x0000_ffff_0000_ffff;
     Some(fours.wrapping_mul(1 + (10_000 << 32)) >> 32)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The bits of the number at the start of `text`, which must be those of the standard library, and what follows.
+    fn checked(text: &str) -> Option<&str> {
+        let (value, rest) = read(text.as_bytes())?;
+        let rest = str::from_utf8(rest).unwrap();
+        let number = &text[..text.len() - rest.len()];
+        assert_eq!(value.to_bits(), number.parse::<f64>().unwrap().to_bits(), "{number}");
+        Some(rest)
+    }
+
+    #[test]
+    fn reads_up_to_the_end_of_the_number() {
+        for (text, rest) in [
+            ("0", ""),
+            ("-0.0,", ","),
+            ("1e2}", "}"),
+            ("1E+02 ", " "),
+            ("5e-324", ""),
+            ("1e999", ""),
+            ("12345678", ""),
+            ("1234567890123456.7]", "]"),
+            ("9007199254740991", ""),
+            ("9007199254740992", ""),
+            ("9007199254740993", ""),
+            ("0.9007199254740993", ""),
+            ("9999999999999999999", ""),
+            ("18446744073709551615", ""),
+            ("18446744073709551616", ""),
+            ("0.00000000000000000000000000001", ""),
+            ("1.5.5", ".5"),
+            ("1-2", "-2"),
+        ] {
+            assert_eq!(checked(text), Some(rest), "{text}");
+        }
+        for text in ["", "-", "+1", ".5", "1.", "1.e5", "1e", "1e+", "01", "-00", "x", "--1", "null", "-\u{ff11}"] {
+            assert_eq!(read(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn is_the_nearest_double(text in "-?(0|[1-9][0-9]{0,21})(\\.[0-9]{1,21})?([eE][+-]?[0-9]{1,3})?") {
+            prop_assert_eq!(checked(&text), Some(""));
+        }
+
+        #[test]
+        fn is_the_nearest_double_at_nineteen_digits(mantissa in 1_u64 << 53..10_000_000_000_000_000_000, digits in 1..19_usize) {
+            let text = mantissa.to_string();
+            let (whole, fraction) = text.split_at(text.len().saturating_sub(digits).max(1));
+            let decimal = format!("{whole}.{fraction}");
+            prop_assert!(checked(&decimal).is_some_and(str::is_empty));
+            prop_assert_eq!(checked(&text), Some(""));
+        }
+
+        #[test]
+        fn a_quotient_between_two_doubles_is_rounded_to_even_or_left_open(value in 1_u64 << 52..1 << 53, digits in 0..19_usize) {
+            // Half a step above a double, a little more and a little less.
+            let half = value * 2 + 1;
+            for mantissa in [half - 1, half, half + 1] {
+                if let Some(nearest) = quotient(mantissa, digits) {
+                    let text = format!("{mantissa}e-{digits}");
+                    prop_assert_eq!(nearest.to_bits(), text.parse::<f64>().unwrap().to_bits(), "{}", text);
+                }
+            }
+        }
+    }
+}
