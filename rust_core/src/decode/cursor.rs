@@ -7,9 +7,9 @@
 
 mod number;
 
+use super::Limits;
 use super::draft::Draft;
 use super::envelope::{self, Envelope, Fixes, Key};
-use super::Limits;
 use crate::batch::Batch;
 use crate::reject::Member;
 
@@ -44,7 +44,7 @@ impl<'body> Cursor<'body> {
             let bit = match key {
                 Key::Fix(member) => {
                     envelope.saw(member);
-                    self.value(member, &mut envelope.single)?;
+                    self.single_value(member, &mut envelope.single)?;
                     bit(member)
                 }
                 Key::Fixes => {
@@ -83,16 +83,17 @@ impl<'body> Cursor<'body> {
                 return None;
             }
             self.space();
-            fixes.push(&self.fix()?);
+            let mut draft = Draft::default();
+            self.fix(&mut draft)?;
+            fixes.push(&draft);
             if self.is_last(b']')? {
                 return Some(fixes);
             }
         }
     }
 
-    #[inline]
-    fn fix(&mut self) -> Option<Draft> {
-        let mut draft = Draft::default();
+    #[inline(always)]
+    fn fix(&mut self, draft: &mut Draft) -> Option<()> {
         let mut seen = 0_u16;
         self.take(b'{')?;
         loop {
@@ -103,9 +104,9 @@ impl<'body> Cursor<'body> {
             }
             seen |= bit(member);
             self.separator(b':')?;
-            self.value(member, &mut draft)?;
+            self.value(member, draft)?;
             if self.is_last(b'}')? {
-                return Some(draft);
+                return Some(());
             }
         }
     }
@@ -129,7 +130,7 @@ impl<'body> Cursor<'body> {
         Some(member)
     }
 
-    #[inline]
+    #[inline(always)]
     fn value(&mut self, member: Member, draft: &mut Draft) -> Option<()> {
         if let Some((value, rest)) = number::read(self.rest) {
             self.rest = rest;
@@ -143,6 +144,12 @@ impl<'body> Cursor<'body> {
             return None;
         }
         Some(())
+    }
+
+    /// As `value`, outside the loop that matters.
+    #[inline(never)]
+    fn single_value(&mut self, member: Member, draft: &mut Draft) -> Option<()> {
+        self.value(member, draft)
     }
 
     fn id(&mut self) -> Option<String> {
