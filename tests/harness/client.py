@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from yarl import URL
 
 LOCATION = "/api/driver/location"
 QUICK_SECS = 15.0

@@ -6,6 +6,7 @@ import json
 import aiohttp
 import msgpack
 import pytest
+
 from harness.client import read_receipt
 from harness.database import stored_times
 from harness.fixes import fix, track

@@ -58,7 +58,7 @@ def from_geojson(body):
         members = dict(feature["properties"])
         assert (feature["type"], feature["geometry"]["type"], members.pop("device")) == ("Feature", "Point", "van")
         assert millis(datetime.fromisoformat(members.pop("time"))) == members["timestamp"]
-        assert members.get("altitude", None) == (altitude[0] if altitude else None)
+        assert members.get("altitude") == (altitude[0] if altitude else None)
         found.append({"latitude": latitude, "longitude": longitude, **members})
     return found
 
@@ -80,7 +80,11 @@ def from_gpx(body):
     for point in ET.fromstring(body).findall("g:trk/g:trkseg/g:trkpt", GPX):
         members = {"latitude": float(point.get("lat")), "longitude": float(point.get("lon"))}
         members["timestamp"] = millis(datetime.fromisoformat(point.findtext("g:time", None, GPX)))
-        for name, path in [("altitude", "g:ele"), ("speed", "g:extensions/fw:speed"), ("heading", "g:extensions/fw:course")]:
+        for name, path in [
+            ("altitude", "g:ele"),
+            ("speed", "g:extensions/fw:speed"),
+            ("heading", "g:extensions/fw:course"),
+        ]:
             if (text := point.findtext(path, None, GPX)) is not None:
                 members[name] = float(text)
         found.append(members)
@@ -178,7 +182,9 @@ async def test_device_of_any_name_has_a_track(client, tenant, name):
 
 
 async def test_live_is_the_newest_fix_of_every_device(client, tenant, rival, van):
-    await client.send({"device": "bus", "fixes": [bare := fix(latitude=-48.1371549, longitude=-180)]}, token=tenant.ingest)
+    await client.send(
+        {"device": "bus", "fixes": [bare := fix(latitude=-48.1371549, longitude=-180)]}, token=tenant.ingest
+    )
     await client.send({"device": "rover", "fixes": [fix()]}, token=rival.ingest)
     answer = await client.get("/api/live", token=tenant.dispatcher)
     assert (answer.status, answer.headers["content-type"]) == (200, "application/geo+json")
