@@ -94,6 +94,19 @@ types: $(VENV)/.dev build ## Check the Python types and the core's stub
 	$(BIN)/mypy
 	MYPYPATH=python $(BIN)/python -m mypy.stubtest fleetwire._core
 
+.PHONY: bench-micro bench-ingest
+$(VENV)/.bench: $(VENV)/.run requirements-bench.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	touch $@
+
+bench-micro: build ## Time the core's steps against plain ways of doing them
+	cargo bench --quiet --locked -p fleetwire_core
+	$(BIN)/python -m bench.micro
+
+bench-ingest: build $(VENV)/.bench ## Measure the way of a batch against bare COPY, an empty route and a rival
+	cargo build --quiet --release --locked -p loadgen
+	$(BIN)/python -m bench.ingest $(BENCH_ARGS)
+
 fmt: $(VENV)/.dev ## Format everything
 	$(BIN)/ruff check --fix-only --quiet
 	$(BIN)/ruff format --quiet
@@ -110,8 +123,10 @@ lock: $(VENV)/.dev ## Renew the locked Python dependencies from pyproject.toml
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
 	    --python-version 3.11 pyproject.toml --group "$${part##*:}" -o "requirements$${part%%:*}.lock"; \
 	done
-	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header \
-	  --python-version 3.11 --group node -o requirements-node.lock
+	for part in node bench; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	    --no-header --python-version 3.11 --group "$$part" -o "requirements-$$part.lock"; \
+	done
 
 clean: ## Remove what was built; keeps the data of `make run`
 	rm -rf $(VENV) target console/node_modules python/fleetwire/console_dist python/fleetwire/*.so

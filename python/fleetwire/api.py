@@ -14,10 +14,11 @@ from fleetwire.access.guards import AccessMiddleware
 from fleetwire.access.routes import access_dependencies, access_router
 from fleetwire.console import console_routes
 from fleetwire.engine import Engine
-from fleetwire.errors import Problem
+from fleetwire.errors import DatabaseAway, Problem
 from fleetwire.live.routes import live_router
 from fleetwire.openapi import describe_hot_routes, openapi_config, openapi_document
 from fleetwire.ops import ops_router
+from fleetwire.store.faults import PASSING
 
 _log = structlog.get_logger(__name__)
 
@@ -62,5 +63,7 @@ def _answer_http_exception(request: Request[Any, Any, Any], error: HTTPException
 
 
 def _answer_failure(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    if isinstance(error, PASSING):
+        return _answer_problem(request, DatabaseAway())
     _log.error("A request failed.", path=request.url.path, method=request.method, exc_info=error)
     return _answer_problem(request, Problem("internal", "The server failed.", status=500))

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 it failed (the reason is on stderr), 2 wrong use.
 
 import sys
 
+import asyncpg
 import cyclopts
 
 from fleetwire import __version__
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(error), code=2)
     except Problem as problem:
         _fail(f"{problem.detail} ({problem.code})", code=1)
-    except (FleetwireError, OSError) as error:
+    except (FleetwireError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         _fail(str(error), code=1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -28,17 +28,19 @@ TEMPORARY = frozenset({408, 429})  # besides every 5xx
 
 
 class Receipt(NamedTuple):
-    """What the server made of a batch: `stored + duplicate + sum(rejected.values())` fixes."""
+    """What the server made of a batch: `stored + duplicate + queued + sum(rejected.values())` fixes."""
 
     stored: int
     duplicate: int
     rejected: dict[str, int]
     """Number of refused fixes by code."""
+    queued: int = 0
+    """Fixes safe in the server's spool while its database is away."""
 
     @property
     def fixes(self) -> int:
         """Fixes the receipt speaks of."""
-        return self.stored + self.duplicate + sum(self.rejected.values())
+        return self.stored + self.duplicate + self.queued + sum(self.rejected.values())
 
 
 class Posted(NamedTuple):
@@ -88,14 +90,21 @@ def read_receipt(members: dict[str, object]) -> Receipt:
     Raises:
         Problem: they are not those of a receipt.
     """
-    stored, duplicate, rejected = members.get("stored"), members.get("duplicate"), members.get("rejected")
-    if not (isinstance(stored, int) and isinstance(duplicate, int) and isinstance(rejected, list)):
+    rejected, queued = members.get("rejected"), members.get("queued", 0)
+    # A queued batch is not compared with the history yet, so nothing is known of these two.
+    stored, duplicate = (members.get(name, 0 if "queued" in members else None) for name in ("stored", "duplicate"))
+    if not (
+        isinstance(stored, int)
+        and isinstance(duplicate, int)
+        and isinstance(queued, int)
+        and isinstance(rejected, list)
+    ):
         raise Problem("receipt_unreadable", "The server's answer is not a receipt.", status=502)
     by_code: dict[str, int] = {}
     for reject in rejected:
         code = str(reject.get("code", "unknown")) if isinstance(reject, dict) else "unknown"
         by_code[code] = by_code.get(code, 0) + 1
-    return Receipt(stored, duplicate, by_code)
+    return Receipt(stored, duplicate, by_code, queued)
 
 
 def wait_secs(attempt: int, retry_after_secs: float, rng: random.Random) -> float:
@@ -172,7 +181,7 @@ class BatchClient:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             detail = f"No answer from {self._url}: {str(error) or type(error).__name__}"
             raise Problem("no_answer", detail, status=503) from error
-        if response.status != 200:  # noqa: PLR2004 - the contract's one good status
+        if response.status not in {200, 202}:  # stored, or queued in the spool
             raise read_problem(response.status, answer, response.headers.get("Retry-After"))
         return read_receipt(_members(answer))
 

@@ -54,15 +54,13 @@ class Engine:
         # Two more than the committers: device look-ups and partitions must not wait for a commit.
         ingest_pool = await self._pool(settings.database_url, "fleetwire_ingest", settings.writer_connections + 2)
         self.app_pool = await self._pool(settings.database_url, "fleetwire_app", settings.app_connections)
-        self.gate = await open_gate(
-            self.app_pool, settings.database_url, allowed_origins=frozenset(settings.allowed_origins.split(",")) - {""}
-        )
+        self.gate = await open_gate(self.app_pool, settings.database_url, allowed_origins=settings.origins)
         self._exits.push_async_callback(self.gate.close)
         await self.live.warm(ingest_pool)
 
         self.writer = Writer(ingest_pool, settings=settings, on_stored=self.live.advance)
         await self.writer.start()
-        self._exits.push_async_callback(self.writer.stop)
+        self._exits.push_async_callback(self.writer.stop, within_secs=settings.drain_secs)
         decoder, devices = BatchDecoder(settings), Devices(ingest_pool, on_met=self.live.meet)
         outage = None
         if settings.spool is not None:
@@ -89,8 +87,9 @@ class Engine:
             self._draining = spawn(self._drain(), name="drain")
 
     async def _drain(self) -> None:
-        await self.writer.stop()
-        await self.sockets.goodbye(within_secs=self.settings.drain_secs)
+        # At once: a driver's socket stays open for the receipts of its batches under way, a feed has none to wait for.
+        within_secs = self.settings.drain_secs
+        await asyncio.gather(self.writer.stop(within_secs=within_secs), self.sockets.goodbye(within_secs=within_secs))
         self.health.phase = "drained"
         _log.info("Nothing is held any more.")
 

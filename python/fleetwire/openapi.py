@@ -42,13 +42,17 @@ _REJECT = {"index": 3, "code": "latitude_range", "detail": "latitude is out of r
 _RECEIPT: dict[str, Any] = {"stored": 48, "duplicate": 1, "rejected": [_REJECT]}
 _OUTCOMES = {
     "200": "The receipt: stored + duplicate + rejected are the fixes sent. What it calls stored is committed.",
+    "202": "Only with `--spool`, while the database is away: the fixes are on the server's disk and stored later.",
     "400": "The envelope cannot be read, or `device_missing`; nothing was stored.",
     "401": "`token_missing`, `token_invalid`, `token_expired`, `token_revoked`.",
     "403": "`forbidden`, `device_mismatch`, `device_limit`, `origin_forbidden`.",
+    "405": "`method_not_allowed`.",
     "408": "`body_timeout`.",
     "413": "`batch_too_large` (over 10,000 fixes), `body_too_large`.",
     "415": "`content_type_unsupported`, `content_encoding_unsupported`.",
-    "503": "`intake_full`, `database_unavailable`, `stopping`: send it again after `Retry-After` seconds.",
+    "500": "`internal`.",
+    "503": "Send it again after `Retry-After` seconds: `intake_full`, `database_unavailable`, `store_failed`, "
+    "`stopping`, `access_busy`, `access_unavailable`, `spool_full`, `spool_failed`.",
 }
 
 

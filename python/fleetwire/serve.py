@@ -18,6 +18,7 @@ import ctypes
 import http.client
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -30,10 +31,12 @@ from granian.log import LogLevels
 from granian.server.mp import MPServer
 
 from fleetwire import clock, logs
+from fleetwire.errors import ConfigError
 from fleetwire.settings import Settings
 from fleetwire.store.embedded import EmbeddedPostgres
 from fleetwire.store.keeper import kept_running
 from fleetwire.store.migrate import migrate
+from fleetwire.store.pool import check_roles
 
 _log = structlog.get_logger(__name__)
 
@@ -64,15 +67,32 @@ def serve(
     workers are told to stop.
 
     Raises:
+        ConfigError: the address is taken, or the database cannot be used.
+
+    Raises:
         ConfigError: the database cannot be reached or used.
     """
     logs.configure(level=settings.log_level, form=settings.log_format)
+    _check_address(settings)
     with database(settings) as dsn:
         ran = asyncio.run(migrate(dsn))
+        asyncio.run(check_roles(dsn))
         _log.info("The schema is up to date.", migrations_run=ran)
         os.environ.update(settings.to_env())
         os.environ["FLEETWIRE_DATABASE_URL"] = dsn
         _serve_workers(settings, lambda: on_ready(address(settings), dsn), on_stopping)
+
+
+def _check_address(settings: Settings) -> None:
+    """Workers share the port by SO_REUSEPORT, and would share it with another server as well."""
+    family, kind, protocol, _, target = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as probe:
+        # A port whose connections of a moment ago linger is free all the same.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(target)
+        except OSError as error:
+            raise ConfigError(f"{settings.host}:{settings.port} cannot be listened on: {error.strerror}.") from error
 
 
 @contextlib.contextmanager

@@ -16,8 +16,15 @@ SECRETS = frozenset({"database_url", "redis_url"})
 """Settings whose value may hold a password: shown with it hidden."""
 
 
-def _setting(default: Any, doc: str, *, at_least: float | None = None, one_of: tuple[str, ...] = ()) -> Any:
-    return field(default=default, metadata={"doc": doc, "at_least": at_least, "one_of": one_of})
+def _setting(
+    default: Any,
+    doc: str,
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    one_of: tuple[str, ...] = (),
+) -> Any:
+    return field(default=default, metadata={"doc": doc, "at_least": at_least, "at_most": at_most, "one_of": one_of})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +39,7 @@ class Settings:
     redis_url: str | None = _setting(None, "Redis or Valkey 7.2+, for more than one worker.")
     log_level: str = _setting("info", "Least level that is logged.", one_of=("debug", "info", "warning", "error"))
     log_format: str = _setting("console", "Logs for people or for machines.", one_of=("console", "json"))
-    allowed_origins: str = _setting("", "Comma-separated hosts, besides our own, whose pages may use the cookie.")
+    allowed_origins: str = _setting("", "Comma-separated origins (https://host) whose pages may use the cookie, too.")
 
     map_style: str | None = _setting(None, "Address of a MapLibre style for the console, instead of the outline.")
     map_overlay: Path | None = _setting(None, "GeoJSON file of lines that the console draws beneath the vehicles.")
@@ -40,7 +47,7 @@ class Settings:
     max_fixes: int = _setting(10_000, "Fixes a batch may hold; part of the wire contract.", at_least=1)
     max_body_bytes: int = _setting(8 * 1024 * 1024, "Bytes a request body may hold, decompressed.", at_least=1024)
     body_timeout_secs: float = _setting(30.0, "Time a sender has to send its body.", at_least=1)
-    future_secs: int = _setting(600, "How far a device's clock may be ahead of ours.", at_least=0)
+    future_secs: int = _setting(600, "How far a device's clock may be ahead of ours.", at_least=0, at_most=86_400)
 
     writer_connections: int = _setting(2, "Connections that commit groups.", at_least=1)
     app_connections: int = _setting(10, "Connections for everything else, at most.", at_least=1)
@@ -99,6 +106,11 @@ class Settings:
         return found
 
     @property
+    def origins(self) -> frozenset[str]:
+        """`allowed_origins` one by one."""
+        return frozenset(origin.strip().lower().rstrip("/") for origin in self.allowed_origins.split(",")) - {""}
+
+    @property
     def patience_secs(self) -> float:
         """How long a group is tried before its senders are answered otherwise."""
         return self.commit_give_up_secs if self.spool is None else self.spool_after_secs
@@ -147,9 +159,12 @@ def _parse(spec: Field[Any], text: str) -> Any:
 
 def _field_faults(settings: Settings) -> Iterator[str]:
     for spec in fields(settings):
-        value, least, choices = getattr(settings, spec.name), spec.metadata["at_least"], spec.metadata["one_of"]
+        value, choices = getattr(settings, spec.name), spec.metadata["one_of"]
+        least, most = spec.metadata["at_least"], spec.metadata["at_most"]
         if least is not None and value < least:
             yield f"{variable(spec.name)}={value} must be at least {least}"
+        if most is not None and value > most:
+            yield f"{variable(spec.name)}={value} must be at most {most}"
         if choices and value not in choices:
             yield f"{variable(spec.name)}={value!r} must be one of {', '.join(choices)}"
 

@@ -5,6 +5,7 @@
 //! walked fails the batch. For the same reason every fault of an envelope is reported in one fixed order, whatever the
 //! order of its members: see `Envelope::finish`.
 
+pub mod cursor;
 mod draft;
 mod envelope;
 mod error;

@@ -109,11 +109,7 @@ impl RawFix {
             let fault = if millis > 0.0 { Fault::Future } else { Fault::Past };
             return Err((Member::Timestamp, fault));
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "within 2^53 by the check above; fractions of a ms are cut"
-        )]
-        let millis = millis.floor() as i64;
+        let millis = floor(millis);
         if millis > window.latest_millis {
             return Err((Member::Timestamp, Fault::Future));
         }
@@ -137,9 +133,27 @@ fn scaled(value: f64, member: Member, low: f64, high: f64, factor: f64) -> Resul
     if value < low || value > high {
         return Err((member, Fault::Range));
     }
-    #[expect(clippy::cast_possible_truncation, reason = "the largest range times its factor is 180 * 1e7 < 2^31")]
-    let steps = (value * factor).round() as i32;
-    Ok(steps)
+    Ok(round(value * factor))
+}
+
+/// `f64::floor` of a value within 2^53. Without SSE 4.1, which a portable wheel cannot ask for, that is a call.
+#[inline]
+fn floor(value: f64) -> i64 {
+    #[expect(clippy::cast_possible_truncation, reason = "within 2^53")]
+    let whole = value as i64;
+    #[expect(clippy::cast_precision_loss, reason = "within 2^53")]
+    let is_above = whole as f64 > value;
+    whole - i64::from(is_above)
+}
+
+/// `f64::round` of a value within 2^31, halves away from zero; the largest range times its factor is 180 * 1e7. The
+/// rest is exact: both terms have the sign of `value` and lie within one of each other.
+#[inline]
+fn round(value: f64) -> i32 {
+    #[expect(clippy::cast_possible_truncation, reason = "within 2^31")]
+    let whole = value as i32;
+    let rest = value - f64::from(whole);
+    whole + i32::from(rest >= 0.5) - i32::from(rest <= -0.5)
 }
 
 fn optional(

@@ -1,173 +1,150 @@
-"""Every valid fix is stored once: whatever the order, however it is sliced, whoever sends it again, and across kills.
+"""Every valid fix exactly once: whatever the slices, the order, the repeats, the senders, and a kill in the middle.
 
-What must be stored is counted from the file by `harness.traces`, without any code of the package.
+What must be stored is counted from the files by the tests' own reader, and compared position by position.
 """
 
 import asyncio
 import json
 import random
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-import asyncpg
 import pytest
 
-from fleetwire.client import BatchClient
-from fleetwire.replay import ReplayOptions, replay
-from harness import traces
-from harness.database import temporary_database
-from harness.process import Server, run
+from harness.database import stored
+from harness.process import Server, command, environment, free_port, serving
 from harness.tenants import Tenant
+from harness.traces import FOLDER, REAL, Truth, rows, synthetic, truth
 
-ROWS_OF_EACH_FILE = 4_000
-SENDERS = 8
+# The event loop's debug mode makes a server several times slower; other tests run with it.
+QUICK = {"PYTHONASYNCIODEBUG": ""}
+REPLAY_LIMIT_SECS = 240.0
 
-
-@pytest.fixture(params=["synthetic", pytest.param("real", marks=pytest.mark.traces)])
-def rows(request):
-    """A made-up trace, and a part of each real one."""
-    if request.param == "synthetic":
-        return traces.synthetic()
-    return list(traces.read(traces.real_files(), limit=ROWS_OF_EACH_FILE))
+needs_traces = pytest.mark.skipif(not REAL, reason=f"*** THE REAL TRACES ARE NOT IN {FOLDER}: SKIPPED ***")
 
 
-@pytest.fixture
-def best_rows():
-    """The real ones where they are, for a test that takes too long to run with both."""
-    if traces.present():
-        return list(traces.read(traces.real_files(), limit=ROWS_OF_EACH_FILE))
-    return traces.synthetic(rows=12_000)
+@pytest.fixture(scope="module")
+def server(module_database: str) -> Iterator[Server]:
+    """A server at its usual speed."""
+    with serving("--database-url", module_database, settings=QUICK) as running:
+        yield running
 
 
-@pytest.fixture
-def path(rows, tmp_path):
-    return traces.write(tmp_path / "trace.csv.gz", rows)
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Real traces where they are, otherwise a made-up one that repeats, disorders and errs as they do."""
+    return REAL or [synthetic(tmp_path_factory.mktemp("traces"))]
 
 
-@pytest.fixture
-def replayed(server, tenant, path):
-    """Replays the trace and checks that the receipts add up."""
-
-    async def replayed(**options):
-        summary = await replay(
-            ReplayOptions(files=(str(path),), url=server.url, token=tenant.ingest, show_progress=False, **options)
-        )
-        assert summary.rows_unreadable == 0
-        assert summary.stored + summary.duplicate + sum(summary.rejected.values()) == summary.sent
-        return summary
-
-    return replayed
+def _replay(url: str, token: str, files: list[Path], *options: object) -> "subprocess.Popen[str]":
+    arguments = ["replay", *files, "--url", url, "--json", *options]
+    return subprocess.Popen(
+        command(*(str(argument) for argument in arguments)),
+        env=environment({**QUICK, "FLEETWIRE_TOKEN": token}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
-async def test_second_replay_stores_nothing(tenant, replayed, rows):
-    expected = traces.Expected.of(rows)
-    first = await replayed()
-    assert (first.sent, first.stored, first.duplicate) == (expected.sent, expected.distinct, expected.duplicate)
-    second = await replayed(batch_size=333)
-    assert (second.sent, second.stored) == (expected.sent, 0)
-    assert second.duplicate == expected.sent - expected.rejected
-    assert first.rejected == second.rejected
-    await expected.check(tenant.dsn, tenant.name)
+def _summary(replay: "subprocess.Popen[str]") -> dict[str, Any]:
+    out, err = replay.communicate(timeout=REPLAY_LIMIT_SECS)
+    assert replay.returncode == 0, err[-2000:]
+    summary: dict[str, Any] = json.loads(out)
+    assert summary["stored"] + summary["duplicate"] + sum(summary["rejected"].values()) == summary["sent"]
+    return summary
 
 
-@pytest.mark.parametrize("batch_size", [7, 500])
-async def test_shuffled_rows_are_stored_once(tenant, replayed, rows, batch_size):
-    expected = traces.Expected.of(rows)
-    summary = await replayed(shuffle_seed=3, batch_size=batch_size, overlap=0.2)
-    assert summary.stored == expected.distinct
-    assert summary.sent > expected.sent * 1.1
-    await expected.check(tenant.dsn, tenant.name)
+def _check(dsn: str, tenant: Tenant, expected: Truth) -> None:
+    found = asyncio.run(stored(dsn, tenant.name))
+    twice = [key for key, count in Counter((each.device, each.millis) for each in found).items() if count > 1]
+    assert twice == []
+    places = {(each.device, each.millis): (each.lat_e7, each.lon_e7) for each in found}
+    assert places.keys() == expected.keys()
+    assert [key for key, place in places.items() if place not in expected[key]] == []
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 500])
-async def test_size_of_a_batch_changes_nothing(tenant, replayed, rows, batch_size):
-    limit = 2_000 if batch_size == 1 else len(rows)
-    expected = traces.Expected.of(rows[:limit])
-    summary = await replayed(batch_size=batch_size, limit_rows=limit, senders=16)
-    assert (summary.sent, summary.stored) == (limit, expected.distinct)
-    await expected.check(tenant.dsn, tenant.name)
-
-
-async def test_senders_that_overlap_share_the_fixes_among_them(server, tenant, rows):
-    expected = traces.Expected.of(rows)
-    slice_rows = len(rows) // SENDERS
-    totals = [0, 0, 0]
-
-    async def send(number):
-        """Its own slice and the next two, in batches of a size that nobody else has, in an order of its own."""
-        mine = [rows[place % len(rows)] for place in range(number * slice_rows, (number + 3) * slice_rows)]
-        if number == SENDERS - 1:
-            mine += rows[SENDERS * slice_rows :]
-        bodies = traces.batches(mine, 50 + 37 * number)
-        random.Random(number).shuffle(bodies)
-        async with BatchClient(server.url, tenant.ingest, connections=1) as sender:
-            for body, fixes in bodies:
-                receipt = (await sender.post(body, give_up_secs=30)).receipt
-                assert receipt.fixes == fixes
-                totals[0] += receipt.stored
-                totals[1] += receipt.duplicate
-                totals[2] += fixes
-
-    await asyncio.gather(*map(send, range(SENDERS)))
-    assert totals[2] >= 2.9 * len(rows)
-    assert totals[0] == expected.distinct
-    await expected.check(tenant.dsn, tenant.name)
-
-
-async def test_server_killed_in_the_middle_loses_and_repeats_nothing(
-    postgres_dsn, migrated_template, best_rows, tmp_path
-):
-    expected = traces.Expected.of(best_rows)
-    path = traces.write(tmp_path / "trace.csv.gz", best_rows)
-    kills = 3
-    with temporary_database(postgres_dsn, migrated_template) as dsn:
-        company = await asyncio.to_thread(Tenant, dsn)
-        server = await asyncio.to_thread(Server("--database-url", dsn).start)
-        options = ReplayOptions(
-            files=(str(path),),
-            url=server.url,
-            token=company.ingest,
-            show_progress=False,
-            batch_size=20,
-            senders=SENDERS,
-        )
-        running = asyncio.ensure_future(replay(options))
-        for kill in range(kills):
-            await _until_stored(dsn, expected.distinct * (kill + 1) // (kills + 2))
-            assert not running.done()
-            await asyncio.to_thread(server.kill)
-            server.close()
-            server = await asyncio.to_thread(Server("--database-url", dsn, port=server.port).start)
-        summary = await running
-        assert server.stop() == 0
-        assert server.faults() == []
-        server.close()
-        assert summary.sent == expected.sent
-        assert summary.stored + summary.duplicate + sum(summary.rejected.values()) == summary.sent
-        assert summary.retries > 0
-        # A receipt that was lost on the way makes its fixes duplicates of the second try; no other way is open.
-        assert expected.distinct - kills * SENDERS * 20 <= summary.stored <= expected.distinct
-        await expected.check(dsn, company.name)
-
-
-async def _until_stored(dsn, fixes):
-    connection = await asyncpg.connect(dsn)
-    try:
-        async with asyncio.timeout(60):
-            while (await connection.fetchval("SELECT coalesce(sum(fix_count), 0) FROM track_segment")) < fixes:
-                await asyncio.sleep(0.005)
-    finally:
-        await connection.close()
-
-
+@needs_traces
 @pytest.mark.traces
-def test_every_real_fix_is_stored_once_and_a_second_time_never(server, tenant):
-    """The whole of the recorded traces, by the command line, as fast as possible."""
-    files = traces.real_files()
-    arguments = ("replay", *files, "--url", server.url, "--token", tenant.ingest, "--json")
-    first = json.loads(run(*arguments, limit_secs=100).stdout)
-    expected = traces.Expected.of(traces.read(files))
-    assert expected.sent > 600_000
-    assert (first["sent"], first["stored"], first["rejected"]) == (expected.sent, expected.distinct, {})
-    assert first["duplicate"] == expected.duplicate
-    asyncio.run(expected.check(tenant.dsn, tenant.name))
-    again = json.loads(run(*arguments, limit_secs=100).stdout)
-    assert (again["sent"], again["stored"], again["duplicate"]) == (expected.sent, 0, expected.sent)
+@pytest.mark.timeout(600)
+def test_the_whole_of_the_real_traces_and_once_more(server: Server, tenant: Tenant) -> None:
+    expected = truth(rows(REAL))
+    count = sum(1 for _ in rows(REAL))
+    first = _summary(_replay(server.url, tenant.ingest, REAL))
+    assert (first["sent"], first["stored"]) == (count, len(expected))
+    _check(tenant.dsn, tenant, expected)
+    second = _summary(_replay(server.url, tenant.ingest, REAL))
+    assert (second["stored"], second["duplicate"]) == (0, count - sum(first["rejected"].values()))
+    assert second["rejected"] == first["rejected"]
+
+
+def test_a_second_replay_stores_nothing(server: Server, tenant: Tenant, files: list[Path]) -> None:
+    limit = 20_000
+    expected = truth(rows(files, limit))
+    first = _summary(_replay(server.url, tenant.ingest, files, "--limit", limit))
+    refused = sum(first["rejected"].values())
+    assert first["stored"] == len(expected)
+    second = _summary(_replay(server.url, tenant.ingest, files, "--limit", limit, "--batch-size", 333))
+    assert (second["stored"], second["duplicate"]) == (0, first["sent"] - refused)
+    assert second["rejected"] == first["rejected"]
+    _check(tenant.dsn, tenant, expected)
+
+
+@pytest.mark.parametrize(("batch_size", "limit"), [(1, 1_500), (7, 6_000), (500, 40_000)])
+def test_shuffled_cut_and_repeated(
+    server: Server, tenant: Tenant, files: list[Path], batch_size: int, limit: int
+) -> None:
+    options = ["--batch-size", batch_size, "--limit", limit, "--shuffle", batch_size, "--overlap", 0.3]
+    summary = _summary(_replay(server.url, tenant.ingest, files, *options))
+    expected = truth(rows(files, limit))
+    assert summary["stored"] == len(expected)
+    assert summary["sent"] > min(limit, sum(1 for _ in rows(files, limit)))
+    _check(tenant.dsn, tenant, expected)
+
+
+def test_eight_senders_at_once_that_all_send_everything(server: Server, tenant: Tenant, files: list[Path]) -> None:
+    limit = 3_000
+    replays = [
+        _replay(
+            server.url, tenant.ingest, files, "--limit", limit, "--batch-size", 3 + 11 * number, "--shuffle", number,
+            "--senders", 2,
+        )
+        for number in range(8)
+    ]  # fmt: skip
+    summaries = [_summary(replay) for replay in replays]
+    expected = truth(rows(files, limit))
+    assert sum(summary["stored"] for summary in summaries) == len(expected)
+    _check(tenant.dsn, tenant, expected)
+
+
+def test_a_server_killed_and_started_again_in_the_middle(scratch_dir: Path, files: list[Path]) -> None:
+    limit, port, chance = 20_000, free_port(), random.Random(3)
+    data = scratch_dir / "data"
+    server = Server("--data-dir", data, port=port, settings=QUICK).start()
+    dsn = subprocess.check_output(command("db", "url", "--data-dir", data), env=environment(), text=True).strip()
+    tenant = Tenant(dsn)
+    replay = _replay(server.url, tenant.ingest, files, "--limit", limit, "--batch-size", 20, "--overlap", 0.1)
+    kills = 0
+    while kills < 3:
+        time.sleep(chance.uniform(0.2, 0.8))
+        if replay.poll() is not None:
+            break
+        server.kill()
+        server.close()
+        kills += 1
+        server = Server("--data-dir", data, port=port, settings=QUICK).start()
+    summary = _summary(replay)
+    try:
+        assert kills > 0, "the replay ended before the first kill"
+        assert summary["retries"] > 0
+        # A receipt that a kill swallowed makes its fixes duplicates of the next try: there is no other way to fewer.
+        missing = len(truth(rows(files, limit))) - summary["stored"]
+        assert 0 <= missing <= kills * 8 * 20
+        assert server.faults() == []
+        _check(dsn, tenant, truth(rows(files, limit)))
+    finally:
+        server.close()

@@ -100,7 +100,7 @@ def _listens(pid: int, port: int) -> bool:
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     inodes = {fields[9] for fields in lines if fields[1].endswith(f":{port:04X}") and fields[3] == "0A"}
     try:
-        return any(os.readlink(each) in {f"socket:[{inode}]" for inode in inodes} for each in _descriptors(pid))
+        return any(str(each.readlink()) in {f"socket:[{inode}]" for inode in inodes} for each in _descriptors(pid))
     except FileNotFoundError:
         return False
 
@@ -125,7 +125,7 @@ class Server:
         self._arguments = (*arguments, "--port", str(self.port))
         self._settings = {"FLEETWIRE_LOG_FORMAT": "json", **(settings or {})}
         self._process: subprocess.Popen[str] | None = None
-        self._log: IO[str] = tempfile.TemporaryFile("w+")
+        self._log: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
         self._lines: queue.Queue[str] = queue.Queue()
         self._reader: threading.Thread | None = None
 

@@ -1,4 +1,4 @@
-"""`/ws/dispatch` as a dispatcher's page sees it: a snapshot, then what moved, to whom it belongs and no later than said."""
+"""`/ws/dispatch` as a dispatcher's page sees it: a snapshot, then what moved, to its owners and in time."""
 
 import asyncio
 import statistics

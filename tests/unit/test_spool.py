@@ -22,7 +22,10 @@ async def _filled(folder: Path, payloads: list[bytes]) -> None:
 async def _read(folder: Path) -> list[bytes]:
     spool = Spool(folder, max_bytes=MIB)
     spool.open()
-    found = [payload for path in await spool.closed_files() for payload in spool.records(path)]
+    found = []
+    for path in await spool.closed_files():
+        found += spool.records(path)
+        spool.done(path)
     await spool.close()
     return found
 
@@ -47,7 +50,8 @@ async def test_a_torn_tail_is_skipped_and_set_aside(tmp_path: Path, cut_bytes: i
     [path] = tmp_path.glob("*.spool")
     path.write_bytes(path.read_bytes()[:-cut_bytes])
     assert await _read(tmp_path) == [b"first"]
-    assert path.with_name(path.name + ".damaged").is_file()
+    assert path.with_suffix(".damaged").is_file()
+    assert await _read(tmp_path) == []
 
 
 @pytest.mark.parametrize("at", [0, 9, 13, 16, 20])
@@ -57,9 +61,8 @@ async def test_no_flipped_bit_is_read_as_a_record(tmp_path: Path, at: int) -> No
     content = bytearray(path.read_bytes())
     content[at] ^= 4
     path.write_bytes(content)
-    assert all(payload in {b"first", b"second"} for payload in await _read(tmp_path))
-    assert len(await _read(tmp_path)) < 2
-    assert path.with_name(path.name + ".damaged").is_file()
+    assert await _read(tmp_path) in [[], [b"first"]]
+    assert path.with_suffix(".damaged").is_file()
 
 
 async def test_a_full_spool_refuses_and_keeps_what_it_has(tmp_path: Path) -> None:

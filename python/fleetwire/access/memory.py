@@ -18,6 +18,8 @@ REFUSED_LIFE_MILLIS: Final = 1_000
 # While the database is away nobody can revoke anything in it, so what was right when it went stays right until it is
 # back: then everything is forgotten.
 AWAY_LIFE_MILLIS: Final = 24 * 3600 * 1000
+# And it is not asked again for so long: each question takes seconds to fail.
+AWAY_PAUSE_MILLIS: Final = 2_000
 
 # A revocation needs to be remembered for as long as a principal that was remembered before it.
 REVOKED_LIFE_MILLIS: Final = 2 * LIFE_MILLIS

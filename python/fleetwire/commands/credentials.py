@@ -103,9 +103,25 @@ def create(
     """Create a user who logs in with a password, read from the terminal or from standard input."""
     from fleetwire.access.issue import create_user
 
-    word = getpass.getpass("Password (12 characters or more): ") if sys.stdin.isatty() else sys.stdin.readline().strip()
+    word = _read_password()
     _as_owner(data_dir, database_url, lambda connection: create_user(connection, tenant, name, word, role))
     print(f"created {name}")
+
+
+@user_app.command
+def password(name: str, *, tenant: Tenant, data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
+    """Set a user's password, read as in `user create`, and end the user's sessions."""
+    from fleetwire.access.issue import set_password
+
+    word = _read_password()
+    _as_owner(data_dir, database_url, lambda connection: set_password(connection, tenant, name, word))
+    print(f"changed {name}")
+
+
+def _read_password() -> str:
+    if sys.stdin.isatty():
+        return getpass.getpass("Password (12 characters or more): ")
+    return sys.stdin.readline().rstrip("\n")
 
 
 def _print_token(

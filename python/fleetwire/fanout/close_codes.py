@@ -9,7 +9,6 @@ class Close(IntEnum):
     MESSAGE_TOO_BIG = 1009
     INTERNAL = 1011
     RESTART = 1012
-    TRY_LATER = 1013
     UNAUTHORIZED = 4401
     SLOW = 4408
 
@@ -18,7 +17,6 @@ MEANINGS: dict[Close, tuple[str, str]] = {
     Close.MESSAGE_TOO_BIG: ("A message over the size limit was sent.", "Reconnect; send smaller messages."),
     Close.INTERNAL: ("The server failed.", "Reconnect after 1 to 10 seconds, with jitter."),
     Close.RESTART: ("The server restarts.", "Reconnect after 0 to 5 seconds, with jitter; resume."),
-    Close.TRY_LATER: ("The worker holds as many sockets as it may.", "Reconnect after 10 to 60 seconds, with jitter."),
     Close.UNAUTHORIZED: ("The credential expired or was revoked.", "Log in again, then reconnect."),
     Close.SLOW: ("The watcher took too long to receive a frame.", "Reconnect after 1 to 10 seconds; watch less."),
 }

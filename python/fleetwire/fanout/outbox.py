@@ -48,7 +48,7 @@ class Outbox:
         self._heartbeat_secs = heartbeat_secs
         self._seq: int | None = None
         self._request: Request | None = None
-        self._asked = asyncio.Event()
+        self.has_spoken = False
         self._woken = asyncio.Event()
 
     def wake(self) -> None:
@@ -58,16 +58,11 @@ class Outbox:
     def ask(self, request: Request) -> None:
         """The client asks; of several requests that wait, the newest counts."""
         self._request = request
-        self._asked.set()
         self._woken.set()
 
-    async def first_request(self, *, within_secs: float) -> None:
-        """Waits for the client's first message; one that says nothing watches the whole tenant."""
-        # Not for movement: that alone would leave the client without a snapshot for ever.
-        try:
-            async with asyncio.timeout(within_secs):
-                await self._asked.wait()
-        except TimeoutError:
+    def ask_unless_spoken(self) -> None:
+        """A client that has said nothing watches the whole tenant; one whose wish was refused is not given more."""
+        if not self.has_spoken:
             self.ask(Watch())
 
     async def next_frames(self) -> list[bytes]:
@@ -83,6 +78,8 @@ class Outbox:
             return self._resume(request)
         if request is not None:
             return [self._snapshot()]
+        if self._seq is not None:
+            metrics.CONFLATED.inc(max(0, self._live.seq(self.tenant_id) - self._seq - 1))
         return self._moved()
 
     def _snapshot(self) -> bytes:
@@ -102,7 +99,6 @@ class Outbox:
             return []
         frame = self._live.moved(self.tenant_id, since_seq=self._seq)
         seq = self._live.seq(self.tenant_id)
-        metrics.CONFLATED.inc(max(0, seq - self._seq - 1))
         self._seq = seq
         return [] if frame is None else [self._counted(frame, "moved")]
 

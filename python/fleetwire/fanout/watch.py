@@ -1,5 +1,7 @@
 """`/ws/dispatch`: a dispatcher's feed. A snapshot first, then what moved, at most once a tick."""
 
+import asyncio
+
 import msgspec
 
 from fleetwire import asgi
@@ -34,20 +36,24 @@ class DispatchSocket:
         outbox = Outbox(self._live, socket.principal.tenant_id, heartbeat_secs=self._settings.feed_heartbeat_secs)
         self._hub.add(outbox)
         feeding = spawn(self._feed(socket, outbox), name="feed")
+        silence = asyncio.get_running_loop().call_later(
+            self._settings.feed_first_message_secs, outbox.ask_unless_spoken
+        )
         try:
             while True:
                 message = await socket.receive()
+                outbox.has_spoken = True
                 try:
                     outbox.ask(_understood(message))
                 except Problem as problem:
                     await socket.send(msgspec.json.encode({"type": "error", **problem.members()}))
         finally:
+            silence.cancel()
             self._hub.remove(outbox)
             await cancel(feeding)
 
     async def _feed(self, socket: Socket, outbox: Outbox) -> None:
         try:
-            await outbox.first_request(within_secs=self._settings.feed_first_message_secs)
             while True:
                 for frame in await outbox.next_frames():
                     await socket.send(frame)

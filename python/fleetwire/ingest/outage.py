@@ -5,8 +5,7 @@ clock it is judged by is the time it was received. Its sender was told `queued` 
 """
 
 import asyncio
-from collections.abc import Awaitable
-from pathlib import Path
+import itertools
 
 import asyncpg
 import msgspec
@@ -14,7 +13,7 @@ import structlog
 
 from fleetwire import clock, metrics
 from fleetwire.access.principal import Principal
-from fleetwire.errors import Overloaded, Problem
+from fleetwire.errors import Overloaded
 from fleetwire.health import answers
 from fleetwire.ingest.decode import Batch, BatchDecoder, Body
 from fleetwire.store.devices import Devices
@@ -95,41 +94,41 @@ class Outage:
                     await self._drain()
                 except Overloaded as overloaded:
                     _log.warning("The spool is drained later.", code=overloaded.code)
+                except Exception:  # noqa: BLE001 - the files are there; what failed is tried again
+                    _log.exception("Draining the spool failed; trying again.")
             await asyncio.sleep(PROBE_SECS)
 
     async def _drain(self) -> None:
         for path in await self._spool.closed_files():
-            stored = 0
-            waiting: list[Awaitable[None]] = []
-            for payload in self._spool.records(path):
-                waiting.append(self._store(path, payload))
-                stored += 1
-                if len(waiting) == DRAINED_AT_ONCE:
-                    await _all(waiting)
-                    waiting = []
-            await _all(waiting)
-            self._spool.done(path)
-            _log.info("A spool file is stored.", file=path.name, batches=stored)
+            refused: list[bytes] = []
+            records = self._spool.records(path)
+            while batches := list(itertools.islice(records, DRAINED_AT_ONCE)):
+                outcomes = await asyncio.gather(*(self._store(payload) for payload in batches), return_exceptions=True)
+                refused += _never_storable(batches, outcomes)
+            self._spool.done(path, refused=refused)
+            _log.info("A spool file is stored.", file=path.name, refused=len(refused))
 
-    async def _store(self, path: Path, payload: bytes) -> None:
+    async def _store(self, payload: bytes) -> None:
         kept = _KEPT.decode(payload)
-        try:
-            batch = self._decoder.decode(kept.body, now_millis=kept.received_at_millis)
-            device_id = kept.device_id
-            if device_id is None:
-                device_id = await self._devices.resolve(kept.tenant_id, kept.device or "")
-            await self._writer.write(kept.tenant_id, device_id, batch)
-        except Overloaded:
-            raise
-        except Problem as problem:
-            # Such as a device over the tenant's limit: it would fail for ever. It is put aside, not lost.
-            metrics.SPOOL_UNSTORABLE.inc()
-            self._spool.put_aside(path, payload)
-            _log.error("A spooled batch cannot be stored.", code=problem.code, device=kept.device)
+        batch = self._decoder.decode(kept.body, now_millis=kept.received_at_millis)
+        device_id = kept.device_id
+        if device_id is None:
+            device_id = await self._devices.resolve(kept.tenant_id, kept.device or "")
+        await self._writer.write(kept.tenant_id, device_id, batch)
 
 
-async def _all(waiting: list[Awaitable[None]]) -> None:
-    """Waits for all, so that none goes on behind; then raises the first failure, if there was one."""
-    for outcome in await asyncio.gather(*waiting, return_exceptions=True):
-        if isinstance(outcome, BaseException):
+def _never_storable(payloads: list[bytes], outcomes: list[BaseException | None]) -> list[bytes]:
+    """The batches that would fail for ever, such as those of a device over its tenant's limit: put aside, not lost.
+
+    Raises:
+        Overloaded: one of them failed for a reason that passes; all are tried again.
+    """
+    refused = []
+    for payload, outcome in zip(payloads, outcomes, strict=True):
+        if isinstance(outcome, Overloaded) and outcome.code != "store_failed":
             raise outcome
+        if outcome is not None:
+            metrics.SPOOL_UNSTORABLE.inc()
+            _log.error("A spooled batch cannot be stored and is put aside.", error=repr(outcome))
+            refused.append(payload)
+    return refused

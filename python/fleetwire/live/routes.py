@@ -1,5 +1,6 @@
 """`GET /api/live` and `GET /api/devices/{name}/track`: the present and the past of devices."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -15,13 +16,16 @@ from fleetwire.engine import Engine
 from fleetwire.errors import Problem
 from fleetwire.store import tracks
 
+_MILLIS = re.compile(r"-?[0-9]{1,18}")
 DEFAULT_SPAN_MILLIS = 24 * 3600 * 1000
 LATEST_MILLIS = 253_402_300_799_999  # the end of the year 9999, where ISO 8601 ends
 
 _FROM = Parameter(
     query="from", description="Start, inclusive: ms since 1970 or ISO 8601; a day before the end if left out."
 )
-_TO = Parameter(query="to", description="End, inclusive: ms since 1970 or ISO 8601; now if left out.")
+_TO = Parameter(
+    query="to", description="End, inclusive: ms since 1970 or ISO 8601; now and the allowed clock error if left out."
+)
 _FORMAT = Parameter(query="format", description="geojson, gpx or csv.")
 
 
@@ -39,7 +43,7 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
     name: str,
     from_: Annotated[str | None, _FROM] = None,
     to: Annotated[str | None, _TO] = None,
-    form: Annotated[Literal["geojson", "gpx", "csv"], _FORMAT] = "geojson",
+    format: Annotated[Literal["geojson", "gpx", "csv"], _FORMAT] = "geojson",  # noqa: A002 - its name on the wire
 ) -> Stream:
     """Every stored fix of a device in a span, in order of time, streamed.
 
@@ -59,9 +63,9 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
         device=device,
         from_millis=from_millis,
         to_millis=to_millis,
-        form=form,
+        form=format,
     )
-    return Stream(pieces, media_type=tracks.MEDIA_TYPES[form], headers={"cache-control": "no-store"})
+    return Stream(pieces, media_type=tracks.MEDIA_TYPES[format], headers={"cache-control": "no-store"})
 
 
 live_router = Router("/", route_handlers=[live_positions, device_track], tags=["Live and history"])
@@ -69,7 +73,7 @@ live_router = Router("/", route_handlers=[live_positions, device_track], tags=["
 
 def _millis(text: str) -> int:
     """Milliseconds since 1970, given as such or as ISO 8601 with an offset."""
-    if text.lstrip("-").isdecimal():
+    if _MILLIS.fullmatch(text):
         millis = int(text)
     else:
         try:

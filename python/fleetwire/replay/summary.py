@@ -11,7 +11,7 @@ from fleetwire.client import Posted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """The outcome of a replay. `stored + duplicate + sum(rejected) == sent` unless it was stopped in a batch."""
+    """The outcome: `stored + duplicate + queued + sum(rejected) == sent` unless it was stopped in a batch."""
 
     rows_read: int
     rows_unreadable: int
@@ -24,6 +24,8 @@ class Summary:
     """Fixes with a receipt, repeats included."""
     stored: int
     duplicate: int
+    queued: int
+    """Fixes in the server's spool: its database was away."""
     rejected: dict[str, int]
     """Refused fixes by code, most frequent first."""
     retries: int
@@ -50,6 +52,8 @@ class Summary:
         table.add_row("sent", f"{self.sent:,}", f"in {self.batches:,} batches")
         table.add_row("stored", f"{self.stored:,}", "")
         table.add_row("duplicate", f"{self.duplicate:,}", "")
+        if self.queued:
+            table.add_row("queued", f"{self.queued:,}", "in the server's spool")
         table.add_row("rejected", f"{sum(self.rejected.values()):,}", "")
         for code, count in self.rejected.items():
             table.add_row(f"  {code}", f"{count:,}", "")
@@ -70,6 +74,7 @@ class Tally:
     sent: int = 0
     stored: int = 0
     duplicate: int = 0
+    queued: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     _millis: "array[float]" = field(default_factory=lambda: array("d"))
 
@@ -80,6 +85,7 @@ class Tally:
         self.sent += receipt.fixes
         self.stored += receipt.stored
         self.duplicate += receipt.duplicate
+        self.queued += receipt.queued
         for code, count in receipt.rejected.items():
             self.rejected[code] = self.rejected.get(code, 0) + count
         self._millis.append(posted.millis)
@@ -95,6 +101,7 @@ class Tally:
             sent=self.sent,
             stored=self.stored,
             duplicate=self.duplicate,
+            queued=self.queued,
             rejected=dict(sorted(self.rejected.items(), key=lambda item: (-item[1], item[0]))),
             retries=retries,
             secs=round(secs, 3),

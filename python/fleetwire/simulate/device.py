@@ -37,6 +37,7 @@ class Counts:
     """Receipts, those for repeats included."""
     stored: int = 0
     duplicate: int = 0
+    queued: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     """By code."""
     bursts: int = 0
@@ -53,6 +54,7 @@ class Counts:
         self.batches += 1
         self.stored += receipt.stored
         self.duplicate += receipt.duplicate
+        self.queued += receipt.queued
         for code, count in receipt.rejected.items():
             self.rejected[code] = self.rejected.get(code, 0) + count
 

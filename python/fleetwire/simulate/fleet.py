@@ -126,7 +126,11 @@ class Fleet:
             "retries": counts.retries,
         }
         # Faults that should not occur are shown only when they do.
-        rare = {"refused": counts.refused, "dropped": sum(device.outbox.dropped for device in self.devices)}
+        rare = {
+            "queued": counts.queued,
+            "refused": counts.refused,
+            "dropped": sum(device.outbox.dropped for device in self.devices),
+        }
         shown = parts | {name: count for name, count in rare.items() if count}
         return f"fleet {minutes:02d}:{secs:02d}  " + "  ".join(f"{name} {count:,}" for name, count in shown.items())
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import asyncpg
 import structlog
 
-from fleetwire.errors import DatabaseAway, Problem
+from fleetwire.errors import DatabaseAway, Overloaded, Problem
 from fleetwire.store import statements
 from fleetwire.store.faults import PASSING
 from fleetwire.store.pool import borrowed
@@ -74,6 +74,9 @@ class Devices:
             rows = await self._find_or_create(tenant_id, list(asked))
         except PASSING as error:
             _log.warning("Devices could not be looked up.", error=repr(error), devices=len(asked))
+        except Exception:  # noqa: BLE001 - whatever it is, it must not leave the senders waiting
+            _log.exception("Looking up devices failed.", devices=len(asked))
+            refusal = Overloaded("store_failed", "The batch is not acknowledged; send it again.", retry_after_secs=5)
         else:
             for row in rows:
                 self.meet(tenant_id, row["device_id"], row["name"])

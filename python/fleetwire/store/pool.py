@@ -6,7 +6,7 @@ The role is a start-up setting of the session, so that it outlives what the pool
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Literal, get_args
 
 import asyncpg
 
@@ -87,6 +87,17 @@ async def open_pool(
         )
     except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:
         raise ConfigError(f"Connections cannot act as {role}: {error}. Has the database been migrated?") from error
+
+
+async def check_roles(dsn: str) -> None:
+    """Tries a connection of each role, so that the main process says what workers could only die of.
+
+    Raises:
+        ConfigError: as `open_pool`.
+    """
+    for role in get_args(Role):
+        pool = await open_pool(dsn, role, max_size=1)
+        await pool.close()
 
 
 @asynccontextmanager

@@ -2,8 +2,8 @@
 
     <folder>/spool.lock                 held by the worker that owns the folder
     <folder>/00000001.spool             magic, then records; the newest file is the one that grows
-    <folder>/00000001.spool.damaged     a file whose end could not be read, kept for a person to look at
-    <folder>/00000001.spool.refused     its records that can never be stored, such as of a device over the limit
+    <folder>/00000001.damaged           a drained file whose end could not be read, kept for a person to look at
+    <folder>/00000001.refused           records that can never be stored, such as of a device over the limit
 
     record: length u32le | crc32 u32le of the payload | payload
 
@@ -17,7 +17,7 @@ import fcntl
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -25,7 +25,7 @@ import structlog
 
 from fleetwire import metrics
 from fleetwire.errors import ConfigError, Overloaded
-from fleetwire.tasks import cancel, spawn
+from fleetwire.tasks import spawn
 
 _log = structlog.get_logger(__name__)
 
@@ -43,11 +43,13 @@ class Spool:
         self._lock: IO[bytes] | None = None
         self._file: IO[bytes] | None = None
         self._held_bytes = 0
+        self._damaged: set[Path] = set()
         self._waiting: list[tuple[bytes, asyncio.Future[None]]] = []
         self._arrived = asyncio.Event()
         # Held while the growing file is written or ended.
         self._writing = asyncio.Lock()
         self._appending: asyncio.Task[None] | None = None
+        self._closing = False
 
     def open(self) -> None:
         """Takes the folder and starts appending.
@@ -64,12 +66,15 @@ class Spool:
                 self._lock.close()
             raise ConfigError(f"The spool folder {self._folder} cannot be used: {error}") from error
         self._held_bytes = sum(path.stat().st_size for path in self._files())
-        self._report()
+        metrics.SPOOL_BYTES.set(self._held_bytes)
         self._appending = spawn(self._append_forever(), name="spool")
 
     async def close(self) -> None:
         """Lets go of the folder. What was acknowledged is on disk."""
-        await cancel(self._appending)
+        self._closing = True
+        self._arrived.set()
+        if self._appending is not None:
+            await asyncio.wait([self._appending])
         self._finish_file()
         if self._lock is not None:
             self._lock.close()
@@ -85,7 +90,7 @@ class Spool:
         Raises:
             Overloaded: `spool_full`, or `spool_failed` when the disk does not take it; nothing is kept then.
         """
-        record = _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
+        record = _record(payload)
         pending_bytes = sum(len(other) for other, _ in self._waiting)
         if self._held_bytes + pending_bytes + len(record) > self._max_bytes:
             metrics.SPOOL_REFUSED.inc()
@@ -101,50 +106,53 @@ class Spool:
             self._finish_file()
             return self._files()
 
-    def done(self, path: Path) -> None:
-        """All records of the file are stored: it goes."""
+    def done(self, path: Path, *, refused: Iterable[bytes] = ()) -> None:
+        """All records of the file are stored, but those that never can be: they are kept beside it. The file goes."""
+        if kept := b"".join(_record(payload) for payload in refused):
+            path.with_suffix(".refused").write_bytes(kept)
         self._held_bytes -= path.stat().st_size
-        path.unlink()
-        self._report()
-
-    def put_aside(self, path: Path, payload: bytes) -> None:
-        """Keeps a record that can never be stored beside its file, for a person to look at."""
-        with path.with_name(path.name + ".refused").open("ab") as file:
-            file.write(_HEAD.pack(len(payload), zlib.crc32(payload)) + payload)
+        if path in self._damaged:
+            path.rename(path.with_suffix(".damaged"))
+            self._damaged.remove(path)
+        else:
+            path.unlink()
+        metrics.SPOOL_BYTES.set(self._held_bytes)
 
     def records(self, path: Path) -> Iterator[bytes]:
         """The payloads of a file, up to its end or to the first one that is damaged."""
         content = path.read_bytes()
         at = len(MAGIC)
         if content[:at] != MAGIC:
-            self._damaged(path, content, 0)
+            self._report_damage(path, content, 0)
             return
         while at < len(content):
             payload = _payload(content, at)
             if payload is None:
-                self._damaged(path, content, at)
+                self._report_damage(path, content, at)
                 return
             yield payload
             at += _HEAD.size + len(payload)
 
-    def _damaged(self, path: Path, content: bytes, at: int) -> None:
-        skipped_bytes = len(content) - at
-        metrics.SPOOL_SKIPPED_BYTES.inc(skipped_bytes)
-        path.with_name(path.name + ".damaged").write_bytes(content)
-        _log.error("A spool file is damaged; the rest of it is skipped.", file=path.name, at=at, bytes=skipped_bytes)
+    def _report_damage(self, path: Path, content: bytes, at: int) -> None:
+        if path not in self._damaged:
+            self._damaged.add(path)
+            metrics.SPOOL_SKIPPED_BYTES.inc(len(content) - at)
+            _log.error("A spool file is damaged; the rest of it is skipped.", file=path.name, at=at)
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("*.spool"))
 
     async def _append_forever(self) -> None:
         """One write and one fsync for all that waits: a loaded server makes large appends by itself."""
-        while True:
+        while self._waiting or not self._closing:
             await self._arrived.wait()
             self._arrived.clear()
             waiting, self._waiting = self._waiting, []
+            if not waiting:
+                continue
             try:
                 async with self._writing:
-                    await asyncio.to_thread(self._write, b"".join(record for record, _ in waiting))
+                    self._held_bytes += await asyncio.to_thread(self._write, b"".join(record for record, _ in waiting))
             except OSError as error:
                 _log.error("The spool cannot be written.", error=str(error))
                 refusal = Overloaded("spool_failed", "The database is away and the disk full.", retry_after_secs=30)
@@ -155,10 +163,15 @@ class Spool:
             for _, written in waiting:
                 if not written.done():
                     written.set_result(None)
-            self._report()
+            metrics.SPOOL_BYTES.set(self._held_bytes)
 
-    def _write(self, records: bytes) -> None:
-        file = self._file or self._begin_file()
+    def _write(self, records: bytes) -> int:
+        """Runs in a thread, one at a time; returns by how many bytes the folder grew."""
+        grown_bytes = len(records)
+        if self._file is None:
+            self._file = self._begin_file()
+            grown_bytes += len(MAGIC)
+        file = self._file
         start = file.tell()
         try:
             unwritten = memoryview(records)
@@ -170,9 +183,9 @@ class Spool:
             file.truncate(start)
             file.seek(start)
             raise
-        self._held_bytes += len(records)
         if file.tell() >= ROTATE_BYTES:
             self._finish_file()
+        return grown_bytes
 
     def _begin_file(self) -> IO[bytes]:
         newest = max((int(path.stem) for path in self._files()), default=0)
@@ -184,8 +197,6 @@ class Spool:
             os.fsync(folder)
         finally:
             os.close(folder)
-        self._held_bytes += len(MAGIC)
-        self._file = file
         return file
 
     def _finish_file(self) -> None:
@@ -193,8 +204,9 @@ class Spool:
             self._file.close()
             self._file = None
 
-    def _report(self) -> None:
-        metrics.SPOOL_BYTES.set(self._held_bytes)
+
+def _record(payload: bytes) -> bytes:
+    return _HEAD.pack(len(payload), zlib.crc32(payload)) + payload
 
 
 def _payload(content: bytes, at: int) -> bytes | None:

@@ -32,14 +32,20 @@ async def find_device(pool: asyncpg.Pool, tenant_id: int, name: str) -> int:
         Problem: 404 `device_unknown`.
         DatabaseAway: it does not answer.
     """
+    if "\0" in name:
+        raise _unknown(name)  # PostgreSQL takes no text with it.
     try:
         async with tenant_transaction(pool, tenant_id) as connection:
             device_id: int | None = await connection.fetchval(_DEVICE_SQL["find_devices"], tenant_id, [name])
     except PASSING:
         raise DatabaseAway from None
     if device_id is None:
-        raise Problem("device_unknown", f"There is no device {name!r}.", status=404)
+        raise _unknown(name)
     return device_id
+
+
+def _unknown(name: str) -> Problem:
+    return Problem("device_unknown", f"There is no device {name!r}.", status=404)
 
 
 async def stream(

@@ -10,7 +10,7 @@ idempotent.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -53,6 +53,7 @@ class Writer:
         self._partitions = Partitions(pool)
         self._intake: deque[_Waiting] = deque()
         self._intake_fixes = 0
+        self._held: set[_Waiting] = set()  # in the intake or in a commit, and somebody waits for the receipt
         self._arrived = asyncio.Event()
         self._committers: list[asyncio.Task[None]] = []
         self._closed = False
@@ -65,12 +66,13 @@ class Writer:
             for number in range(self._settings.writer_connections)
         ]
 
-    async def stop(self) -> None:
-        """Refuses new batches and returns when the held ones are answered."""
+    async def stop(self, *, within_secs: float) -> None:
+        """Refuses new batches and returns when every held one is answered; those that take longer get 503."""
         self._closed = True
         self._arrived.set()
         if self._committers:
-            await asyncio.wait(self._committers, timeout=self._settings.patience_secs + 1)
+            await asyncio.wait(self._committers, timeout=within_secs)
+        _refuse(self._held, _stopping())
 
     async def write(self, tenant_id: int, device_id: int, batch: Batch) -> bytes:
         """Stores a batch and returns its receipt as JSON. Cancelling does not take the batch back.
@@ -85,8 +87,12 @@ class Writer:
         waiting = _Waiting(tenant_id, device_id, batch, asyncio.get_running_loop().create_future())
         self._intake.append(waiting)
         self._intake_fixes += batch.accepted
+        self._held.add(waiting)
         self._arrived.set()
-        return await waiting.receipt
+        try:
+            return await waiting.receipt
+        finally:
+            self._held.discard(waiting)
 
     @property
     def held_batches(self) -> int:
@@ -95,7 +101,7 @@ class Writer:
 
     def _admit(self, batch: Batch) -> None:
         if self._closed:
-            raise Overloaded("stopping", "The server is stopping; send the batch again.", retry_after_secs=2)
+            raise _stopping()
         settings = self._settings
         full = len(self._intake) >= settings.intake_batches
         if full or self._intake_fixes + batch.accepted > settings.intake_fixes:
@@ -139,7 +145,9 @@ class Writer:
                 await self._answer(waiting[middle:])
                 return
             _log.exception("A batch could not be stored.", device_id=waiting[0].device_id)
-            _refuse(waiting, Overloaded("store_failed", "Nothing was stored; send it again.", retry_after_secs=5))
+            _refuse(
+                waiting, Overloaded("store_failed", "The batch is not acknowledged; send it again.", retry_after_secs=5)
+            )
             return
         for each, receipt in zip(waiting, sealed.receipts(), strict=True):
             if not each.receipt.done():
@@ -201,7 +209,11 @@ class Writer:
             _log.exception("Telling watchers of a stored group failed.")
 
 
-def _refuse(waiting: Sequence[_Waiting], refusal: Overloaded) -> None:
+def _stopping() -> Overloaded:
+    return Overloaded("stopping", "The server is stopping; send the batch again.", retry_after_secs=2)
+
+
+def _refuse(waiting: Iterable[_Waiting], refusal: Overloaded) -> None:
     for each in waiting:
         if not each.receipt.done():
             each.receipt.set_exception(refusal)

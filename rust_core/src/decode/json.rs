@@ -5,7 +5,7 @@ use jiter::{Jiter, JiterError, Peek};
 
 use super::draft::{Draft, member_of};
 use super::envelope::{self, Envelope, Fixes, Key, Slot};
-use super::{BatchError, BatchFault, Limits, MAX_DEPTH};
+use super::{BatchError, BatchFault, Limits, MAX_DEPTH, cursor};
 use crate::batch::Batch;
 use crate::reject::Member;
 
@@ -14,6 +14,17 @@ use crate::reject::Member;
 /// # Errors
 /// The envelope cannot be read; a fault of one fix is in the batch's rejects instead.
 pub fn decode(body: &[u8], limits: Limits) -> Result<Batch, BatchError> {
+    match cursor::decode(body, limits) {
+        Some(batch) => Ok(batch),
+        None => decode_any(body, limits),
+    }
+}
+
+/// The same without the short cut: whatever the shape, and with every fault.
+///
+/// # Errors
+/// As `decode`.
+pub fn decode_any(body: &[u8], limits: Limits) -> Result<Batch, BatchError> {
     let mut reader = Reader { json: Jiter::new(body), body_bytes: body.len(), limits };
     // The only fault of a first look is that nothing follows the white space.
     let peek = reader.json.peek().map_err(|_| BatchFault::BodyEmpty.whole())?;

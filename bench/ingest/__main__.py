@@ -1,0 +1,108 @@
+"""`python -m bench.ingest`: starts everything, measures everything, prints a table, keeps the result."""
+
+import asyncio
+import contextlib
+import dataclasses
+import resource
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import fleetwire
+from bench.ingest import bare_copy, children, database, figures, machine, report, rival
+from bench.ingest.load import Loader
+from bench.ingest.options import Options, parse
+from bench.ingest.stage import Stage, raise_stage
+from bench.ingest.steps import Bench
+
+
+def main() -> None:
+    """Runs the benchmark of the command line."""
+    options = parse()
+    if fleetwire.build_profile != "release":
+        sys.exit("The core is a debug build; build it with `make build`.")
+    if not options.loadgen.exists():
+        sys.exit("The load generator is missing; build it with `cargo build --release -p loadgen`.")
+    # A thousand sockets, on both sides.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with tempfile.TemporaryDirectory(prefix="fleetwire-bench-", dir=options.folder) as folder:
+        asyncio.run(_run(options, Path(folder)))
+
+
+async def _run(options: Options, folder: Path) -> None:
+    header: dict[str, Any] = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": machine.commit(),
+        "machine": machine.describe(folder),
+        "versions": machine.versions(),
+        "options": {name: str(value) if isinstance(value, Path) else value for name, value in _options(options)},
+    }
+    if header["machine"]["filesystem"] == "tmpfs":
+        print("The folder is in memory: nothing here is durable. Give another with --folder.", file=sys.stderr)
+    micro = await _micro(options)
+    repetitions: list[dict[str, Any]] = []
+    soak: dict[str, Any] = {}
+    async with contextlib.AsyncExitStack() as exits:
+        stage = await exits.enter_async_context(raise_stage(folder))
+        bench = await _prepare(options, folder, stage, exits)
+        header["database"] = await bench.database.settings()
+        await bench.warm_up()
+        for number in range(options.repeat):
+            found: dict[str, Any] = {}
+            repetitions.append(found)
+            async for step in bench.repetition(found):
+                per_sec = found[step]["fixes_per_sec"] or found[step]["requests_per_sec"]
+                print(f"{number + 1}/{options.repeat} {step}: {per_sec:,.0f}/s", file=sys.stderr)
+        if options.soak_secs and options.wants("soak"):
+            soak = await bench.soak(options.middle)
+    lines = list(figures.all_figures(options, repetitions, soak, micro))
+    table = report.render(header, lines, repetitions)
+    print(table)
+    measured = {"repetitions": repetitions, "soak": soak, "micro": micro}
+    print(report.save(options.results, header, lines, measured, table), file=sys.stderr)
+
+
+async def _prepare(options: Options, folder: Path, stage: Stage, exits: contextlib.AsyncExitStack) -> Bench:
+    other_dsn = await database.bench_dsn(stage.dsn)
+    wants_rival = options.rival and (options.wants("rival50") or options.wants("rival1"))
+    if wants_rival and (missing := rival.missing()):
+        print(f"The rival is left out: {', '.join(missing)} not installed.", file=sys.stderr)
+        wants_rival = False
+    other = rival_database = None
+    if wants_rival:
+        address, pid = await exits.enter_async_context(rival.raise_rival(other_dsn))
+        rival_database = await exits.enter_async_context(database.connect(other_dsn))
+        other = Loader(options.loadgen, address, rival.TOKEN, pid, stage.postmaster_pid)
+    return Bench(
+        options=options,
+        product=Loader(options.loadgen, stage.address, stage.token, stage.worker_pid, stage.postmaster_pid),
+        database=await exits.enter_async_context(database.connect(stage.dsn)),
+        bench_dsn=other_dsn,
+        copy_streams=await bare_copy.prepare(options, folder) if options.wants("copy") else [],
+        rival=other,
+        rival_database=rival_database,
+    )
+
+
+async def _micro(options: Options) -> dict[str, Any]:
+    if not (options.micro and options.wants("micro")):
+        return {}
+    command = [sys.executable, "-m", "bench.micro", "--json", *(["--quick"] if options.quick else [])]
+    env = children.environment()
+    done = await asyncio.to_thread(subprocess.run, command, env=env, capture_output=True, check=True)
+    found: dict[str, Any] = msgspec.json.decode(done.stdout)
+    return found
+
+
+def _options(options: Options) -> list[tuple[str, Any]]:
+    return [(field.name, getattr(options, field.name)) for field in dataclasses.fields(options)]
+
+
+if __name__ == "__main__":
+    main()

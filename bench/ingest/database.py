@@ -1,0 +1,77 @@
+"""What the database holds: figures are counted here and not believed from a client."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+_SETTINGS = (
+    "server_version",
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+    "wal_compression",
+    "shared_buffers",
+    "max_wal_size",
+)
+BENCH_DATABASE = "bench"
+
+
+class Database:
+    """A connection of the owner to one database."""
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self.connection = connection
+
+    async def stored_fixes(self) -> int:
+        """Durable fixes in the history."""
+        return int(await self.connection.fetchval("SELECT coalesce(sum(fix_count), 0) FROM track_segment"))
+
+    async def stored_rows(self) -> int:
+        """Durable fixes of the rival."""
+        return int(await self.connection.fetchval("SELECT count(*) FROM fix"))
+
+    async def doubled_fixes(self) -> int:
+        """Fixes whose device and time are there more than once. None may be."""
+        return int(
+            await self.connection.fetchval(
+                "SELECT coalesce(sum(fix_count), 0) - count(DISTINCT (device_id, first_at, time)) FROM track_segment, "
+                "unnest(offset_millis) AS time"
+            )
+        )
+
+    async def bytes_per_fix(self) -> float:
+        """Tables, indexes and TOAST of all partitions over the fixes in them."""
+        size = await self.connection.fetchval(
+            "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = 'track_segment'::regclass"
+        )
+        return float(size) / await self.stored_fixes()
+
+    async def forget(self, table: str) -> None:
+        """Empties a table, so that every measurement begins with a small index, and with the log flushed."""
+        await self.connection.execute(f"TRUNCATE {table}")
+        await self.connection.execute("CHECKPOINT")
+
+    async def settings(self) -> dict[str, Any]:
+        """What durability and speed rest on."""
+        return {name: await self.connection.fetchval("SELECT current_setting($1)", name) for name in _SETTINGS}
+
+
+@asynccontextmanager
+async def connect(dsn: str) -> AsyncIterator[Database]:
+    """Connects to the database of a DSN."""
+    connection = await asyncpg.connect(dsn, command_timeout=300)
+    try:
+        yield Database(connection)
+    finally:
+        await connection.close()
+
+
+async def bench_dsn(dsn: str) -> str:
+    """A second database on the same server, for what is compared; made if it is missing."""
+    async with connect(dsn) as owner:
+        exists = "SELECT count(*) FROM pg_database WHERE datname = $1"
+        if not await owner.connection.fetchval(exists, BENCH_DATABASE):
+            await owner.connection.execute(f"CREATE DATABASE {BENCH_DATABASE}")
+    return dsn.replace("/fleetwire?", f"/{BENCH_DATABASE}?")

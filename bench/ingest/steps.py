@@ -1,0 +1,136 @@
+"""The measurements of one repetition, in an order that puts what is compared side by side."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from bench.ingest import bare_copy
+from bench.ingest.database import Database
+from bench.ingest.load import Loader, Run
+from bench.ingest.options import Options
+
+Figures = dict[str, Any]
+Make = Callable[[], Awaitable[Figures]]
+BATCH_FIXES = 50
+HISTORY_BATCHES = 40
+LATE_INTERVAL_MILLIS = 2_000
+"""40 batches of 50 fixes at this interval are 67 minutes: a batch an hour late falls among stored ones."""
+DUPLICATE_SHARE = 0.2
+LATE_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Everything that is running."""
+
+    options: Options
+    product: Loader
+    database: Database
+    bench_dsn: str
+    """The database of what is compared."""
+    copy_streams: list[memoryview]
+    rival: Loader | None
+    rival_database: Database | None
+
+    async def warm_up(self) -> None:
+        """Makes the devices and fills caches, so that no measurement pays for it."""
+        options = self.options
+        for loader in (self.product, self.rival):
+            if loader is not None:
+                await loader.run(
+                    "http", batches=3 * options.devices, batch_size=1, devices=options.devices, duration_secs=600
+                )
+
+    async def repetition(self, found: dict[str, Figures]) -> AsyncIterator[str]:
+        """Makes every measurement once; puts its figures into `found` and yields its name."""
+        for name, make in self._plan(found):
+            if self.options.wants(name):
+                found[name] = await make()
+                yield name
+
+    def _plan(self, found: dict[str, Figures]) -> Iterator[tuple[str, Make]]:
+        options = self.options
+        middle: Figures = {"connections": options.middle}
+        yield "copy", lambda: bare_copy.measure(self.bench_dsn, self.copy_streams)
+        for connections in options.connections:
+            yield f"http50@{connections}", partial(self._stored, connections=connections)
+            yield f"empty50@{connections}", partial(self._empty, connections=connections)
+        yield "http1", partial(self._stored, batch_size=1, **middle)
+        yield "empty1", partial(self._empty, batch_size=1, **middle)
+        if self.rival is not None and self.rival_database is not None:
+            rival = partial(self._rival, self.rival, self.rival_database, **middle)
+            yield "rival50", rival
+            yield "rival1", partial(rival, batch_size=1)
+        yield "ws50", partial(self._stored, mode="ws", connections=options.sockets)
+        yield "clean", self._clean
+        yield "dirty", self._dirty
+        highest = max((found[name]["requests_per_sec"] for name in found if name.startswith("http50")), default=0)
+        if highest:
+            yield "half", partial(self._stored, connections=max(options.connections), rate=highest / 2)
+
+    async def soak(self, connections: int) -> Figures:
+        """A long run at the highest rate; what matters is the worker's memory."""
+        return await self._stored(connections=connections, duration_secs=self.options.soak_secs)
+
+    async def _clean(self) -> Figures:
+        """The load over a stored hour, for comparison."""
+        await self.database.forget("track_segment")
+        batches = HISTORY_BATCHES * self.options.late_devices
+        await self.product.run("http", **self._hour(), batches=batches, duration_secs=600)
+        return await self._stored(keep=True, **self._hour())
+
+    async def _dirty(self) -> Figures:
+        """The same with repeated and late batches; follows `_clean`."""
+        return await self._stored(keep=True, duplicate_share=DUPLICATE_SHARE, late_share=LATE_SHARE, **self._hour())
+
+    def _hour(self) -> Figures:
+        devices = self.options.late_devices
+        return {
+            "devices": devices,
+            "device_prefix": "late-",
+            "fix_interval_millis": LATE_INTERVAL_MILLIS,
+            "connections": min(self.options.middle, devices),
+        }
+
+    async def _stored(self, *, mode: str = "http", keep: bool = False, **load: Any) -> Figures:  # noqa: ANN401
+        """A run whose fixes are counted in the database.
+
+        Raises:
+            RuntimeError: the receipts say something else than the database.
+        """
+        if not keep:
+            await self.database.forget("track_segment")
+        before = await self.database.stored_fixes()
+        run = await self.product.run(mode, **self._load(load))
+        stored = await self.database.stored_fixes() - before
+        if stored != run.report["fixes"]["stored"]:
+            raise RuntimeError(f"{run.report['fixes']['stored']} fixes were acknowledged and {stored} are stored.")
+        return _figures(run, stored) | {"bytes_per_fix": await self.database.bytes_per_fix()}
+
+    async def _empty(self, **load: Any) -> Figures:  # noqa: ANN401
+        return _figures(await self.product.run("http", empty=True, **self._load(load)), 0)
+
+    async def _rival(self, loader: Loader, database: Database, **load: Any) -> Figures:  # noqa: ANN401
+        await database.forget("fix")
+        run = await loader.run("http", **self._load(load))
+        return _figures(run, await database.stored_rows())
+
+    def _load(self, load: Figures) -> Figures:
+        return {"devices": self.options.devices, "duration_secs": self.options.secs} | load
+
+
+def _figures(run: Run, stored_fixes: int) -> Figures:
+    latency = run.report["latency"]
+    return {
+        "fixes_per_sec": stored_fixes / run.report["secs"],
+        "requests_per_sec": run.report["requests_per_sec"],
+        "p50_millis": latency["p50_millis"],
+        "p99_millis": latency["p99_millis"],
+        "max_millis": latency["max_millis"],
+        "micros_per_request": run.micros_per_request(),
+        "resident_first_mebibytes": run.resident_bytes[len(run.resident_bytes) // 10] / (1 << 20),
+        "resident_last_mebibytes": run.resident_bytes[-1] / (1 << 20),
+        "resident_peak_mebibytes": max(run.resident_bytes) / (1 << 20),
+        "report": run.report,
+    }

@@ -1,0 +1,194 @@
+//! The command line.
+
+use std::time::{Duration, SystemTime};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::trace::TraceOptions;
+
+/// Sends batches of fixes and measures what comes back.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub mode: Mode,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Mode {
+    /// POST a batch per request over keep-alive connections.
+    Http(Http),
+    /// Send a batch per message over WebSockets; receipts are matched by id.
+    Ws(Ws),
+    /// Write the same fixes as rows for COPY in PostgreSQL's binary format, instead of sending them.
+    Rows(Rows),
+}
+
+/// `http`
+#[derive(Debug, Args)]
+pub struct Http {
+    /// What both ways of sending share.
+    #[command(flatten)]
+    pub load: Load,
+    /// Where to post (default: /api/driver/location, with --empty /bench/empty).
+    #[arg(long)]
+    pub path: Option<String>,
+    /// The path answers a constant: receipts are not counted.
+    #[arg(long)]
+    pub empty: bool,
+}
+
+/// `ws`
+#[derive(Debug, Args)]
+pub struct Ws {
+    /// What both ways of sending share.
+    #[command(flatten)]
+    pub load: Load,
+    /// Path of the socket.
+    #[arg(long, default_value = "/ws")]
+    pub path: String,
+    /// Batches of one socket under way; with --rate it is one.
+    #[arg(long, default_value_t = 1, conflicts_with = "rate")]
+    pub inflight: usize,
+}
+
+/// `rows`
+#[derive(Debug, Args)]
+pub struct Rows {
+    /// Where the fixes come from.
+    #[command(flatten)]
+    pub trace: Trace,
+    /// How many batches to write.
+    #[arg(long)]
+    pub batches: u64,
+    /// Rows of one COPY; each is a whole stream of its own, one after another in the file.
+    #[arg(long, default_value_t = 5_000)]
+    pub per_copy: usize,
+    /// The file.
+    #[arg(long)]
+    pub out: std::path::PathBuf,
+}
+
+/// What both ways of sending have in common.
+#[derive(Debug, Args)]
+pub struct Load {
+    /// Host and port of the server.
+    #[arg(long, default_value = "127.0.0.1:8000")]
+    pub address: String,
+    /// An ingest key. From the environment, because a command line can be read by every user.
+    #[arg(long, env = "FLEETWIRE_TOKEN", hide_env_values = true)]
+    pub token: String,
+    /// Connections or sockets; each has devices of its own.
+    #[arg(long, default_value_t = 64)]
+    pub connections: usize,
+    /// How long requests are sent; what is under way then is still waited for.
+    #[arg(long, default_value_t = 10.0)]
+    pub duration_secs: f64,
+    /// Ends the run earlier, after this many requests.
+    #[arg(long, default_value_t = u64::MAX)]
+    pub batches: u64,
+    /// Requests per second, sent whatever the answers do (open model); without it each connection sends its next
+    /// request upon the answer (closed model).
+    #[arg(long)]
+    pub rate: Option<f64>,
+    /// Share of the batches that are sent a second time, right after their receipt.
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    pub duplicate_share: f64,
+    /// Write the report as JSON to standard output.
+    #[arg(long)]
+    pub json: bool,
+    /// Where the fixes come from.
+    #[command(flatten)]
+    pub trace: Trace,
+}
+
+/// Where the fixes come from.
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// Devices that send in turn.
+    #[arg(long, default_value_t = 10_000)]
+    pub devices: usize,
+    /// Their names go on with their number.
+    #[arg(long, default_value = "bench-")]
+    pub device_prefix: String,
+    /// Fixes of a batch.
+    #[arg(long, default_value_t = 50)]
+    pub batch_size: usize,
+    /// Time of the first fix, milliseconds since 1970 (default: two days ago).
+    #[arg(long)]
+    pub first_fix_millis: Option<i64>,
+    /// Between two fixes of a device.
+    #[arg(long, default_value_t = 1_000)]
+    pub fix_interval_millis: i64,
+    /// Share of the batches that come late.
+    #[arg(long, default_value_t = 0.0, value_parser = share)]
+    pub late_share: f64,
+    /// How late those are.
+    #[arg(long, default_value_t = 3_600)]
+    pub late_secs: i64,
+    /// The same seed makes the same fixes.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+impl Trace {
+    /// The options of the generator.
+    pub fn options(&self) -> TraceOptions {
+        TraceOptions {
+            seed: self.seed,
+            batch_fixes: self.batch_size.max(1),
+            first_fix_millis: self.first_fix_millis.unwrap_or_else(two_days_ago_millis),
+            fix_interval_millis: self.fix_interval_millis,
+            late_share: self.late_share,
+            late_millis: self.late_secs * 1_000,
+        }
+    }
+
+    /// The numbers of the devices that one of `connections` speaks for.
+    pub fn numbers(&self, connection: usize, connections: usize) -> impl Iterator<Item = u64> + use<> {
+        (connection..self.devices).step_by(connections.max(1)).filter_map(|number| u64::try_from(number).ok())
+    }
+
+    /// A device's name.
+    pub fn name(&self, number: u64) -> String {
+        format!("{}{number:05}", self.device_prefix)
+    }
+}
+
+fn two_days_ago_millis() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.saturating_sub(Duration::from_secs(2 * 86_400)).as_millis()).unwrap_or_default()
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("a share is between 0 and 1".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn connections_share_the_devices_without_overlap() {
+        let Mode::Rows(rows) =
+            Cli::parse_from(["loadgen", "rows", "--batches", "1", "--out", "x", "--devices", "10"]).mode
+        else {
+            panic!("rows were asked for");
+        };
+        let mut all: Vec<u64> = (0..3).flat_map(|connection| rows.trace.numbers(connection, 3)).collect();
+        all.sort_unstable();
+        assert_eq!(all, (0..10).collect::<Vec<u64>>());
+        assert_eq!(rows.trace.name(7), "bench-00007");
+    }
+}

@@ -1,0 +1,116 @@
+//! Load generator of the ingest benchmark; `bench/README.md` says how it is used.
+//!
+//! One thread, so that it leaves the cores to the server: what it cannot send with one core it does not measure.
+
+#![allow(clippy::print_stdout, reason = "the report is what the program is for")]
+
+pub mod args;
+pub mod body;
+pub mod http;
+pub mod pace;
+pub mod random;
+pub mod rows;
+pub mod sender;
+pub mod tally;
+pub mod trace;
+pub mod ws;
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::time::Instant;
+
+use args::{Http, Load, Mode, Ws};
+use pace::Pace;
+use sender::{Run, Sender};
+use tally::{Report, Tally};
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// The server cannot be reached, or a file cannot be written.
+pub fn run(mode: Mode) -> Result<(), Box<dyn Error>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let tasks = LocalSet::new();
+    match mode {
+        Mode::Rows(args) => println!("{}", serde_json::to_string(&rows::write(&args)?)?),
+        Mode::Http(args) => {
+            let as_json = args.load.json;
+            show(&tasks.block_on(&runtime, over_http(args))?, as_json)?;
+        }
+        Mode::Ws(args) => {
+            let as_json = args.load.json;
+            show(&tasks.block_on(&runtime, over_sockets(args))?, as_json)?;
+        }
+    }
+    Ok(())
+}
+
+async fn over_http(args: Http) -> Result<Report, Box<dyn Error>> {
+    let mut connections = Vec::new();
+    for number in 0..args.load.connections {
+        let sender = Sender::new(&args.load, number, false);
+        connections.push((http::Connection::open(&args.load.address).await?, sender));
+    }
+    let args = Rc::new(args);
+    measure(&args.load, |run| {
+        let start = |(connection, sender)| {
+            let (args, run) = (Rc::clone(&args), run.clone());
+            spawn_local(async move { http::send_all(&args, connection, sender, run).await })
+        };
+        connections.into_iter().map(start).collect()
+    })
+    .await
+}
+
+async fn over_sockets(args: Ws) -> Result<Report, Box<dyn Error>> {
+    let mut sockets = Vec::new();
+    for number in 0..args.load.connections {
+        sockets.push((ws::open(&args).await?, Sender::new(&args.load, number, true)));
+    }
+    let args = Rc::new(args);
+    measure(&args.load, |run| {
+        let start = |(socket, sender)| {
+            let (args, run) = (Rc::clone(&args), run.clone());
+            spawn_local(async move { ws::send_all(&args, socket, sender, run).await })
+        };
+        sockets.into_iter().map(start).collect()
+    })
+    .await
+}
+
+/// Runs the senders, whose connections are open already, and reports when the last one is done.
+async fn measure(load: &Load, start: impl FnOnce(&Run) -> Vec<JoinHandle<i64>>) -> Result<Report, Box<dyn Error>> {
+    let tally = Tally::new().ok_or("the histogram has impossible bounds")?;
+    let starts_at = Instant::now();
+    let lasts = Duration::try_from_secs_f64(load.duration_secs)?;
+    let pace = Pace::new(starts_at, lasts, load.batches, load.rate, load.trace.seed);
+    let run = Run { pace: Rc::new(RefCell::new(pace)), tally: Rc::new(RefCell::new(tally)) };
+    let mut last_fix_millis = load.trace.options().first_fix_millis;
+    for sender in start(&run) {
+        last_fix_millis = last_fix_millis.max(sender.await?);
+    }
+    let report = run.tally.borrow().report(starts_at.elapsed(), last_fix_millis);
+    Ok(report)
+}
+
+fn show(report: &Report, as_json: bool) -> Result<(), serde_json::Error> {
+    if as_json {
+        println!("{}", serde_json::to_string(report)?);
+        return Ok(());
+    }
+    let Report { secs, requests, requests_per_sec, fixes, latency, .. } = report;
+    println!("{requests} requests in {secs:.1} s, {requests_per_sec:.0}/s; answers {:?}", report.answers);
+    println!("fixes: {} stored, {} duplicate, {} rejected", fixes.stored, fixes.duplicate, fixes.rejected);
+    println!(
+        "latency: p50 {:.1} ms, p95 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1}",
+        latency.p50_millis, latency.p95_millis, latency.p99_millis, latency.p999_millis, latency.max_millis
+    );
+    if !report.errors.is_empty() {
+        println!("errors: {:?}", report.errors);
+    }
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! What came back, and what is reported of it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+/// A latency beyond this counts as this.
+const LONGEST_MICROS: u64 = 120_000_000;
+
+/// The members of a receipt that are counted; a socket's also has a type and an id.
+#[derive(Debug, Default, Deserialize)]
+pub struct Receipt {
+    /// `receipt` or `error`, on sockets.
+    #[serde(default, rename = "type")]
+    pub kind: String,
+    /// The batch's id, on sockets.
+    #[serde(default)]
+    pub id: String,
+    /// What an error is.
+    #[serde(default)]
+    pub code: String,
+    /// Fixes that were new.
+    #[serde(default)]
+    pub stored: u64,
+    /// Fixes that were there.
+    #[serde(default)]
+    pub duplicate: u64,
+    #[serde(default)]
+    rejected: Vec<serde::de::IgnoredAny>,
+}
+
+/// Counts of a run under way.
+#[derive(Debug)]
+pub struct Tally {
+    latency_micros: Histogram<u64>,
+    answers: BTreeMap<String, u64>,
+    errors: BTreeMap<&'static str, u64>,
+    fixes: Fixes,
+    sent_bytes: u64,
+    received_bytes: u64,
+}
+
+/// Fixes by what the receipts say of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Fixes {
+    /// In requests that were answered, whatever the answer.
+    pub sent: u64,
+    /// Acknowledged as new.
+    pub stored: u64,
+    /// Acknowledged as known.
+    pub duplicate: u64,
+    /// Refused one by one.
+    pub rejected: u64,
+}
+
+/// What `--json` writes.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// From the first request that was due to the last answer.
+    pub secs: f64,
+    /// Answers of every kind.
+    pub requests: u64,
+    /// Of those, per second.
+    pub requests_per_sec: f64,
+    /// HTTP statuses, or on sockets `receipt` and the codes of errors.
+    pub answers: BTreeMap<String, u64>,
+    /// Requests without an answer, by reason.
+    pub errors: BTreeMap<&'static str, u64>,
+    /// Fixes by outcome.
+    pub fixes: Fixes,
+    /// From when a request was due to its answer, successful ones only.
+    pub latency: Latency,
+    /// Written to the connections, without what the kernel adds.
+    pub sent_bytes: u64,
+    /// Read from them.
+    pub received_bytes: u64,
+    /// A time after every fix of the run: a later run may start there.
+    pub last_fix_millis: i64,
+}
+
+/// Quantiles in milliseconds.
+#[derive(Debug, Serialize)]
+pub struct Latency {
+    /// How many were measured.
+    pub count: u64,
+    /// Median.
+    pub p50_millis: f64,
+    /// 95 % were quicker.
+    pub p95_millis: f64,
+    /// 99 % were quicker.
+    pub p99_millis: f64,
+    /// 999 of 1,000 were quicker.
+    pub p999_millis: f64,
+    /// The slowest.
+    pub max_millis: f64,
+}
+
+impl Tally {
+    /// Nothing counted yet. `None` is impossible: the histogram's bounds are constants that fit.
+    pub fn new() -> Option<Self> {
+        Some(Self {
+            latency_micros: Histogram::new_with_bounds(1, LONGEST_MICROS, 3).ok()?,
+            answers: BTreeMap::new(),
+            errors: BTreeMap::new(),
+            fixes: Fixes::default(),
+            sent_bytes: 0,
+            received_bytes: 0,
+        })
+    }
+
+    /// Counts bytes of a request and of its answer.
+    pub fn bytes(&mut self, sent: usize, received: usize) {
+        self.sent_bytes += u64::try_from(sent).unwrap_or_default();
+        self.received_bytes += u64::try_from(received).unwrap_or_default();
+    }
+
+    /// Counts a request that was answered as it should be.
+    pub fn success(&mut self, answer: &str, latency: Duration, fixes: usize, receipt: Option<&Receipt>) {
+        self.answer(answer, fixes);
+        self.latency_micros.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(LONGEST_MICROS).max(1));
+        if let Some(receipt) = receipt {
+            self.fixes.stored += receipt.stored;
+            self.fixes.duplicate += receipt.duplicate;
+            self.fixes.rejected += u64::try_from(receipt.rejected.len()).unwrap_or_default();
+        }
+    }
+
+    /// Counts a request that was refused.
+    pub fn answer(&mut self, answer: &str, fixes: usize) {
+        self.fixes.sent += u64::try_from(fixes).unwrap_or_default();
+        match self.answers.get_mut(answer) {
+            Some(count) => *count += 1,
+            None => drop(self.answers.insert(answer.to_owned(), 1)),
+        }
+    }
+
+    /// Counts a request that was not answered.
+    pub fn error(&mut self, reason: &'static str) {
+        *self.errors.entry(reason).or_default() += 1;
+    }
+
+    /// The report of a run of this length.
+    pub fn report(&self, elapsed: Duration, last_fix_millis: i64) -> Report {
+        let requests: u64 = self.answers.values().sum();
+        let secs = elapsed.as_secs_f64();
+        let millis = |quantile| as_millis(self.latency_micros.value_at_quantile(quantile));
+        #[expect(clippy::cast_precision_loss, reason = "nobody sends 2^52 requests")]
+        let requests_per_sec = if secs > 0.0 { requests as f64 / secs } else { 0.0 };
+        Report {
+            secs,
+            requests,
+            requests_per_sec,
+            answers: self.answers.clone(),
+            errors: self.errors.clone(),
+            fixes: self.fixes,
+            latency: Latency {
+                count: self.latency_micros.len(),
+                p50_millis: millis(0.5),
+                p95_millis: millis(0.95),
+                p99_millis: millis(0.99),
+                p999_millis: millis(0.999),
+                max_millis: as_millis(self.latency_micros.max()),
+            },
+            sent_bytes: self.sent_bytes,
+            received_bytes: self.received_bytes,
+            last_fix_millis,
+        }
+    }
+}
+
+fn as_millis(micros: u64) -> f64 {
+    Duration::from_micros(micros).as_secs_f64() * 1_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_what_was_counted() {
+        let mut tally = Tally::new().unwrap();
+        for millis in 1..=1_000 {
+            tally.success("200", Duration::from_millis(millis), 50, None);
+        }
+        let latency = tally.report(Duration::from_secs(10), 0).latency;
+        assert_eq!(latency.count, 1_000);
+        for (found, expected) in [
+            (latency.p50_millis, 500.0),
+            (latency.p95_millis, 950.0),
+            (latency.p99_millis, 990.0),
+            (latency.p999_millis, 999.0),
+            (latency.max_millis, 1_000.0),
+        ] {
+            assert!((found - expected).abs() <= expected / 1_000.0, "{found} is not {expected}");
+        }
+    }
+
+    #[test]
+    fn refusals_are_counted_apart_and_have_no_latency() {
+        let mut tally = Tally::new().unwrap();
+        let receipt: Receipt =
+            serde_json::from_str(r#"{"stored": 48, "duplicate": 1, "rejected": [{"index": 3, "code": "x"}]}"#).unwrap();
+        tally.success("200", Duration::from_millis(3), 50, Some(&receipt));
+        tally.answer("503", 50);
+        tally.error("closed");
+        let report = tally.report(Duration::from_secs(2), 9);
+        assert_eq!(report.fixes, Fixes { sent: 100, stored: 48, duplicate: 1, rejected: 1 });
+        assert_eq!(report.requests, 2);
+        assert!((report.requests_per_sec - 1.0).abs() < 1e-9);
+        assert_eq!(report.answers.get("503"), Some(&1));
+        assert_eq!(report.errors.get("closed"), Some(&1));
+        assert_eq!((report.latency.count, report.last_fix_millis), (1, 9));
+    }
+
+    #[test]
+    fn an_endless_latency_counts_as_the_longest() {
+        let mut tally = Tally::new().unwrap();
+        tally.success("200", Duration::from_secs(3_600), 1, None);
+        assert!(tally.report(Duration::from_secs(1), 0).latency.max_millis >= 119_000.0);
+    }
+
+    #[test]
+    fn a_run_without_answers_can_be_reported() {
+        let report = Tally::new().unwrap().report(Duration::ZERO, 0);
+        assert_eq!((report.requests, report.latency.count), (0, 0));
+        assert!(report.requests_per_sec.abs() < 1e-9);
+    }
+}

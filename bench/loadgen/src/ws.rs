@@ -1,0 +1,132 @@
+//! Drivers' sockets: a batch per message, receipts matched by the batch's id.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, header::AUTHORIZATION};
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use crate::args::Ws;
+use crate::sender::{Run, Sender};
+use crate::tally::Receipt;
+
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// Why a socket cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The connection failed, or the handshake was refused.
+    #[error("the socket failed: {0}")]
+    Socket(#[from] tungstenite::Error),
+    /// TCP.
+    #[error("the connection failed: {0}")]
+    Io(#[from] std::io::Error),
+    /// The token has characters that no header may have.
+    #[error("the token cannot be sent in a header")]
+    Token,
+    /// The server closed it.
+    #[error("the server closed the socket")]
+    Closed,
+    /// Nothing came in time.
+    #[error("no answer in time")]
+    Late(#[from] tokio::time::error::Elapsed),
+}
+
+/// An open socket.
+pub type Socket = WebSocketStream<TcpStream>;
+
+struct Pending {
+    id: u64,
+    due: Instant,
+    fixes: usize,
+    bytes: usize,
+}
+
+/// Opens a socket.
+///
+/// # Errors
+/// Nobody listens, or the handshake was refused.
+pub async fn open(args: &Ws) -> Result<Socket, Fault> {
+    let stream = TcpStream::connect(&args.load.address).await?;
+    stream.set_nodelay(true)?;
+    let mut request = format!("ws://{}{}", args.load.address, args.path).into_client_request()?;
+    let bearer = HeaderValue::from_str(&format!("Bearer {}", args.load.token)).map_err(|_| Fault::Token)?;
+    request.headers_mut().insert(AUTHORIZATION, bearer);
+    Ok(client_async(request, stream).await?.0)
+}
+
+/// Sends until the run is over and the last receipt is there; returns a time after the last fix.
+pub async fn send_all(args: &Ws, mut socket: Socket, mut sender: Sender, run: Run) -> i64 {
+    let mut pending = VecDeque::with_capacity(args.inflight);
+    let mut more = true;
+    while more || !pending.is_empty() {
+        let step = if more && pending.len() < args.inflight.max(1) {
+            if let Some(due) = run.next_due().await {
+                send_next(&mut socket, &mut sender, due, &mut pending).await
+            } else {
+                more = false;
+                Ok(())
+            }
+        } else {
+            receive_one(&mut socket, &run, &mut pending).await
+        };
+        if let Err(fault) = step {
+            // A socket is not opened again: a run in which the server hangs up is not a measurement.
+            let reason = match fault {
+                Fault::Closed => "closed",
+                Fault::Late(_) => "late",
+                Fault::Socket(_) | Fault::Io(_) | Fault::Token => "io",
+            };
+            for _ in &pending {
+                run.tally.borrow_mut().error(reason);
+            }
+            run.tally.borrow_mut().error("socket_lost");
+            return sender.last_fix_millis();
+        }
+    }
+    // The receipts are in; whether the goodbye arrives is of no account.
+    drop(socket.close(None).await);
+    sender.last_fix_millis()
+}
+
+async fn send_next(
+    socket: &mut Socket,
+    sender: &mut Sender,
+    due: Instant,
+    pending: &mut VecDeque<Pending>,
+) -> Result<(), Fault> {
+    let Some(id) = sender.prepare() else { return Ok(()) };
+    let text = String::from_utf8_lossy(&sender.body).into_owned();
+    pending.push_back(Pending { id, due, fixes: sender.fixes, bytes: text.len() });
+    Ok(socket.send(Message::text(text)).await?)
+}
+
+/// Takes messages until one of them answers a batch.
+async fn receive_one(socket: &mut Socket, run: &Run, pending: &mut VecDeque<Pending>) -> Result<(), Fault> {
+    loop {
+        let message = timeout(ANSWER_LIMIT, socket.next()).await?.ok_or(Fault::Closed)??;
+        let Message::Text(text) = message else { continue };
+        let Ok(receipt) = serde_json::from_str::<Receipt>(&text) else {
+            run.tally.borrow_mut().error("receipt");
+            continue;
+        };
+        // A batch sent twice has one id twice: the earlier one is answered first.
+        let place = receipt.id.parse().ok().and_then(|id: u64| pending.iter().position(|sent| sent.id == id));
+        let Some(sent) = place.and_then(|place| pending.remove(place)) else {
+            continue; // An assignment or a message to the driver.
+        };
+        let mut tally = run.tally.borrow_mut();
+        tally.bytes(sent.bytes, text.len());
+        if receipt.kind == "receipt" {
+            tally.success("receipt", sent.due.elapsed(), sent.fixes, Some(&receipt));
+        } else {
+            tally.answer(&receipt.code, sent.fixes);
+        }
+        return Ok(());
+    }
+}
