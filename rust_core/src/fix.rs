@@ -70,8 +70,8 @@ pub struct RawFix {
 /// The span of plausible times. Both ends are allowed.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeWindow {
-    /// Usually `EARLIEST_MILLIS`.
-    pub earliest_millis: i64,
+    /// What came before is not kept any more; has no effect before `EARLIEST_MILLIS`, which no fix may precede.
+    pub kept_from_millis: i64,
     /// Usually ten minutes ahead of the server's clock.
     pub latest_millis: i64,
 }
@@ -115,8 +115,11 @@ impl RawFix {
         if millis > window.latest_millis {
             return Err((Member::Timestamp, Fault::Future));
         }
-        if millis < window.earliest_millis {
+        if millis < EARLIEST_MILLIS {
             return Err((Member::Timestamp, Fault::Past));
+        }
+        if millis < window.kept_from_millis {
+            return Err((Member::Timestamp, Fault::Expired));
         }
         Ok(millis)
     }
@@ -189,7 +192,7 @@ mod tests {
 
     use super::*;
 
-    const WINDOW: TimeWindow = TimeWindow { earliest_millis: EARLIEST_MILLIS, latest_millis: 1_763_769_000_000 };
+    const WINDOW: TimeWindow = TimeWindow { kept_from_millis: EARLIEST_MILLIS, latest_millis: 1_763_769_000_000 };
 
     fn raw() -> RawFix {
         RawFix {
@@ -248,6 +251,17 @@ mod tests {
         for (raw, expected) in cases {
             assert_eq!(raw.check(WINDOW), Err(expected), "{raw:?}");
         }
+    }
+
+    #[test]
+    fn what_is_not_kept_any_more_has_expired() {
+        let window = TimeWindow { kept_from_millis: 1_763_768_400_000, ..WINDOW };
+        assert!(raw().check(window).is_ok());
+        let older = RawFix { timestamp_millis: Some(1_763_768_399_999.9), ..raw() };
+        assert_eq!(older.check(window), Err((Member::Timestamp, Fault::Expired)));
+        // A clock that was never set is still told apart.
+        let unset = RawFix { timestamp_millis: Some(0.0), ..raw() };
+        assert_eq!(unset.check(window), Err((Member::Timestamp, Fault::Past)));
     }
 
     #[test]
