@@ -12,7 +12,7 @@ import time
 import pytest
 
 from harness.fixes import fix, now_millis
-from harness.process import serving
+from harness.fixtures import running_server
 from harness.tenants import Tenant
 
 SETTINGS = {"FLEETWIRE_FEED_HEARTBEAT_SECS": "1", "FLEETWIRE_FEED_SEND_SECS": "4"}
@@ -22,10 +22,7 @@ LONG = "ä" * 120  # a frame of all devices has 200 KB, so that a connection's b
 
 @pytest.fixture(scope="module")
 def server(module_database):
-    with serving("--database-url", module_database, settings=SETTINGS) as running:
-        yield running
-        assert running.stop() == 0
-        assert running.faults() == []
+    yield from running_server(module_database, SETTINGS)
 
 
 @pytest.fixture
