@@ -287,7 +287,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(20_000))]
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
 
         #[test]
         fn rounds_as_the_library_does_anywhere(value in -1.8e9..1.8e9_f64, steps in -2_000_000_000..2_000_000_000_i32) {
