@@ -50,7 +50,7 @@ fn main() -> Result<(), &'static str> {
 }
 
 fn measure(name: &str, body: &[u8]) {
-    let limits = Limits::new(10_000, NOW_MILLIS, 600_000);
+    let limits = Limits::new(10_000, NOW_MILLIS, 600_000, 0);
     let general = json::decode_any(body, limits).expect("a batch");
     assert_eq!(general.rejects, [], "a bench of faults is another bench");
     assert!(cursor::decode(body, limits).is_none_or(|batch| batch == general));
