@@ -1,6 +1,6 @@
 """Fixtures of the tests from outside; a folder's conftest imports them."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 
 import aiohttp
 import pytest
@@ -18,13 +18,18 @@ def module_database(postgres_dsn: str, migrated_template: str) -> Iterator[str]:
         yield dsn
 
 
-@pytest.fixture(scope="module")
-def server(module_database: str) -> Iterator[Server]:
+def running_server(dsn: str, settings: Mapping[str, str] | None = None) -> Iterator[Server]:
     """One server for a file. At its end, nothing that was sent to it may have made it log an error."""
-    with serving("--database-url", module_database) as running:
+    with serving("--database-url", dsn, settings=settings) as running:
         yield running
         assert running.stop() == 0
         assert running.faults() == []
+
+
+@pytest.fixture(scope="module")
+def server(module_database: str) -> Iterator[Server]:
+    """A server with the usual settings."""
+    yield from running_server(module_database)
 
 
 @pytest.fixture

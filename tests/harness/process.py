@@ -105,6 +105,13 @@ def _listens(pid: int, port: int) -> bool:
         return False
 
 
+def _program(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0")[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
 def _descriptors(pid: int) -> list[Path]:
     return list(Path(f"/proc/{pid}/fd").iterdir())
 
@@ -163,6 +170,11 @@ class Server:
     def workers(self) -> list[int]:
         """The worker processes: children of the main process that listen on its port."""
         return [pid for pid in children(self.pid) if _listens(pid, self.port)]
+
+    def database(self) -> int:
+        """The main process of the embedded database, which must be a child of the main process."""
+        (pid,) = [each for each in children(self.pid) if _program(each).endswith("/postgres")]
+        return pid
 
     def send(self, request: signal.Signals) -> None:
         """Sends a signal to the main process."""

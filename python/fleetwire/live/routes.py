@@ -48,7 +48,7 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
     """Every stored fix of a device in a span, in order of time, streamed.
 
     Raises:
-        Problem: 404 `device_unknown`; 400 `time_invalid` or `span_invalid`.
+        Problem: 404 `device_unknown`; 400 `time_invalid` or `span_invalid`; 503 `database_unavailable`.
     """
     to_millis = _millis(to) if to else clock.now_millis() + engine.settings.future_secs * 1000
     from_millis = _millis(from_) if from_ else to_millis - DEFAULT_SPAN_MILLIS

@@ -9,8 +9,9 @@ from typing import Final
 import asyncpg
 
 from fleetwire._core import TrackWriter
-from fleetwire.errors import Problem
+from fleetwire.errors import DatabaseAway, Problem
 from fleetwire.store import statements
+from fleetwire.store.faults import PASSING
 from fleetwire.store.pool import tenant_transaction
 
 _SQL = statements.load("track")
@@ -31,11 +32,15 @@ async def find_device(pool: asyncpg.Pool, tenant_id: int, name: str) -> int:
 
     Raises:
         Problem: 404 `device_unknown`.
+        DatabaseAway: it does not answer.
     """
     if "\0" in name:
         raise _unknown(name)  # PostgreSQL takes no text with it.
-    async with tenant_transaction(pool, tenant_id) as connection:
-        device_id: int | None = await connection.fetchval(_DEVICE_SQL["find_devices"], tenant_id, [name])
+    try:
+        async with tenant_transaction(pool, tenant_id) as connection:
+            device_id: int | None = await connection.fetchval(_DEVICE_SQL["find_devices"], tenant_id, [name])
+    except PASSING:
+        raise DatabaseAway from None
     if device_id is None:
         raise _unknown(name)
     return device_id

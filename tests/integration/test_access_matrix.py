@@ -1,0 +1,189 @@
+"""Every door with every credential: the table below is held against the server's own description of its routes.
+
+A route that the description has and the table does not fails the first test: whoever adds one must say who may use it.
+"""
+
+import asyncio
+import json
+
+import pytest
+
+from harness.fixes import fix
+from harness.fixtures import running_server
+from harness.tenants import PASSWORD, Tenant
+
+ANYONE = "anyone"
+SENDERS = frozenset({"ingest", "device"})
+WATCHERS = frozenset({"admin", "dispatcher", "viewer", "session"})
+EVERYBODY = SENDERS | WATCHERS | {"customer", "driver"}
+
+# Route: who may use it, and the status they get.
+ROUTES = {
+    ("get", "/livez"): (ANYONE, 200),
+    ("get", "/readyz"): (ANYONE, 200),
+    ("get", "/health"): (ANYONE, 200),
+    ("get", "/api/console"): (ANYONE, 200),
+    ("post", "/api/login"): (ANYONE, 400),
+    ("get", "/api/session"): (EVERYBODY, 200),
+    ("get", "/api/live"): (WATCHERS, 200),
+    ("get", "/api/devices/{name}/track"): (WATCHERS, 200),
+    ("get", "/api/console/overlay"): (WATCHERS, 200),
+    ("get", "/metrics"): (WATCHERS, 200),
+    ("post", "/api/driver/location"): (SENDERS, 200),
+    ("post", "/api/session/renew"): (frozenset({"session"}), 200),
+    ("post", "/api/logout"): (frozenset({"session"}), 204),  # last: afterwards the session is over
+}
+SOCKETS = {"/ws": SENDERS, "/ws/dispatch": WATCHERS}
+DEVICE = "van-of-the-matrix"
+
+
+@pytest.fixture(scope="module")
+def server(module_database, tmp_path_factory):
+    overlay = tmp_path_factory.mktemp("overlay") / "streets.geojson"
+    overlay.write_text('{"type":"FeatureCollection","features":[]}')
+    yield from running_server(module_database, {"FLEETWIRE_MAP_OVERLAY": str(overlay)})
+
+
+@pytest.fixture
+async def credentials(client, tenant):
+    """A token of each kind. A session's is made once and again after a logout: logins have a rate."""
+    session = {}
+
+    async def credential(kind, *, anew=False):
+        if kind == "ingest":
+            return tenant.ingest
+        if kind == "device":
+            return await tenant.issue_async("device", DEVICE)
+        if kind == "session":
+            if anew or not session:
+                session["token"] = (await client.login(tenant.name, "sam", PASSWORD)).json["token"]
+            return session["token"]
+        return await tenant.issue_async("user", f"one-{kind}", kind)
+
+    await asyncio.to_thread(tenant.user, "sam", "viewer")
+    answer = await client.send({"device": DEVICE, "fixes": [fix()]}, token=tenant.ingest)
+    assert answer.receipt == (1, 0, {})
+    return credential
+
+
+async def ask(client, route, token=None, headers=None):
+    method, path = route
+    body = None
+    sent = dict(headers or {})
+    if method == "post":
+        body = json.dumps({"device": DEVICE, "fixes": [fix()]}).encode() if "location" in path else b""
+        sent["Content-Type"] = "application/json"
+    return await client.request(method.upper(), path.replace("{name}", DEVICE), token=token, body=body, headers=sent)
+
+
+async def test_the_table_names_every_route(client):
+    document = (await client.get("/openapi.json")).json
+    described = {(method, path) for path, item in document["paths"].items() for method in item}
+    assert described == ROUTES.keys()
+
+
+async def test_without_a_credential_only_health_login_and_the_page_answer(client):
+    for route, (who, status) in ROUTES.items():
+        answer = await ask(client, route)
+        if who == ANYONE:
+            assert answer.status == status, route
+        else:
+            assert answer.refusal == (401, "token_missing"), route
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
+    for path in SOCKETS:
+        assert (await client.handshake(path)).refusal == (401, "token_missing")
+
+
+async def test_a_wrong_credential_is_no_better_than_none(client):
+    for route, (who, status) in ROUTES.items():
+        answer = await ask(client, route, "fwu_" + "A" * 43)
+        if who == ANYONE:
+            assert answer.status == status, route
+        elif who == frozenset({"session"}):
+            assert answer.refusal == (403, "forbidden"), route  # By its shape alone it is no session's.
+        else:
+            assert answer.refusal == (401, "token_invalid"), route
+
+
+@pytest.mark.parametrize("kind", sorted(EVERYBODY))
+async def test_each_credential_opens_its_own_doors_and_no_other(client, credentials, kind):
+    for route, (who, status) in ROUTES.items():
+        answer = await ask(client, route, await credentials(kind))
+        if who == ANYONE or kind in who:
+            assert answer.status == status, (route, answer.body)
+        else:
+            assert answer.refusal == (403, "forbidden"), route
+    token = await credentials(kind, anew=True)
+    for path, who in SOCKETS.items():
+        if kind in who:
+            async with client.socket(path, token=token) as socket:
+                await socket.raw.close()
+        else:
+            assert (await client.handshake(path, token=token)).refusal == (403, "forbidden"), path
+
+
+async def test_session_cookie_reads_from_anywhere_and_writes_from_our_own_page_only(client, credentials):
+    cookie = {"Cookie": f"fleetwire_session={await credentials('session')}"}
+    assert (await ask(client, ("get", "/api/live"), headers=cookie)).status == 200
+    for headers in (
+        {},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": client.url + ".evil.example"},
+    ):
+        answer = await ask(client, ("post", "/api/logout"), headers=cookie | headers)
+        assert answer.refusal == (403, "origin_forbidden"), headers
+    assert (await ask(client, ("post", "/api/logout"), headers=cookie | {"Origin": client.url})).status == 204
+    assert (await ask(client, ("get", "/api/live"), headers=cookie)).refusal == (401, "token_revoked")
+
+
+async def test_login_sets_a_cookie_that_no_script_reads(client, tenant, credentials):
+    answer = await client.login(tenant.name, "sam", PASSWORD)
+    attributes = [part.strip().lower() for part in answer.headers["Set-Cookie"].split(";")]
+    assert attributes[0].startswith("fleetwire_session=")
+    assert {"httponly", "samesite=strict", "path=/"} <= set(attributes)
+    assert answer.headers["Cache-Control"] == "no-store"
+    for tenant_name, user, word in [
+        (tenant.name, "sam", "wrong"),
+        (tenant.name, "nobody", PASSWORD),
+        ("x", "sam", PASSWORD),
+    ]:
+        refused = await client.login(tenant_name, user, word)
+        assert refused.refusal == (401, "login_failed")
+        assert "Set-Cookie" not in refused.headers
+
+
+async def test_another_tenant_sees_no_trace(client, tenant, credentials, module_database):
+    rival = await asyncio.to_thread(Tenant, module_database)
+    for route, (who, _) in ROUTES.items():
+        if who == ANYONE or "dispatcher" in who:
+            answer = await ask(client, route, rival.dispatcher)
+            for trace in (tenant.name, DEVICE, "48.137154"):
+                assert trace.encode() not in answer.body.replace(b"There is no device '%b'" % DEVICE.encode(), b""), (
+                    route
+                )
+            if "track" in route[1]:
+                assert answer.refusal == (404, "device_unknown")
+    async with client.socket("/ws/dispatch", token=rival.dispatcher) as feed:
+        await feed.send({"type": "watch"})
+        assert (await feed.receive_type("snapshot"))["positions"] == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/no/such/page",
+        "/api/nothing",
+        "/settings.py",
+        "/..%2fsettings.py",
+        "/%2e%2e/settings.py",
+        "/assets/..%2f..%2fcli.py",
+    ],
+)
+async def test_what_is_not_there_is_not_served(client, path):
+    assert (await client.get(path)).refusal == (404, "not_found")
+
+
+async def test_sockets_exist_where_they_are_described_only(client, tenant):
+    for path in ("/ws/", "/ws/other", "/", "/api/live"):
+        assert (await client.handshake(path, token=tenant.dispatcher)).status != 101
