@@ -8,7 +8,7 @@ import sys
 import asyncpg
 import cyclopts
 
-from fleetwire import __version__
+from fleetwire import __version__, logs
 from fleetwire.commands import credentials, database, demo, server, settings, traffic
 from fleetwire.errors import ConfigError, FleetwireError, Problem
 
@@ -34,6 +34,8 @@ app.command(settings.app)
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs one command and exits the process."""
+    # Before anything is logged: by default it would stand on stdout, where a script expects a bare token.
+    logs.configure(level="warning", form="console")
     try:
         app(arguments, exit_on_error=True, print_error=True)
     except ConfigError as error:
