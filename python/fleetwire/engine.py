@@ -21,7 +21,9 @@ from fleetwire.live.state import Live
 from fleetwire.settings import Settings
 from fleetwire.store.devices import Devices
 from fleetwire.store.pool import Role, open_pool
+from fleetwire.store.retention import Retention
 from fleetwire.store.spool import Spool
+from fleetwire.store.upkeep import Upkeep
 from fleetwire.store.writer import Writer
 from fleetwire.tasks import spawn
 
@@ -61,7 +63,10 @@ class Engine:
         self.writer = Writer(ingest_pool, settings=settings, on_stored=self.live.advance)
         await self.writer.start()
         self._exits.push_async_callback(self.writer.stop, within_secs=settings.drain_secs)
-        decoder, devices = BatchDecoder(settings), Devices(ingest_pool, on_met=self.live.meet)
+        retention = Retention(ingest_pool, default_days=settings.retention_days)
+        await retention.load()
+        self._exits.push_async_callback(retention.stop)
+        decoder, devices = BatchDecoder(settings, retention), Devices(ingest_pool, on_met=self.live.meet)
         outage = None
         if settings.spool is not None:
             spool = Spool(settings.spool, max_bytes=settings.spool_max_bytes)
@@ -78,6 +83,9 @@ class Engine:
         self.location_route = LocationRoute(credentials=credentials, pipeline=pipeline, settings=settings)
         self.driver_socket = DriverSocket(pipeline=pipeline, sockets=self.sockets, settings=settings)
         self.dispatch_socket = DispatchSocket(hub=hub, live=self.live, sockets=self.sockets, settings=settings)
+        upkeep = Upkeep(settings.database_url, settings)
+        upkeep.start()
+        self._exits.push_async_callback(upkeep.stop)
         self.health.phase = "ready"
 
     def drain(self) -> None:

@@ -35,6 +35,22 @@ COMMIT_RETRIES = Counter("fleetwire_store_commit_retries", "Groups tried again."
 AFTER_COMMIT_FAILURES = Counter(
     "fleetwire_store_after_commit_failures", "Stored groups that watchers were not told of.", registry=REGISTRY
 )
+MERGED_SEGMENTS = Counter("fleetwire_store_merged_segments", "Segments merged into larger ones.", registry=REGISTRY)
+MERGED_FIXES = Counter("fleetwire_store_merged_fixes", "Fixes in merged segments, again each time.", registry=REGISTRY)
+MERGE_FAILURES = Counter(
+    "fleetwire_store_merge_failures", "Devices whose stored segments cannot be read or overlap.", registry=REGISTRY
+)
+EXPIRED_FIXES = Counter("fleetwire_store_expired_fixes", "Fixes deleted by retention.", registry=REGISTRY)
+UPKEEP_SECONDS = Histogram(
+    "fleetwire_store_upkeep_seconds",
+    "Length of a round of upkeep that this worker did.",
+    buckets=(0.01, 0.1, 1.0, 10.0, 60.0, 600.0),
+    registry=REGISTRY,
+)
+UPKEEP_FAILURES = Counter("fleetwire_store_upkeep_failures", "Rounds of upkeep that failed.", registry=REGISTRY)
+UPKEEP_LAST = Gauge(
+    "fleetwire_store_upkeep_last_seconds", "When this worker's last round ended, Unix time.", registry=REGISTRY
+)
 POSITIONS_MOVED = Counter("fleetwire_live_positions_moved", "Live positions that moved forward.", registry=REGISTRY)
 SOCKETS = Gauge("fleetwire_fanout_sockets", "Open WebSockets by kind.", ["kind"], registry=REGISTRY)
 FRAMES = Counter("fleetwire_fanout_frames", "Frames sent to watchers by type.", ["type"], registry=REGISTRY)

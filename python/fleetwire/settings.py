@@ -62,6 +62,15 @@ class Settings:
     commit_give_up_secs: float = _setting(10.0, "How long a group is tried before its senders get 503.", at_least=1)
     statement_timeout_secs: float = _setting(30.0, "Longest a statement may run.", at_least=1)
 
+    upkeep_secs: float = _setting(60.0, "Pause between rounds of merging and retention; 0 does none.", at_least=0)
+    merge_after_secs: float = _setting(7200.0, "How long after its end an hour's segments are merged.", at_least=0)
+    retention_days: int = _setting(
+        0,
+        "Days that fixes are kept, where the tenant does not say otherwise; 0 keeps them for ever, so that archives of "
+        "any age can be replayed. Older fixes are refused as timestamp_expired.",
+        at_least=0,
+    )
+
     feed_tick_millis: int = _setting(250, "Longest a movement waits before watchers are told.", at_least=10)
     feed_heartbeat_secs: float = _setting(30.0, "A feed without movement says at this pace that it lives.", at_least=1)
     feed_send_secs: float = _setting(10.0, "A watcher that takes longer for one frame is closed as slow.", at_least=0.1)

@@ -40,6 +40,7 @@ impl Columns {
     }
 
     /// Appends one fix.
+    #[inline]
     pub fn push(&mut self, fix: Fix) {
         self.fixed_at_millis.push(fix.fixed_at_millis);
         self.lat_e7.push(fix.lat_e7);

@@ -12,9 +12,11 @@
 //! trailer:    int16 (-1)
 //! ```
 //!
-//! The order of the fields is the order of the COPY's column list in `store/sql`.
+//! The order of the fields is the order of the COPY's column list in `store/sql`, for `track_segment` and for
+//! `track_merged`, whose `int4[]` columns are packed (`packed.rs`).
 
 use crate::fix::{NONE_I16, NONE_I32};
+use crate::packed;
 use crate::pg_array::{HEADER_BYTES, INT2_OID, INT4_OID};
 use crate::segment::Segment;
 
@@ -29,16 +31,40 @@ const INT4_BYTES: usize = 8;
 /// Size of an element of `int2[]` and of its size field.
 const INT2_BYTES: usize = 6;
 
+/// How the `int4` columns of a row are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As arrays, for `track_segment`.
+    Plain,
+    /// Packed, for `track_merged`.
+    Packed,
+}
+
 /// Renders the segments; no bytes at all when there is none, because a COPY of nothing need not be sent.
 pub fn render(segments: &[Segment<'_>], received_at_millis: i64) -> Vec<u8> {
-    if segments.is_empty() {
+    let bytes = segments.iter().map(row_bytes).sum();
+    render_each(segments.iter().map(|segment| (segment, received_at_millis)), bytes, Form::Plain)
+}
+
+/// The same for segments received at different times, milliseconds since 1970.
+pub fn render_rows(rows: &[(Segment<'_>, i64)], form: Form) -> Vec<u8> {
+    let row_bytes = match form {
+        Form::Plain => row_bytes,
+        Form::Packed => packed_row_bytes,
+    };
+    let bytes = rows.iter().map(|(segment, _)| row_bytes(segment)).sum();
+    render_each(rows.iter().map(|(segment, received_at_millis)| (segment, *received_at_millis)), bytes, form)
+}
+
+fn render_each<'a>(rows: impl ExactSizeIterator<Item = (&'a Segment<'a>, i64)>, bytes: usize, form: Form) -> Vec<u8> {
+    if rows.len() == 0 {
         return Vec::new();
     }
-    let mut out = Vec::with_capacity(SIGNATURE.len() + 8 + segments.iter().map(row_bytes).sum::<usize>() + 2);
+    let mut out = Vec::with_capacity(SIGNATURE.len() + 8 + bytes + 2);
     out.extend_from_slice(SIGNATURE);
     out.extend_from_slice(&[0; 8]);
-    for segment in segments {
-        push_row(&mut out, segment, received_at_millis);
+    for (segment, received_at_millis) in rows {
+        push_row(&mut out, segment, received_at_millis, form);
     }
     out.extend_from_slice(&(-1_i16).to_be_bytes());
     out
@@ -49,7 +75,12 @@ fn row_bytes(segment: &Segment<'_>) -> usize {
     ROW_BYTES + 8 * HEADER_BYTES + segment.fixed_at_millis.len() * (4 * INT4_BYTES + 4 * INT2_BYTES)
 }
 
-fn push_row(out: &mut Vec<u8>, segment: &Segment<'_>, received_at_millis: i64) {
+fn packed_row_bytes(segment: &Segment<'_>) -> usize {
+    let fixes = segment.fixed_at_millis.len();
+    ROW_BYTES + 4 * packed::push_bytes(fixes) + 4 * (HEADER_BYTES + fixes * INT2_BYTES)
+}
+
+fn push_row(out: &mut Vec<u8>, segment: &Segment<'_>, received_at_millis: i64, form: Form) {
     // A group of batches is bounded far below 2^31 fixes; the saturated count would be refused by PostgreSQL.
     let fix_count = i32::try_from(segment.fixed_at_millis.len()).unwrap_or(i32::MAX);
     out.extend_from_slice(&FIELDS.to_be_bytes());
@@ -59,10 +90,17 @@ fn push_row(out: &mut Vec<u8>, segment: &Segment<'_>, received_at_millis: i64) {
     push_timestamp(out, segment.first_at_millis);
     push_timestamp(out, segment.last_at_millis);
     push_timestamp(out, received_at_millis);
-    push_offsets(out, segment);
-    push_int4_array(out, segment.lat_e7);
-    push_int4_array(out, segment.lon_e7);
-    push_int4_array(out, segment.altitude_dm);
+    let push_int4 = match form {
+        Form::Plain => push_int4_array,
+        Form::Packed => packed::push,
+    };
+    match form {
+        Form::Plain => push_offsets(out, segment),
+        Form::Packed => packed::push(out, &offsets(segment).collect::<Vec<_>>()),
+    }
+    push_int4(out, segment.lat_e7);
+    push_int4(out, segment.lon_e7);
+    push_int4(out, segment.altitude_dm);
     push_int2_array(out, segment.speed_cmps);
     push_int2_array(out, segment.heading_cdeg);
     push_int2_array(out, segment.accuracy_dm);
@@ -86,9 +124,14 @@ fn push_timestamp(out: &mut Vec<u8>, millis: i64) {
 fn push_offsets(out: &mut Vec<u8>, segment: &Segment<'_>) {
     let count = segment.fixed_at_millis.len();
     push_array_header(out, INT4_OID, count, 0, INT4_BYTES);
+    push_full_int4(out, count, offsets(segment));
+}
+
+fn offsets(segment: &Segment<'_>) -> impl Iterator<Item = i32> {
+    let first_at_millis = segment.first_at_millis;
     #[expect(clippy::cast_possible_truncation, reason = "within one day: at most 86,399,999 ms")]
-    let offset = |fixed_at_millis: &i64| (fixed_at_millis - segment.first_at_millis) as i32;
-    push_full_int4(out, count, segment.fixed_at_millis.iter().map(offset));
+    let offset = move |fixed_at_millis: &i64| (fixed_at_millis - first_at_millis) as i32;
+    segment.fixed_at_millis.iter().map(offset)
 }
 
 fn push_int4_array(out: &mut Vec<u8>, values: &[i32]) {

@@ -15,7 +15,7 @@ pub mod timestamp;
 
 pub use error::{BATCH_CATALOGUE, BatchError, BatchFault};
 
-use crate::fix::{EARLIEST_MILLIS, TimeWindow};
+use crate::fix::TimeWindow;
 
 /// Fixes in one batch. A day of a phone that reports every ten seconds fits.
 pub const MAX_FIXES_PER_BATCH: u32 = 10_000;
@@ -37,9 +37,9 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Times from the year 2000 to `future_millis` after `now_millis`.
-    pub const fn new(max_fixes: u32, now_millis: i64, future_millis: i64) -> Self {
+    /// Times from the year 2000, or `kept_from_millis` if that is later, to `future_millis` after `now_millis`.
+    pub const fn new(max_fixes: u32, now_millis: i64, future_millis: i64, kept_from_millis: i64) -> Self {
         let latest_millis = now_millis.saturating_add(future_millis);
-        Self { max_fixes, window: TimeWindow { earliest_millis: EARLIEST_MILLIS, latest_millis } }
+        Self { max_fixes, window: TimeWindow { kept_from_millis, latest_millis } }
     }
 }

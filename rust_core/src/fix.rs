@@ -70,8 +70,8 @@ pub struct RawFix {
 /// The span of plausible times. Both ends are allowed.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeWindow {
-    /// Usually `EARLIEST_MILLIS`.
-    pub earliest_millis: i64,
+    /// What came before is not kept any more; has no effect before `EARLIEST_MILLIS`, which no fix may precede.
+    pub kept_from_millis: i64,
     /// Usually ten minutes ahead of the server's clock.
     pub latest_millis: i64,
 }
@@ -81,6 +81,7 @@ impl RawFix {
     ///
     /// # Errors
     /// The first fault in the order timestamp, latitude, longitude, then the optional members.
+    #[inline]
     pub fn check(&self, window: TimeWindow) -> Result<Fix, (Member, Fault)> {
         let fixed_at_millis = self.check_timestamp(window)?;
         let lat_e7 = scaled(required(self.latitude, Member::Latitude)?, Member::Latitude, -90.0, 90.0, 1e7)?;
@@ -102,6 +103,7 @@ impl RawFix {
         })
     }
 
+    #[inline]
     fn check_timestamp(&self, window: TimeWindow) -> Result<i64, (Member, Fault)> {
         let millis = finite(required(self.timestamp_millis, Member::Timestamp)?, Member::Timestamp)?;
         // 2^53 ms is the year 287396: beyond it a double no longer counts milliseconds.
@@ -113,27 +115,33 @@ impl RawFix {
         if millis > window.latest_millis {
             return Err((Member::Timestamp, Fault::Future));
         }
-        if millis < window.earliest_millis {
+        if millis < EARLIEST_MILLIS {
             return Err((Member::Timestamp, Fault::Past));
+        }
+        if millis < window.kept_from_millis {
+            return Err((Member::Timestamp, Fault::Expired));
         }
         Ok(millis)
     }
 }
 
+#[inline]
 fn required(value: Option<f64>, member: Member) -> Result<f64, (Member, Fault)> {
     value.ok_or((member, Fault::Missing))
 }
 
+#[inline]
 fn finite(value: f64, member: Member) -> Result<f64, (Member, Fault)> {
     if value.is_finite() { Ok(value) } else { Err((member, Fault::NotFinite)) }
 }
 
+#[inline]
 fn scaled(value: f64, member: Member, low: f64, high: f64, factor: f64) -> Result<i32, (Member, Fault)> {
-    let value = finite(value, member)?;
-    if value < low || value > high {
-        return Err((member, Fault::Range));
+    if (low..=high).contains(&value) {
+        return Ok(round(value * factor));
     }
-    Ok(round(value * factor))
+    finite(value, member)?;
+    Err((member, Fault::Range))
 }
 
 /// `f64::floor` of a value within 2^53. Without SSE 4.1, which a portable wheel cannot ask for, that is a call.
@@ -156,6 +164,7 @@ fn round(value: f64) -> i32 {
     whole + i32::from(rest >= 0.5) - i32::from(rest <= -0.5)
 }
 
+#[inline]
 fn optional(
     value: Option<f64>,
     member: Member,
@@ -167,6 +176,7 @@ fn optional(
 }
 
 /// 0..=36,000 to -18,000..18,000, the same direction.
+#[inline]
 fn signed_heading(cdeg: i32) -> i32 {
     (cdeg + 18_000) % 36_000 - 18_000
 }
@@ -178,9 +188,11 @@ fn narrow(value: Option<i32>) -> i16 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    const WINDOW: TimeWindow = TimeWindow { earliest_millis: EARLIEST_MILLIS, latest_millis: 1_763_769_000_000 };
+    const WINDOW: TimeWindow = TimeWindow { kept_from_millis: EARLIEST_MILLIS, latest_millis: 1_763_769_000_000 };
 
     fn raw() -> RawFix {
         RawFix {
@@ -242,9 +254,53 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_kept_any_more_has_expired() {
+        let window = TimeWindow { kept_from_millis: 1_763_768_400_000, ..WINDOW };
+        assert!(raw().check(window).is_ok());
+        let older = RawFix { timestamp_millis: Some(1_763_768_399_999.9), ..raw() };
+        assert_eq!(older.check(window), Err((Member::Timestamp, Fault::Expired)));
+        // A clock that was never set is still told apart.
+        let unset = RawFix { timestamp_millis: Some(0.0), ..raw() };
+        assert_eq!(unset.check(window), Err((Member::Timestamp, Fault::Past)));
+    }
+
+    #[test]
     fn the_poles_and_the_antimeridian_are_places() {
         for (latitude, longitude) in [(90.0, 180.0), (-90.0, -180.0), (0.0, 0.0)] {
             assert!(RawFix { latitude: Some(latitude), longitude: Some(longitude), ..raw() }.check(WINDOW).is_ok());
+        }
+    }
+
+    fn rounds_as_the_library_does(value: f64) {
+        for value in [value, value.next_up(), value.next_down(), -value] {
+            #[expect(clippy::cast_possible_truncation, reason = "as in the functions")]
+            let (rounded, floored) = (value.round() as i32, value.floor() as i64);
+            assert_eq!((round(value), floor(value)), (rounded, floored), "{value:e}");
+        }
+    }
+
+    #[test]
+    fn rounds_halves_and_their_neighbours_as_the_library_does() {
+        for value in [0.0, 0.5, 1.0, 1.5, 2.5, 5e-324, 4_503_599.5, 1_073_741_824.5, 1_799_999_999.5, 1.8e9] {
+            rounds_as_the_library_does(value);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+        #[test]
+        fn rounds_as_the_library_does_anywhere(value in -1.8e9..1.8e9_f64, steps in -2_000_000_000..2_000_000_000_i32) {
+            rounds_as_the_library_does(value);
+            rounds_as_the_library_does(value / 1e9);
+            rounds_as_the_library_does(f64::from(steps) / 2.0);
+        }
+
+        #[test]
+        fn floors_as_the_library_does_within_2_to_the_53(value in -9.007e15..9.007e15_f64) {
+            #[expect(clippy::cast_possible_truncation, reason = "as in the function")]
+            let floored = value.floor() as i64;
+            prop_assert_eq!(floor(value), floored);
         }
     }
 }

@@ -11,7 +11,8 @@ use crate::batch::{Batch, Columns};
 use crate::copy;
 use crate::fix::DAY_MILLIS;
 use crate::live::Position;
-use crate::pg_array::{ArrayError, read_int4};
+use crate::packed;
+use crate::pg_array::ArrayError;
 use crate::segment::split;
 
 /// A batch and whose it is. `B` is whatever holds the batch: the binding's is a reference that Python counts.
@@ -64,7 +65,7 @@ pub struct StoredTimes<'a> {
     pub device_id: i64,
     /// Start of the segment.
     pub first_at_millis: i64,
-    /// `array_send(offset_millis)`.
+    /// `array_send(offset_millis)`, or `record_send` where it is packed.
     pub offset_millis: &'a [u8],
 }
 
@@ -257,7 +258,7 @@ impl<B: Borrow<Batch>> Group<B> {
             let key = (segment.tenant_id, segment.device_id);
             let place = self.devices.binary_search_by_key(&key, |device| (device.tenant_id, device.device_id));
             if let Some(times) = place.ok().and_then(|place| known.get_mut(place)) {
-                let offsets = read_int4(segment.offset_millis)?;
+                let offsets = packed::read(segment.offset_millis)?;
                 times.extend(offsets.iter().map(|offset| segment.first_at_millis + i64::from(*offset)));
             }
         }

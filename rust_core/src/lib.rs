@@ -12,6 +12,8 @@ pub mod frame;
 pub mod group;
 pub mod live;
 pub mod lru;
+pub mod merge;
+pub mod packed;
 pub mod pg_array;
 #[cfg(feature = "python")]
 mod python;

@@ -57,6 +57,14 @@ pub fn read_int2(bytes: &[u8]) -> Result<Vec<i16>, ArrayError> {
     read(bytes, INT2_OID, NONE_I16, i16::from_be_bytes)
 }
 
+/// Reads `int2[]` whose entries may take any value.
+///
+/// # Errors
+/// The bytes are not such an array.
+pub fn read_nullable_int2(bytes: &[u8]) -> Result<Vec<Option<i16>>, ArrayError> {
+    read(bytes, INT2_OID, None, |value| Some(i16::from_be_bytes(value)))
+}
+
 fn read<T: Copy, const N: usize>(
     bytes: &[u8],
     expected: u32,
@@ -95,7 +103,8 @@ fn read<T: Copy, const N: usize>(
     if rest.is_empty() { Ok(values) } else { Err(ArrayError::Length) }
 }
 
-fn take_u32(rest: &mut &[u8]) -> Result<u32, ArrayError> {
+/// Takes the next four bytes off.
+pub(crate) fn take_u32(rest: &mut &[u8]) -> Result<u32, ArrayError> {
     take(rest).map(u32::from_be_bytes)
 }
 

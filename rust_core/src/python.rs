@@ -5,6 +5,7 @@ mod errors;
 mod group;
 mod live;
 mod lru;
+mod merge;
 mod track;
 
 use pyo3::prelude::*;
@@ -29,6 +30,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<live::LiveTable>()?;
     module.add_class::<track::TrackWriter>()?;
     module.add_class::<lru::Lru>()?;
+    module.add_function(wrap_pyfunction!(merge::merge_segments, module)?)?;
     Ok(())
 }
 

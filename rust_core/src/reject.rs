@@ -43,6 +43,8 @@ pub enum Fault {
     Future,
     /// Before the year 2000.
     Past,
+    /// Older than the tenant keeps fixes.
+    Expired,
 }
 
 /// One refused fix.
@@ -65,6 +67,7 @@ pub const CATALOGUE: &[(Member, Fault)] = &[
     (Member::Timestamp, Fault::Format),
     (Member::Timestamp, Fault::Future),
     (Member::Timestamp, Fault::Past),
+    (Member::Timestamp, Fault::Expired),
     (Member::Latitude, Fault::Missing),
     (Member::Latitude, Fault::Type),
     (Member::Latitude, Fault::NotFinite),
@@ -133,6 +136,7 @@ impl Fault {
             Self::Format => "format",
             Self::Future => "future",
             Self::Past => "past",
+            Self::Expired => "expired",
         }
     }
 }
@@ -165,5 +169,6 @@ pub fn detail(member: Member, fault: Fault) -> String {
         Fault::Format => format!("{name} cannot be read: {expected}."),
         Fault::Future => format!("{name} is too far ahead of the server's clock; is the device's clock right?"),
         Fault::Past => format!("{name} is before the year 2000; is the device's clock right?"),
+        Fault::Expired => format!("{name} is older than fixes are kept here."),
     }
 }

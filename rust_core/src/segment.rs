@@ -49,7 +49,8 @@ pub fn split<'a>(tenant_id: i32, device_id: i64, columns: &'a Columns, segments:
     }
 }
 
-fn segment(tenant_id: i32, device_id: i64, columns: &Columns, range: Range<usize>) -> Option<Segment<'_>> {
+/// The row of a range of such columns; `None` if the range is empty or leaves them.
+pub(crate) fn segment(tenant_id: i32, device_id: i64, columns: &Columns, range: Range<usize>) -> Option<Segment<'_>> {
     let fixed_at_millis = columns.fixed_at_millis.get(range.clone())?;
     Some(Segment {
         tenant_id,

@@ -11,7 +11,8 @@ mod iso_time;
 use thiserror::Error;
 
 use crate::fix::{DAY_MILLIS, Fix, NONE_I16, NONE_I32};
-use crate::pg_array::{ArrayError, read_int2, read_int4};
+use crate::packed;
+use crate::pg_array::{ArrayError, read_int2};
 
 /// How a track is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub enum Format {
     Csv,
 }
 
-/// Columns of a stored segment as `array_send()` gives them.
+/// Columns of a stored segment as `array_send()` gives them; those of type `int4[]` may be packed (`packed.rs`).
 #[derive(Clone, Copy, Debug)]
 pub struct SegmentArrays<'a> {
     /// `int4[]`, milliseconds from the segment's start.
@@ -155,6 +156,17 @@ impl TrackWriter {
         Ok(out)
     }
 
+    /// Forgets what was not sent yet and returns the time from which to read again: segments that were merged since
+    /// the last one pushed begin and end elsewhere. What is pushed next may begin before that time; its fixes from there
+    /// on are taken.
+    pub fn rewind(&mut self) -> i64 {
+        // Every fix before the start of the segment pushed last has been sent, and none from there on.
+        self.from_millis = self.from_millis.max(self.last_first_at_millis);
+        self.last_first_at_millis = i64::MIN;
+        self.held.clear();
+        self.from_millis
+    }
+
     /// The rest and the document's end; nothing when called again.
     pub fn finish(&mut self) -> Vec<u8> {
         let mut out = Vec::new();
@@ -197,7 +209,7 @@ impl TrackWriter {
 }
 
 impl SegmentArrays<'_> {
-    fn fixes(&self, first_at_millis: i64) -> Result<impl Iterator<Item = Fix>, TrackError> {
+    pub(crate) fn fixes(&self, first_at_millis: i64) -> Result<impl Iterator<Item = Fix>, TrackError> {
         let offset_millis = int4("offset_millis", self.offset_millis)?;
         if offset_millis.iter().any(|offset| !(0..DAY_MILLIS).contains(&i64::from(*offset))) {
             return Err(TrackError::Offset);
@@ -232,7 +244,7 @@ impl SegmentArrays<'_> {
 }
 
 fn int4(column: &'static str, bytes: &[u8]) -> Result<Vec<i32>, TrackError> {
-    read_int4(bytes).map_err(|fault| TrackError::Column { column, fault })
+    packed::read(bytes).map_err(|fault| TrackError::Column { column, fault })
 }
 
 fn optional_int2(column: &'static str, bytes: Option<&[u8]>, fixes: usize) -> Result<Vec<i16>, TrackError> {

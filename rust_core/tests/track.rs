@@ -102,6 +102,22 @@ proptest! {
 }
 
 #[test]
+fn segments_merged_meanwhile_are_read_again_from_where_the_text_ends() {
+    let at = |steps: &[i64]| steps.iter().map(|step| NOON_MILLIS + step).collect::<Vec<_>>();
+    let all = whole(Format::Csv, "a", &[&at(&[0, 2, 3, 4, 5, 6])]);
+    let mut track = TrackWriter::new(Format::Csv, "a", i64::MIN, i64::MAX);
+    let mut text = push(&mut track, &at(&[0, 5])).unwrap();
+    text.push_str(&push(&mut track, &at(&[2, 3])).unwrap());
+    // 0 is sent; 4 and 6 are not read yet.
+    assert_eq!(track.rewind(), NOON_MILLIS + 2);
+    assert_eq!(track.rewind(), NOON_MILLIS + 2);
+    // Everything is one segment by now.
+    text.push_str(&push(&mut track, &at(&[0, 2, 3, 4, 5, 6])).unwrap());
+    text.push_str(&finish(&mut track));
+    assert_eq!(text, all);
+}
+
+#[test]
 fn geojson_is_read_by_others() {
     let name = "L\u{fc}beck \"7\"";
     let read: Value =

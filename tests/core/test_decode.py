@@ -25,7 +25,7 @@ def decoder():
 def read(request, decoder):
     """Encodes a value in one of the formats and decodes it."""
     pack = {"json": lambda value: json.dumps(value).encode(), "msgpack": msgpack.packb}[request.param]
-    return lambda value: getattr(decoder, request.param)(pack(value), now_millis=NOW_MILLIS)
+    return lambda value: getattr(decoder, request.param)(pack(value), now_millis=NOW_MILLIS, earliest_millis=0)
 
 
 def test_batch_says_who_sent_what(read):
@@ -47,8 +47,8 @@ def test_batch_without_envelope_has_no_names(read):
 def test_clock_is_the_caller_s(decoder):
     body = json.dumps(FIX).encode()
     early_millis = FIX["timestamp"] - 600_001
-    assert decoder.json(body, now_millis=early_millis).rejected_by_code() == {"timestamp_future": 1}
-    assert decoder.json(body, now_millis=early_millis + 1).accepted == 1
+    assert decoder.json(body, now_millis=early_millis, earliest_millis=0).rejected_by_code() == {"timestamp_future": 1}
+    assert decoder.json(body, now_millis=early_millis + 1, earliest_millis=0).accepted == 1
 
 
 def test_unreadable_envelope_raises_with_a_known_code(decoder):
@@ -61,18 +61,18 @@ def test_unreadable_envelope_raises_with_a_known_code(decoder):
         (b"[" + b"0," * 100 + b"0]", "batch_too_large", 413),
     ]:
         with pytest.raises(BatchError) as caught:
-            decoder.json(body, now_millis=NOW_MILLIS)
+            decoder.json(body, now_millis=NOW_MILLIS, earliest_millis=0)
         assert (caught.value.code, caught.value.status) == (code, status)
         assert caught.value.detail.startswith(details[code])
     with pytest.raises(BatchError, match="msgpack_syntax"):
-        decoder.msgpack(b"\xc1", now_millis=NOW_MILLIS)
+        decoder.msgpack(b"\xc1", now_millis=NOW_MILLIS, earliest_millis=0)
 
 
 @pytest.mark.parametrize("body", [bytearray(b"[0]"), memoryview(b"[0]"), "[0]", [0], None])
 def test_body_is_bytes_and_nothing_else(decoder, body):
     for decode in (decoder.json, decoder.msgpack):
         with pytest.raises(TypeError):
-            decode(body, now_millis=NOW_MILLIS)
+            decode(body, now_millis=NOW_MILLIS, earliest_millis=0)
 
 
 def test_arguments_are_named_and_plausible(decoder):
@@ -116,7 +116,7 @@ def test_threads_share_one_decoder(decoder):
     sys.setswitchinterval(1e-5)
 
     def work():
-        counts.extend(decoder.json(body, now_millis=NOW_MILLIS).accepted for _ in range(200))
+        counts.extend(decoder.json(body, now_millis=NOW_MILLIS, earliest_millis=0).accepted for _ in range(200))
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:

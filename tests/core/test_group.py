@@ -16,7 +16,7 @@ def batch(*times, message_id=None, **members):
     fixes = [{"timestamp": time, "latitude": 48.137154, "longitude": 11.576124, **members} for time in times]
     envelope = {"fixes": fixes} if message_id is None else {"type": "batch", "id": message_id, "fixes": fixes}
     decoder = Decoder(max_fixes=10_000, future_millis=600_000)
-    return decoder.json(json.dumps(envelope).encode(), now_millis=NOW_MILLIS)
+    return decoder.json(json.dumps(envelope).encode(), now_millis=NOW_MILLIS, earliest_millis=0)
 
 
 def int4_array(*values):

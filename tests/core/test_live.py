@@ -20,7 +20,7 @@ def sealed(device_ids, fixed_at_millis=FIRST_AT_MILLIS):
     }
     fix |= {"heading": 271.0, "speed": 13.4, "battery": 0.8}
     decoder = Decoder(max_fixes=10, future_millis=600_000)
-    batch = decoder.json(json.dumps(fix).encode(), now_millis=NOW_MILLIS)
+    batch = decoder.json(json.dumps(fix).encode(), now_millis=NOW_MILLIS, earliest_millis=0)
     group = Group([(TENANT_ID, device_id, batch) for device_id in device_ids])
     return group.seal(last_fixed_millis=[None] * len(device_ids), stored=[], received_at_millis=NOW_MILLIS)
 

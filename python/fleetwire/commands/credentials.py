@@ -1,19 +1,15 @@
 """`fleetwire token` and `fleetwire user`: who may speak to the server. Works while the server runs, and when not."""
 
-import asyncio
 import getpass
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
-import asyncpg
 import cyclopts
 import msgspec
 from cyclopts import Parameter
 
-from fleetwire.commands.options import DatabaseUrl, DataDir, Json, Tenant, owner_dsn
+from fleetwire.commands.options import DatabaseUrl, DataDir, Json, Tenant, as_owner
 
-T = TypeVar("T")
 app = cyclopts.App(name="token", help="Create, list and revoke credentials.")
 user_app = cyclopts.App(name="user", help="People who log in.")
 
@@ -64,7 +60,7 @@ def list_tokens(
 
     from fleetwire.access.issue import list_credentials
 
-    rows = _as_owner(data_dir, database_url, lambda connection: list_credentials(connection, tenant))
+    rows = as_owner(data_dir, database_url, lambda connection: list_credentials(connection, tenant))
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(rows)).decode())
         return
@@ -87,7 +83,7 @@ def revoke(
     from fleetwire.access.issue import revoke_token
 
     wanted = int(credential) if credential.isdecimal() else credential
-    revoked = _as_owner(data_dir, database_url, lambda connection: revoke_token(connection, wanted))
+    revoked = as_owner(data_dir, database_url, lambda connection: revoke_token(connection, wanted))
     print(f"revoked {revoked}")
 
 
@@ -104,7 +100,7 @@ def create(
     from fleetwire.access.issue import create_user
 
     word = _read_password()
-    _as_owner(data_dir, database_url, lambda connection: create_user(connection, tenant, name, word, role))
+    as_owner(data_dir, database_url, lambda connection: create_user(connection, tenant, name, word, role))
     print(f"created {name}")
 
 
@@ -114,7 +110,7 @@ def password(name: str, *, tenant: Tenant, data_dir: DataDir = None, database_ur
     from fleetwire.access.issue import set_password
 
     word = _read_password()
-    _as_owner(data_dir, database_url, lambda connection: set_password(connection, tenant, name, word))
+    as_owner(data_dir, database_url, lambda connection: set_password(connection, tenant, name, word))
     print(f"changed {name}")
 
 
@@ -137,20 +133,4 @@ def _print_token(
 
     life_secs = None if days is None else round(days * 86_400)
     issue = lambda connection: issue_token(connection, tenant, kind, name, role, life_secs=life_secs)  # noqa: E731
-    print(_as_owner(data_dir, database_url, issue))
-
-
-def _as_owner(data_dir: DataDir, database_url: DatabaseUrl, act: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
-    """Acts on a migrated database over a connection of its owner."""
-    from fleetwire.store.migrate import migrate
-
-    async def run(dsn: str) -> T:
-        await migrate(dsn)
-        connection = await asyncpg.connect(dsn)
-        try:
-            return await act(connection)
-        finally:
-            await connection.close()
-
-    with owner_dsn(data_dir, database_url) as dsn:
-        return asyncio.run(run(dsn))
+    print(as_owner(data_dir, database_url, issue))

@@ -1,13 +1,17 @@
 """Options that several commands share, and how a command reaches the database."""
 
+import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
+import asyncpg
 from cyclopts import Parameter
 
 from fleetwire.settings import Settings
+
+T = TypeVar("T")
 
 DataDir = Annotated[Path | None, Parameter(help="Folder of the embedded PostgreSQL (default: fleetwire-data).")]
 DatabaseUrl = Annotated[str | None, Parameter(help="DSN of a PostgreSQL 15 to 18, instead of the embedded one.")]
@@ -29,3 +33,19 @@ def owner_dsn(data_dir: Path | None, database_url: str | None) -> Iterator[str]:
     else:
         with borrow(settings.data_dir) as dsn:
             yield dsn
+
+
+def as_owner(data_dir: DataDir, database_url: DatabaseUrl, act: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+    """Acts on a migrated database over a connection of its owner."""
+    from fleetwire.store.migrate import migrate
+
+    async def run(dsn: str) -> T:
+        await migrate(dsn)
+        connection = await asyncpg.connect(dsn)
+        try:
+            return await act(connection)
+        finally:
+            await connection.close()
+
+    with owner_dsn(data_dir, database_url) as dsn:
+        return asyncio.run(run(dsn))

@@ -7,6 +7,7 @@ from fleetwire import clock
 from fleetwire._core import Batch, Decoder
 from fleetwire.errors import BatchError, Problem
 from fleetwire.settings import Settings
+from fleetwire.store.retention import Retention
 
 __all__ = ["Batch", "BatchDecoder", "Body"]
 
@@ -25,12 +26,13 @@ class Body(NamedTuple):
 class BatchDecoder:
     """Picks the format by media type. Holds no state but limits."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, retention: Retention) -> None:
         self._core = Decoder(max_fixes=settings.max_fixes, future_millis=settings.future_secs * 1000)
+        self._retention = retention
         self._max_body_bytes = settings.max_body_bytes
 
-    def decode(self, body: Body, *, now_millis: int | None = None) -> Batch:
-        """Decodes one batch; its times are judged by `now_millis`, usually the clock.
+    def decode(self, body: Body, *, tenant_id: int, now_millis: int | None = None) -> Batch:
+        """Decodes one batch of a tenant; its times are judged by `now_millis`, usually the clock.
 
         Raises:
             BatchError: the envelope cannot be read.
@@ -40,11 +42,12 @@ class BatchDecoder:
         if body.encoding not in {"", "identity"}:
             data = self._inflate(data, body.encoding)
         now_millis = clock.now_millis() if now_millis is None else now_millis
+        earliest_millis = self._retention.earliest_millis(tenant_id, now_millis)
         kind = body.media_type.partition(";")[0].strip().lower()
         if kind in {JSON, ""}:
-            return self._core.json(data, now_millis=now_millis)
+            return self._core.json(data, now_millis=now_millis, earliest_millis=earliest_millis)
         if kind in MSGPACK:
-            return self._core.msgpack(data, now_millis=now_millis)
+            return self._core.msgpack(data, now_millis=now_millis, earliest_millis=earliest_millis)
         raise Problem(
             "content_type_unsupported",
             f"A batch is {JSON} or application/msgpack, not {kind}.",

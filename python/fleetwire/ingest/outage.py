@@ -110,7 +110,7 @@ class Outage:
 
     async def _store(self, payload: bytes) -> None:
         kept = _KEPT.decode(payload)
-        batch = self._decoder.decode(kept.body, now_millis=kept.received_at_millis)
+        batch = self._decoder.decode(kept.body, tenant_id=kept.tenant_id, now_millis=kept.received_at_millis)
         device_id = kept.device_id
         if device_id is None:
             device_id = await self._devices.resolve(kept.tenant_id, kept.device or "")

@@ -39,7 +39,7 @@ class Pipeline:
         """
         started_secs = clock.monotonic_secs()
         try:
-            batch = self._decoder.decode(body)
+            batch = self._decoder.decode(body, tenant_id=principal.tenant_id)
             _check_device(principal, batch)
             receipt = await self._make_durable(principal, batch, body)
         except Problem as problem:

@@ -1,5 +1,10 @@
-"""Partitions are made before a group needs them, never upon an error: an ATTACH waits for nobody."""
+"""Partitions are made before a group needs them, never upon an error: an ATTACH waits for nobody.
 
+Their names say what they hold: `track_segment_d20251122` a day, `track_segment_m202405` a month, in UTC; the same for
+`track_merged`.
+"""
+
+import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 
@@ -11,6 +16,7 @@ from fleetwire.store.pool import borrowed
 
 _SQL = statements.load("ingest")
 _EPOCH = date(1970, 1, 1)
+_NAME = re.compile(r"track_(?:segment|merged)_(?:d(\d{4})(\d\d)(\d\d)|m(\d{4})(\d\d))")
 
 
 class Partitions:
@@ -38,3 +44,19 @@ class Partitions:
     def forget(self) -> None:
         """Asks again for every day: some partition is gone."""
         self._known.clear()
+
+
+def span_of(name: str) -> tuple[datetime, datetime]:
+    """The time that a partition is for: its start, and its end, which belongs to the next one.
+
+    Raises:
+        ValueError: it is not the name of a partition.
+    """
+    found = _NAME.fullmatch(name)
+    if found is None:
+        raise ValueError(f"{name!r} is not the name of a partition")
+    if found[1]:
+        start = datetime(int(found[1]), int(found[2]), int(found[3]), tzinfo=UTC)
+        return start, start + timedelta(days=1)
+    start = datetime(int(found[4]), int(found[5]), 1, tzinfo=UTC)
+    return start, (start + timedelta(days=31)).replace(day=1)

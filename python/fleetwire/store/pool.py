@@ -120,8 +120,10 @@ async def borrowed(pool: asyncpg.Pool, *, limit_secs: float = ANSWER_SECS) -> As
 
 
 @asynccontextmanager
-async def tenant_transaction(pool: asyncpg.Pool, tenant_id: int) -> AsyncIterator[asyncpg.Connection]:
+async def tenant_transaction(
+    pool: asyncpg.Pool, tenant_id: int, *, isolation: Literal["read_committed", "repeatable_read"] = "read_committed"
+) -> AsyncIterator[asyncpg.Connection]:
     """A transaction that sees the rows of one tenant; yields its connection. Commits unless an exception leaves it."""
-    async with borrowed(pool) as connection, connection.transaction():
+    async with borrowed(pool) as connection, connection.transaction(isolation=isolation):
         await connection.execute(_SQL["set_tenant"], tenant_id)
         yield connection

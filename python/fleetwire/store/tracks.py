@@ -16,7 +16,9 @@ from fleetwire.store.pool import tenant_transaction
 
 _SQL = statements.load("track")
 _DEVICE_SQL = statements.load("device")
-PAGE_SEGMENTS = 500  # about 25,000 fixes, 1 MB from the database
+PAGE_FIXES = 25_000  # 1 MB from the database
+PAGE_SEGMENTS = 500
+FIRST_PAGE_SEGMENTS = 16  # half a MB packed, if they are merged ones
 
 MEDIA_TYPES: Final = {
     "geojson": "application/geo+json",
@@ -51,18 +53,32 @@ def _unknown(name: str) -> Problem:
 async def stream(
     pool: asyncpg.Pool, *, tenant_id: int, device_id: int, device: str, from_millis: int, to_millis: int, form: str
 ) -> AsyncIterator[bytes]:
-    """The track as a document in `form`, in order of time, in pieces. Both ends of the span are inclusive."""
+    """The track as a document in `form`, in order of time, in pieces. Both ends of the span are inclusive.
+
+    Each fix that is stored when the stream begins comes once, also when segments are merged between two pages.
+    """
     writer = TrackWriter(format=form, device=device, from_millis=from_millis, to_millis=to_millis)
     after_millis: int | None = None
+    merge_count: int | None = None
+    segments = FIRST_PAGE_SEGMENTS
     while True:
-        async with tenant_transaction(pool, tenant_id) as connection:
+        # One snapshot for both statements, so that the count is that of the page.
+        async with tenant_transaction(pool, tenant_id, isolation="repeatable_read") as connection:
+            count = await connection.fetchval(_SQL["merge_count"], tenant_id, device_id)
+            if merge_count not in {None, count}:
+                # Segments begin and end elsewhere than on the page before: on from the last fix that was sent.
+                from_millis, after_millis = writer.rewind(), None
+            merge_count = count
             rows = await connection.fetch(
-                _SQL["track_page"], tenant_id, device_id, from_millis, to_millis, after_millis, PAGE_SEGMENTS
+                _SQL["track_page"], tenant_id, device_id, from_millis, to_millis, after_millis, segments
             )
-        for row in rows:
-            if piece := writer.push(*row):
+        for *segment, _ in rows:
+            if piece := writer.push(*segment):
                 yield piece
-        if len(rows) < PAGE_SEGMENTS:
+        if len(rows) < segments:
             break
         after_millis = rows[-1]["first_at_millis"]
+        # A segment holds from one fix to an hour of them: the pages that follow are as large as this one shows.
+        fixes = sum(row["fix_count"] for row in rows)
+        segments = max(FIRST_PAGE_SEGMENTS, min(PAGE_SEGMENTS, PAGE_FIXES * len(rows) // fixes))
     yield writer.finish()

@@ -5,8 +5,8 @@ use super::{BatchError, BatchFault, Limits, MAX_DEVICE_CHARS};
 use crate::batch::{Batch, Columns};
 use crate::reject::{Fault, Member, Reject};
 
-/// Bytes that a fix takes at least in practice: two fixes more or less only cost one reallocation.
-const USUAL_FIX_BYTES: usize = 96;
+/// Bytes that a fix takes at least in practice, with the required members only.
+const USUAL_FIX_BYTES: usize = 64;
 
 /// What a key of the outermost object names.
 #[derive(Clone, Copy)]

@@ -73,8 +73,8 @@ pub(crate) struct Decoder {
 }
 
 impl Decoder {
-    fn limits(&self, now_millis: i64) -> Limits {
-        Limits::new(self.max_fixes, now_millis, self.future_millis)
+    fn limits(&self, now_millis: i64, earliest_millis: i64) -> Limits {
+        Limits::new(self.max_fixes, now_millis, self.future_millis, earliest_millis)
     }
 }
 
@@ -90,16 +90,16 @@ impl Decoder {
     }
 
     /// Decodes one JSON batch: an envelope, a bare array, or a single fix.
-    #[pyo3(signature = (body, *, now_millis))]
-    fn json(&self, body: &Bound<'_, PyBytes>, now_millis: i64) -> PyResult<Batch> {
-        let inner = decode::json::decode(body.as_bytes(), self.limits(now_millis))?;
+    #[pyo3(signature = (body, *, now_millis, earliest_millis))]
+    fn json(&self, body: &Bound<'_, PyBytes>, now_millis: i64, earliest_millis: i64) -> PyResult<Batch> {
+        let inner = decode::json::decode(body.as_bytes(), self.limits(now_millis, earliest_millis))?;
         Ok(Batch { inner })
     }
 
     /// The same for `MessagePack`, with the same members and types.
-    #[pyo3(signature = (body, *, now_millis))]
-    fn msgpack(&self, body: &Bound<'_, PyBytes>, now_millis: i64) -> PyResult<Batch> {
-        let inner = decode::msgpack::decode(body.as_bytes(), self.limits(now_millis))?;
+    #[pyo3(signature = (body, *, now_millis, earliest_millis))]
+    fn msgpack(&self, body: &Bound<'_, PyBytes>, now_millis: i64, earliest_millis: i64) -> PyResult<Batch> {
+        let inner = decode::msgpack::decode(body.as_bytes(), self.limits(now_millis, earliest_millis))?;
         Ok(Batch { inner })
     }
 }

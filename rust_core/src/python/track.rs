@@ -66,6 +66,10 @@ impl TrackWriter {
         Ok(PyBytes::new(py, &text?))
     }
 
+    fn rewind(&self) -> i64 {
+        self.lock().rewind()
+    }
+
     fn finish<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let text = self.lock().finish();
         PyBytes::new(py, &text)

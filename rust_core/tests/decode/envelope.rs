@@ -163,7 +163,7 @@ fn an_error_names_the_byte() {
 
 #[test]
 fn a_clock_at_the_end_of_time_does_not_overflow() {
-    let limits = Limits::new(1, i64::MAX, i64::MAX);
+    let limits = Limits::new(1, i64::MAX, i64::MAX, i64::MIN);
     assert_eq!(json::decode(fix().to_string().as_bytes(), limits).unwrap().columns.len(), 1);
     assert!(NOW_MILLIS < limits.window.latest_millis);
 }

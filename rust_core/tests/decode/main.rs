@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod cursor;
 mod envelope;
 mod fixes;
 mod hostile;
@@ -16,7 +17,7 @@ const NOW_MILLIS: i64 = 1_763_769_000_000;
 const MAX_FIXES: u32 = 100;
 
 fn limits() -> Limits {
-    Limits::new(MAX_FIXES, NOW_MILLIS, 600_000)
+    Limits::new(MAX_FIXES, NOW_MILLIS, 600_000, 0)
 }
 
 fn read_json(body: impl AsRef<[u8]>) -> Result<Batch, BatchError> {

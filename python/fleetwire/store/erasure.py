@@ -1,0 +1,99 @@
+"""A tenant erased: everything with its number, in bounded steps, so that others are not held up.
+
+First nobody of the tenant is let in any more, and every worker hears of it. Then its rows go, the referring tables
+before those referred to. What was being committed meanwhile is found by going round again until nothing is left.
+"""
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime
+
+import asyncpg
+
+from fleetwire.access.tokens import REVOKED_CHANNEL
+from fleetwire.store import statements
+from fleetwire.store.tenants import find_tenant, quoted
+
+_SQL = statements.load("tenant")
+_ACCESS_SQL = statements.load("access")
+_EXPIRY_SQL = statements.load("expiry")
+
+ROWS_AT_ONCE = 2_000
+ROUNDS = 5  # a batch in flight can make one more necessary; more than a few would mean that somebody keeps writing
+_EVER = datetime(9999, 12, 31, tzinfo=UTC)
+
+
+async def erase(connection: asyncpg.Connection, name: str) -> dict[str, int]:
+    """Deletes a tenant and everything that belongs to it. Returns the rows deleted by table, and the fixes as `fix`.
+
+    `connection` is the owner's, while nobody else merges (`upkeep.exclusive`). A running server forgets the tenant's
+    live positions, which nobody can ask for any more, at its next start.
+
+    Raises:
+        Problem: 404 `tenant_unknown`.
+        asyncpg.ForeignKeyViolationError: somebody keeps writing rows of the tenant; what was deleted stays deleted.
+    """
+    tenant_id = await find_tenant(connection, name)
+    await _let_nobody_in(connection, tenant_id)
+    deleted: Counter[str] = Counter()
+    for attempt in range(1, ROUNDS + 1):
+        await _delete_tracks(connection, tenant_id, deleted)
+        for table in await _children_first(connection):
+            deleted[table] += await _delete_rows(connection, tenant_id, table)
+        # Of batches that were being committed while their devices were deleted.
+        await _delete_tracks(connection, tenant_id, deleted)
+        try:
+            await connection.execute(_SQL["delete_tenant"], tenant_id)
+        except asyncpg.ForeignKeyViolationError:
+            if attempt == ROUNDS:
+                raise
+        else:
+            break
+    return dict(deleted) | {"tenant": 1}
+
+
+async def _let_nobody_in(connection: asyncpg.Connection, tenant_id: int) -> None:
+    async with connection.transaction():
+        await connection.execute(_SQL["suspend"], tenant_id)
+        keys = [
+            row["key"]
+            for statement in (_SQL["revoke_credentials"], _SQL["revoke_sessions"])
+            for row in await connection.fetch(statement, tenant_id)
+        ]
+        await connection.executemany(_ACCESS_SQL["notify_revoked"], [(REVOKED_CHANNEL, key) for key in keys])
+
+
+async def _delete_tracks(connection: asyncpg.Connection, tenant_id: int, deleted: Counter[str]) -> None:
+    for table, statement in (("track_segment", "delete_segments"), ("track_merged", "delete_merged")):
+        segments = ROWS_AT_ONCE
+        while segments == ROWS_AT_ONCE:
+            segments, fixes = await connection.fetchrow(_EXPIRY_SQL[statement], tenant_id, _EVER, ROWS_AT_ONCE)
+            deleted.update({table: segments, "fix": fixes})
+            await asyncio.sleep(0)
+
+
+async def _children_first(connection: asyncpg.Connection) -> list[str]:
+    """The tables with rows of tenants, each after all that refer to it."""
+    waiting = {row["name"] for row in await connection.fetch(_SQL["tables"])}
+    references = [tuple(row) for row in await connection.fetch(_SQL["references"])]
+    ordered: list[str] = []
+    while waiting:
+        free = {
+            table for table in waiting if not any(parent == table and child in waiting for child, parent in references)
+        }
+        # Tables that refer to one another in a ring are left to their ON DELETE clauses.
+        ordered += sorted(free or waiting)
+        waiting -= free or set(waiting)
+    return ordered
+
+
+async def _delete_rows(connection: asyncpg.Connection, tenant_id: int, table: str) -> int:
+    statement = (
+        f"DELETE FROM {quoted(table)} WHERE tenant_id = $1 AND ctid = ANY (ARRAY("  # noqa: S608 - a name of the catalogue
+        f"SELECT ctid FROM {quoted(table)} WHERE tenant_id = $1 LIMIT {ROWS_AT_ONCE}))"
+    )
+    total = 0
+    while rows := int((await connection.execute(statement, tenant_id)).removeprefix("DELETE ")):
+        total += rows
+        await asyncio.sleep(0)
+    return total

@@ -1,0 +1,145 @@
+"""One device's segments merged, in one transaction.
+
+    track_segment  -- all that is closed of a day, or half a full row of it -->  track_merged
+    track_segment  -- many rows of a few fixes within an hour -->                track_segment
+
+The transaction holds the lock on the device's live position, as every group commit does that writes this device. A late
+fix for the hour being merged is therefore stored before the merge, which then takes it along, or after it, when its
+commit reads the merged row to know what is stored. A crash leaves either what was or what is.
+docs/adr/0011-merging.md says why there are two tables.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import NamedTuple
+
+import asyncpg
+
+from fleetwire import metrics
+from fleetwire._core import merge_segments
+from fleetwire.store import statements
+
+_SQL = statements.load("compaction")
+
+FULL_FIXES = 3_600  # an hour at a fix a second: 40 to 50 KB, and what a late fix must read to find its place
+READY_FIXES = FULL_FIXES // 2  # of an open day: a row of these is good for ever, a smaller one waits for the day's end
+SMALL_FIXES = FULL_FIXES // 4  # a merged row below this is merged again with what comes later
+TINY_FIXES = 16  # a row below this costs more in its head than in its fixes
+TINY_ROWS = 8  # of an hour; fewer are not worth a transaction
+FIXES_AT_ONCE = 100_000  # about 60 ms with the lock held
+ROWS_AT_ONCE = 20_000
+LOCK_TIMEOUT = "100ms"
+_DAY = timedelta(days=1)
+
+
+@dataclass(slots=True)
+class Merged:
+    """What was done."""
+
+    segments_before: int = 0
+    segments_after: int = 0
+    fixes: int = 0
+    devices_skipped: int = 0
+    partitions_emptied: int = 0
+
+
+class Span(NamedTuple):
+    """Where a device's segments are merged: those that begin from `start` on and before `end`, of one UTC day."""
+
+    start: datetime
+    end: datetime
+    is_closed: bool
+    """Whether the day is over, so that nothing regular follows."""
+
+
+class _Key(NamedTuple):
+    first_at: datetime
+    fix_count: int
+
+
+class Merger:
+    """Merges over one connection of the owner and adds to `done` what it did."""
+
+    def __init__(self, connection: asyncpg.Connection, done: Merged) -> None:
+        self._connection = connection
+        self._done = done
+
+    async def merge(self, tenant_id: int, device_id: int, span: Span) -> datetime | None:
+        """One transaction. Returns where the next one begins, None if nothing of the span is left.
+
+        Raises:
+            asyncpg.LockNotAvailableError: the device is being written to.
+            ValueError: what is stored cannot be read, or a time is stored twice.
+        """
+        device = (tenant_id, device_id)
+        async with self._connection.transaction():
+            await self._connection.execute(_SQL["be_brief"], LOCK_TIMEOUT)
+            if not await self._connection.fetch(_SQL["lock_device"], [tenant_id], [device_id]):
+                return None
+            rows = await self._connection.fetch(_SQL["segment_keys"], *device, span.start, span.end, ROWS_AT_ONCE)
+            every = [_Key(*row) for row in rows]
+            keys = list(_first(every))
+            if span.is_closed or sum(key.fix_count for key in keys) >= READY_FIXES:
+                await self._pack(device, keys)
+            else:
+                for group in _tiny_hours(keys):
+                    await self._write(device, group, [], target="track_segment")
+        is_all = len(keys) == len(every) < ROWS_AT_ONCE
+        return None if is_all else keys[-1].first_at + timedelta(milliseconds=1)
+
+    async def _pack(self, device: tuple[int, int], keys: Sequence[_Key]) -> None:
+        """Moves segments to track_merged, together with what is small there of the same day."""
+        if not keys:
+            return
+        day = keys[0].first_at.replace(hour=0, minute=0, second=0, microsecond=0)
+        rows = await self._connection.fetch(_SQL["merged_keys"], *device, day, day + _DAY, ROWS_AT_ONCE)
+        small = [key for key in _first(_Key(*row) for row in rows) if key.fix_count < SMALL_FIXES]
+        await self._write(device, keys, small, target="track_merged")
+
+    async def _write(
+        self, device: tuple[int, int], segments: Sequence[_Key], merged: Sequence[_Key], *, target: str
+    ) -> None:
+        """Replaces rows by what they merge to. Deleted first: a row may begin where another one began."""
+        fixes = sum(key.fix_count for key in (*segments, *merged))
+        stored = []
+        deleted = 0
+        for keys, read, delete in (
+            (segments, _SQL["segments"], _SQL["delete_segments"]),
+            (merged, _SQL["merged_segments"], _SQL["delete_merged"]),
+        ):
+            if keys:
+                first_ats = [key.first_at for key in keys]
+                stored += [tuple(row) for row in await self._connection.fetch(read, *device, first_ats)]
+                deleted += await self._connection.fetchval(delete, *device, first_ats)
+        copy, rows, written = merge_segments(*device, stored, max_fixes=FULL_FIXES, packed=target == "track_merged")
+        if not fixes == deleted == written:
+            raise RuntimeError(f"{fixes} fixes were to be merged, {deleted} deleted, {written} written.")
+        await self._connection.copy_to_table(
+            target, source=memoryview(copy), columns=statements.TRACK_SEGMENT_COLUMNS, format="binary"
+        )
+        await self._connection.execute(_SQL["count_merge"], *device)
+        self._done.segments_before += len(stored)
+        self._done.segments_after += rows
+        self._done.fixes += written
+        metrics.MERGED_SEGMENTS.inc(len(stored))
+        metrics.MERGED_FIXES.inc(written)
+
+
+def _first(keys: Iterable[_Key]) -> Iterator[_Key]:
+    """As many as are merged at once, at least one."""
+    fixes = 0
+    for key in keys:
+        fixes += key.fix_count
+        if fixes > FIXES_AT_ONCE and fixes > key.fix_count:
+            return
+        yield key
+
+
+def _tiny_hours(keys: Sequence[_Key]) -> Iterator[list[_Key]]:
+    tiny = (key for key in keys if key.fix_count < TINY_FIXES)
+    for _, group in groupby(tiny, lambda key: key.first_at.replace(minute=0, second=0, microsecond=0)):
+        rows = list(group)
+        if len(rows) >= TINY_ROWS:
+            yield rows

@@ -1,0 +1,56 @@
+"""How long each tenant keeps its fixes, known without a query per batch."""
+
+import asyncio
+
+import asyncpg
+import structlog
+
+from fleetwire import clock
+from fleetwire.store import statements
+from fleetwire.store.faults import PASSING
+from fleetwire.store.pool import borrowed
+from fleetwire.tasks import cancel, spawn
+
+_log = structlog.get_logger(__name__)
+_SQL = statements.load("expiry")
+
+FRESH_SECS = 60.0  # a change of a tenant's retention is heeded after this at the latest
+DAY_MILLIS = 86_400_000
+
+
+class Retention:
+    """Keeps what the tenants say beside the server's setting; reads it again in the background when it has aged.
+
+    While the database is away, what was known last stays true.
+    """
+
+    def __init__(self, pool: asyncpg.Pool, *, default_days: int) -> None:
+        self._pool = pool
+        self._default_days = default_days
+        self._own_days: dict[int, int] = {}
+        self._stale_at_secs = 0.0
+        self._reading: asyncio.Task[None] | None = None
+
+    async def load(self) -> None:
+        """Reads what the tenants say."""
+        self._stale_at_secs = clock.monotonic_secs() + FRESH_SECS
+        async with borrowed(self._pool) as connection:
+            self._own_days = dict(await connection.fetch(_SQL["own_retentions"]))
+
+    async def stop(self) -> None:
+        """Ends the reading in the background."""
+        await cancel(self._reading)
+
+    def earliest_millis(self, tenant_id: int, now_millis: int) -> int:
+        """The time, in milliseconds since 1970, before which this tenant's fixes have expired; 0 if they never do."""
+        if clock.monotonic_secs() >= self._stale_at_secs:
+            self._stale_at_secs = clock.monotonic_secs() + FRESH_SECS
+            self._reading = spawn(self._load_again(), name="retention")
+        days = self._own_days.get(tenant_id, self._default_days)
+        return now_millis - days * DAY_MILLIS if days else 0
+
+    async def _load_again(self) -> None:
+        try:
+            await self.load()
+        except PASSING as error:
+            _log.warning("The tenants' retention could not be read.", error=repr(error))
