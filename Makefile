@@ -80,7 +80,7 @@ test-console: console/node_modules/.package-lock.json ## Run the console's tests
 	cd console && $(NPM) run --silent check
 
 test-python: $(VENV)/.dev build ## Run the Python, contract, integration, end-to-end and adversity tests
-	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest $(PYTEST_ARGS)
+	PYTHONASYNCIODEBUG=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.dev build ## Check style, types and stubs
 	$(BIN)/ruff check

@@ -15,6 +15,7 @@ __all__ = [
     "TrackWriter",
     "__version__",
     "build_profile",
+    "merge_segments",
 ]
 
 __version__: Final[str]

@@ -4,6 +4,7 @@ A field `port` is the variable `FLEETWIRE_PORT`. Defaults stand here and nowhere
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, get_args, get_type_hints
 from fleetwire.errors import ConfigError
 
 PREFIX = "FLEETWIRE_"
+_PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^&\s]*)", re.IGNORECASE)
 SECRETS = frozenset({"database_url", "redis_url"})
 """Settings whose value may hold a password: shown with it hidden."""
 
@@ -179,8 +181,15 @@ def _field_faults(settings: Settings) -> Iterator[str]:
 
 
 def _shown(name: str, value: Any) -> Any:
-    if name in SECRETS and value and "@" in value:
-        scheme, _, rest = value.partition("://")
-        user, _, host = rest.rpartition("@")
-        return f"{scheme}://{user.partition(':')[0]}:***@{host}"
+    if name in SECRETS and value:
+        return _without_password(value)
     return str(value) if isinstance(value, Path) else value
+
+
+def _without_password(address: str) -> str:
+    """An address or a keyword DSN with its password hidden, before the host as well as among the parameters."""
+    scheme, _, rest = address.partition("://")
+    if "@" in rest:
+        user, _, host = rest.rpartition("@")
+        address = f"{scheme}://{user.partition(':')[0]}:***@{host}"
+    return _PASSWORD.sub(r"\1***", address)

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -50,6 +50,48 @@ def run(
         timeout=limit_secs,
         cwd="/",
     )
+
+
+_DRIVER = """
+import json, os, sys, tempfile
+from fleetwire.cli import main
+
+done = []
+for arguments, settings in json.load(sys.stdin):
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        pid = os.fork()
+        if pid == 0:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            os.environ.update(settings)
+            main(arguments)
+            sys.exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        out.seek(0)
+        err.seek(0)
+        done.append((code, out.read(), err.read()))
+print(json.dumps(done))
+"""
+
+
+def run_all(
+    *commands: Sequence[str], settings: Sequence[Mapping[str, str]] | None = None
+) -> list[subprocess.CompletedProcess[str]]:
+    """Runs many commands one after the other, each in a process of its own that finds the package imported already."""
+    each_settings = settings or [{}] * len(commands)
+    driver = subprocess.run(
+        [sys.executable, "-c", _DRIVER],
+        env=environment(),
+        input=json.dumps(list(zip(commands, each_settings, strict=True))),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+    )
+    return [
+        subprocess.CompletedProcess(arguments, code, out, err)
+        for arguments, (code, out, err) in zip(commands, json.loads(driver.stdout), strict=True)
+    ]
 
 
 def free_port() -> int:

@@ -104,6 +104,10 @@ async def test_the_list_shows_everything_but_the_token(owner):
     assert await code(issue.list_credentials(owner, "nobody")) == "tenant_unknown"
 
 
-@pytest.mark.parametrize("credential", [mint("ingest"), "fwi_short", "", 4711, 10**30])
+@pytest.mark.parametrize(
+    "credential",
+    [mint("ingest"), "fwi_short", "", 4711, 10**30],
+    ids=["well formed", "short", "empty", "a number", "a large number"],
+)
 async def test_what_does_not_exist_cannot_be_revoked(owner, credential):
     assert await code(issue.revoke_token(owner, credential)) == "token_unknown"

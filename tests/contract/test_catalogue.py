@@ -1,0 +1,49 @@
+"""What the wire says is what the protocol's document says: every code of the core, every close code, and no others."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from fleetwire import _core
+from fleetwire.fanout.close_codes import MEANINGS, Close
+
+PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
+SOURCES = Path(__file__).parents[2] / "python" / "fleetwire"
+
+
+@pytest.fixture(scope="module")
+def named() -> set[str]:
+    """Everything that the document sets in code type."""
+    return set(re.findall(r"`([^`\n]+)`", PROTOCOL.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("code", [code for code, _ in (*_core.REJECT_CODES, *_core.BATCH_CODES)])
+def test_every_code_of_the_core_is_documented(named: set[str], code: str) -> None:
+    assert code in named
+
+
+@pytest.mark.parametrize("close", Close)
+def test_every_close_code_is_documented(named: set[str], close: Close) -> None:
+    assert str(close.value) in named | set(re.findall(r"\b\d{4}\b", PROTOCOL.read_text(encoding="utf-8")))
+    assert close in MEANINGS
+
+
+def test_every_problem_that_a_client_can_meet_is_documented(named: set[str]) -> None:
+    raised = set()
+    for path in SOURCES.rglob("*.py"):
+        if path.relative_to(SOURCES).parts[0] in {"replay", "simulate", "client.py", "demo.py"}:
+            continue  # Clients: what they raise goes over no wire.
+        text = path.read_text(encoding="utf-8")
+        if path.name in {"issue.py", "passwords.py"}:
+            continue  # What the command line says, on stderr.
+        raised |= set(re.findall(r"""(?:Problem|Overloaded|BatchError|Refusal)\(\s*"([a-z_]+)\"""", text))
+    assert len(raised) > 20
+    assert raised - named == set()
+
+
+def test_codes_are_stable_words() -> None:
+    codes = [code for code, _ in (*_core.REJECT_CODES, *_core.BATCH_CODES)]
+    assert len(codes) == len(set(codes))
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)+", code) for code in codes)
+    assert all(sentence.endswith((".", "?")) for _, sentence in (*_core.REJECT_CODES, *_core.BATCH_CODES))
