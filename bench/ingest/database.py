@@ -26,7 +26,12 @@ class Database:
 
     async def stored_fixes(self) -> int:
         """Durable fixes in the history."""
-        return int(await self.connection.fetchval("SELECT coalesce(sum(fix_count), 0) FROM track_segment"))
+        return int(
+            await self.connection.fetchval(
+                "SELECT (SELECT coalesce(sum(fix_count), 0) FROM track_segment) + "
+                "(SELECT coalesce(sum(fix_count), 0) FROM track_merged)"
+            )
+        )
 
     async def stored_rows(self) -> int:
         """Durable fixes of the rival."""
@@ -35,16 +40,14 @@ class Database:
     async def doubled_fixes(self) -> int:
         """Fixes whose device and time are there more than once. None may be."""
         return int(
-            await self.connection.fetchval(
-                "SELECT coalesce(sum(fix_count), 0) - count(DISTINCT (device_id, first_at, time)) FROM track_segment, "
-                "unnest(offset_millis) AS time"
-            )
+            await self.connection.fetchval("SELECT count(*) - count(DISTINCT (tenant_id, device, fixed_at)) FROM fix")
         )
 
     async def bytes_per_fix(self) -> float:
         """Tables, indexes and TOAST of all partitions over the fixes in them."""
         size = await self.connection.fetchval(
-            "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits WHERE inhparent = 'track_segment'::regclass"
+            "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits "
+            "WHERE inhparent IN ('track_segment'::regclass, 'track_merged'::regclass)"
         )
         return float(size) / await self.stored_fixes()
 

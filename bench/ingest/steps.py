@@ -75,7 +75,7 @@ class Bench:
 
     async def _clean(self) -> Figures:
         """The load over a stored hour, for comparison."""
-        await self.database.forget("track_segment")
+        await self.database.forget("track_segment, track_merged")
         batches = HISTORY_BATCHES * self.options.late_devices
         await self.product.run("http", **self._hour(), batches=batches, duration_secs=600)
         return await self._stored(keep=True, **self._hour())
@@ -100,7 +100,7 @@ class Bench:
             RuntimeError: the receipts say something else than the database.
         """
         if not keep:
-            await self.database.forget("track_segment")
+            await self.database.forget("track_segment, track_merged")
         before = await self.database.stored_fixes()
         run = await self.product.run(mode, **self._load(load))
         stored = await self.database.stored_fixes() - before

@@ -10,7 +10,17 @@ from fleetwire.store.pool import open_pool, tenant_transaction
 from fleetwire.store.statements import TRACK_SEGMENT_COLUMNS
 
 NOON = datetime(2025, 11, 22, 12, tzinfo=UTC)
-TABLES = ["tenant", "device", "live_position", "track_segment", "app_user", "credential", "session", "fix"]
+TABLES = [
+    "tenant",
+    "device",
+    "live_position",
+    "track_segment",
+    "track_merged",
+    "app_user",
+    "credential",
+    "session",
+    "fix",
+]
 
 
 def segment(fleet):
@@ -39,6 +49,17 @@ async def filled(owner, ingest, acme, rival):
             " VALUES ($1, gen_random_uuid(), $2, now())",
             fleet.tenant_id,
             user_id,
+        )
+        await owner.execute("SELECT ensure_merged_partition('track_segment_d20251122')")
+        await owner.execute(
+            """
+            INSERT INTO track_merged
+                (tenant_id, fix_count, device_id, first_at, last_at, received_at, offset_millis, lat_e7, lon_e7)
+            VALUES ($1, 1, $2, $3, $3, $3, '(0,1,{0},)', '(1,1,{0},)', '(2,1,{0},)')
+            """,
+            fleet.tenant_id,
+            fleet.device_ids[1],
+            NOON,
         )
     return acme, rival
 
@@ -69,12 +90,15 @@ async def test_the_app_role_cannot_write_for_another_tenant(app, filled):
     "statement",
     [
         "DELETE FROM track_segment",
+        "DELETE FROM track_merged",
         "UPDATE live_position SET lat_e7 = 0",
         "INSERT INTO device (tenant_id, name) VALUES (1, 'x')",
         "SELECT * FROM signing_key",
         "SELECT * FROM track_segment_d20251122",
         "SELECT * FROM create_devices(1, '{x}')",
         "SELECT ensure_partition('2025-11-23')",
+        "SELECT * FROM track_merged_d20251122",
+        "SELECT ensure_merged_partition('track_segment_d20251122')",
     ],
 )
 @pytest.mark.usefixtures("filled")
@@ -88,6 +112,7 @@ async def test_the_app_role_may_not(app, statement):
     [
         "DELETE FROM track_segment",
         "UPDATE track_segment SET fix_count = 1",
+        "DELETE FROM track_merged",
         "DELETE FROM live_position",
         "SELECT * FROM app_user",
         "SELECT * FROM credential",
@@ -131,7 +156,7 @@ async def test_a_pool_acts_as_its_role_after_every_use(database, filled):
     pool = await open_pool(database, "fleetwire_app", 1, 1)
     try:
         async with tenant_transaction(pool, acme.tenant_id) as connection:
-            assert await connection.fetchval("SELECT count(*) FROM fix") == 1
+            assert await connection.fetchval("SELECT count(*) FROM fix") == 2
         async with pool.acquire() as connection:
             await connection.execute("SET ROLE none")
             await connection.execute("RESET ROLE")

@@ -28,8 +28,8 @@ READY_FIXES = FULL_FIXES // 2  # of an open day: a row of these is good for ever
 SMALL_FIXES = FULL_FIXES // 4  # a merged row below this is merged again with what comes later
 TINY_FIXES = 16  # a row below this costs more in its head than in its fixes
 TINY_ROWS = 8  # of an hour; fewer are not worth a transaction
-FIXES_AT_ONCE = 100_000  # about 60 ms with the lock held
-ROWS_AT_ONCE = 20_000
+FIXES_AT_ONCE = 20_000  # about 50 ms with the lock held
+ROWS_AT_ONCE = 2_000  # the same for rows of one
 LOCK_TIMEOUT = "100ms"
 _DAY = timedelta(days=1)
 
