@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from fleetwire.replay import ReplayOptions, Summary, replay
 from harness.database import stored
 from harness.process import Server, command, environment, free_port, serving
 from harness.tenants import Tenant
@@ -51,9 +52,9 @@ def _replay(url: str, token: str, files: list[Path], *options: object) -> "subpr
     )
 
 
-def _summary(replay: "subprocess.Popen[str]") -> dict[str, Any]:
-    out, err = replay.communicate(timeout=REPLAY_LIMIT_SECS)
-    assert replay.returncode == 0, err[-2000:]
+def _summary(process: "subprocess.Popen[str]") -> dict[str, Any]:
+    out, err = process.communicate(timeout=REPLAY_LIMIT_SECS)
+    assert process.returncode == 0, err[-2000:]
     summary: dict[str, Any] = json.loads(out)
     assert summary["stored"] + summary["duplicate"] + sum(summary["rejected"].values()) == summary["sent"]
     return summary
@@ -108,16 +109,22 @@ def test_shuffled_cut_and_repeated(
 
 def test_eight_senders_at_once_that_all_send_everything(server: Server, tenant: Tenant, files: list[Path]) -> None:
     limit = 3_000
-    replays = [
-        _replay(
-            server.url, tenant.ingest, files, "--limit", limit, "--batch-size", 3 + 11 * number, "--shuffle", number,
-            "--senders", 2,
+    senders = [
+        ReplayOptions(
+            files=tuple(map(str, files)), url=server.url, token=tenant.ingest, limit_rows=limit, shuffle_seed=number,
+            batch_size=3 + 11 * number, senders=2, show_progress=False,
         )
         for number in range(8)
     ]  # fmt: skip
-    summaries = [_summary(replay) for replay in replays]
+
+    async def send_at_once() -> list[Summary]:
+        return await asyncio.gather(*map(replay, senders))
+
+    summaries = asyncio.run(send_at_once())
     expected = truth(rows(files, limit))
-    assert sum(summary["stored"] for summary in summaries) == len(expected)
+    assert sum(summary.stored for summary in summaries) == len(expected)
+    for summary in summaries:
+        assert summary.stored + summary.duplicate + sum(summary.rejected.values()) == summary.sent
     _check(tenant.dsn, tenant, expected)
 
 
@@ -127,17 +134,17 @@ def test_a_server_killed_and_started_again_in_the_middle(scratch_dir: Path, file
     server = Server("--data-dir", data, port=port, settings=QUICK).start()
     dsn = subprocess.check_output(command("db", "url", "--data-dir", data), env=environment(), text=True).strip()
     tenant = Tenant(dsn)
-    replay = _replay(server.url, tenant.ingest, files, "--limit", limit, "--batch-size", 20, "--overlap", 0.1)
+    running = _replay(server.url, tenant.ingest, files, "--limit", limit, "--batch-size", 20, "--overlap", 0.1)
     kills = 0
-    while kills < 3:
+    while kills < 2:
         time.sleep(chance.uniform(0.2, 0.8))
-        if replay.poll() is not None:
+        if running.poll() is not None:
             break
         server.kill()
         server.close()
         kills += 1
         server = Server("--data-dir", data, port=port, settings=QUICK).start()
-    summary = _summary(replay)
+    summary = _summary(running)
     try:
         assert kills > 0, "the replay ended before the first kill"
         assert summary["retries"] > 0
