@@ -47,13 +47,13 @@ def versions() -> dict[str, str]:
 
 def commit() -> str:
     """The short hash of what is checked out, with a mark if files differ from it."""
-    found = _git("rev-parse", "--short", "HEAD")
+    found = _git("rev-parse", "--short", "HEAD") or "unknown"
     return f"{found}-changed" if _git("status", "--porcelain", "--untracked-files=no") else found
 
 
 def _git(*arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown" if done.returncode == 0 else "unknown"
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _first_value(path: Path, key: str) -> str:

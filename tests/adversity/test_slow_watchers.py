@@ -15,7 +15,7 @@ from harness.fixes import fix, now_millis
 from harness.fixtures import running_server
 from harness.tenants import Tenant
 
-SETTINGS = {"FLEETWIRE_FEED_HEARTBEAT_SECS": "1", "FLEETWIRE_FEED_SEND_SECS": "4"}
+SETTINGS = {"FLEETWIRE_FEED_HEARTBEAT_SECS": "1", "FLEETWIRE_FEED_SEND_SECS": "8"}
 DEVICES = 500
 LONG = "ä" * 120  # a frame of all devices has 200 KB, so that a connection's buffers fill quickly
 

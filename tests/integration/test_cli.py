@@ -232,7 +232,7 @@ async def test_life_with_a_data_folder(scratch_dir, session):
 
     server = await asyncio.to_thread(Server(*folder).start)
     # It waits a while for the other to give the folder up.
-    second = asyncio.ensure_future(asyncio.to_thread(run, "serve", *folder, "--port", str(free_port())))
+    locked_out = asyncio.ensure_future(asyncio.to_thread(run, "serve", *folder, "--port", str(free_port())))
     try:
         client = Client(server.url, session)
         device = await asyncio.to_thread(run, "token", "device", "van", "--tenant", "acme", *folder)
@@ -250,7 +250,7 @@ async def test_life_with_a_data_folder(scratch_dir, session):
         printed = subprocess.run([*psql, "SELECT device FROM fix LIMIT 1"], capture_output=True, text=True, check=True)
         assert printed.stdout == "van\n"
 
-        second_server = await second
+        second_server = await locked_out
         assert second_server.returncode == 2
         assert re.search(r"Process \d+ manages the database in .* already\.", second_server.stderr)
         assert "Traceback" not in second_server.stderr
