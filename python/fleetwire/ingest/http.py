@@ -46,8 +46,9 @@ class LocationRoute:
             raise Problem("method_not_allowed", "Batches are sent with POST.", status=405)
         principal = await authenticate(scope, self._credentials)
         principal.require("ingest")
+        settings = self._settings
         data = await asgi.read_body(
-            receive, limit_bytes=self._settings.max_body_bytes, timeout_secs=self._settings.body_timeout_secs
+            scope, receive, limit_bytes=settings.max_body_bytes, timeout_secs=settings.body_timeout_secs
         )
         encoding = asgi.header(scope, b"content-encoding").strip().lower()
         body = Body(data, asgi.header(scope, b"content-type"), encoding)
