@@ -20,6 +20,8 @@ import fleetwire
 
 START_LIMIT_SECS = 60.0
 STOP_LIMIT_SECS = 30.0
+# The event loop's debug mode says on stderr what took long; there, only what the command itself says is looked at.
+_NO_DEBUG = {"PYTHONASYNCIODEBUG": ""}
 ROOT = Path(__file__).parents[2]
 
 
@@ -42,7 +44,7 @@ def run(
     """Runs one command to its end."""
     return subprocess.run(
         command(*arguments),
-        env=environment(settings),
+        env=environment({**_NO_DEBUG, **(settings or {})}),
         input=typed,
         capture_output=True,
         text=True,
@@ -81,7 +83,7 @@ def run_all(
     each_settings = settings or [{}] * len(commands)
     driver = subprocess.run(
         [sys.executable, "-c", _DRIVER],
-        env=environment(),
+        env=environment(_NO_DEBUG),
         input=json.dumps(list(zip(commands, each_settings, strict=True))),
         capture_output=True,
         text=True,
