@@ -80,8 +80,11 @@ class Group:
     def __new__(cls, members: list[tuple[int, int, Batch]]) -> Group:
         """`members`: (tenant_id, device_id, batch) in the order they arrived."""
 
-    def devices(self) -> tuple[list[int], list[int]]:
-        """Tenant ids and device ids, each pair once, ascending: what `lock_group` takes."""
+    def devices(self) -> tuple[str, str]:
+        """Tenant ids and device ids as text of arrays, each pair once, ascending: what `lock_group` takes."""
+
+    def tenants(self) -> list[int]:
+        """Tenant ids, each once, ascending."""
 
     def days(self) -> list[int]:
         """UTC days touched, as days since 1970, ascending, each once."""
@@ -121,11 +124,11 @@ class Sealed:
     @property
     def duplicate(self) -> int: ...
     @property
-    def live(self) -> tuple[list[list[int | None]], int]:
-        """Columns for the update of `live_position`, only devices that moved forward, and their number.
+    def live(self) -> tuple[list[str], int]:
+        """Columns for the update of `live_position` as text of arrays, only devices that moved forward, and their number.
 
         tenant_id, device_id, fixed_at_millis, lat_e7, lon_e7, then altitude_dm, speed_cmps, heading_cdeg, accuracy_dm,
-        battery_permille (entries may be None).
+        battery_permille (entries may be NULL).
         """
 
     def receipts(self) -> list[bytes]:

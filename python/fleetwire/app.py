@@ -9,6 +9,7 @@ The framework costs a hot request more than decoding does; docs/adr/0005-hot-rou
 """
 
 import contextlib
+import gc
 from collections.abc import AsyncIterator
 
 from litestar import Litestar
@@ -21,6 +22,8 @@ from fleetwire.ingest import http, ws
 from fleetwire.serve import adopt_worker_signals
 from fleetwire.settings import Settings
 
+COLLECT_EVERY_OBJECTS = 20_000  # more than a group of batches makes; none of the hot way leaves cycles
+
 
 def create_app() -> asgi.App:
     """The application of one worker, from the environment that `fleetwire serve` sets."""
@@ -32,12 +35,20 @@ def create_app() -> asgi.App:
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         adopt_worker_signals(engine.drain)
         await engine.start()
+        _calm_the_collector()
         try:
             yield
         finally:
             await engine.stop()
 
     return front_door(engine, create_api(engine, lifespan))
+
+
+def _calm_the_collector() -> None:
+    """What was loaded at the start stays: looking through it for cycles again took 7 % of a loaded worker's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_EVERY_OBJECTS, 20, 20)
 
 
 def front_door(engine: Engine, api: Litestar) -> asgi.App:

@@ -3,13 +3,13 @@
 The hot routes stand in front of the framework (docs/adr/0005); what they answer looks like every other answer.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
 from fleetwire import clock, problem
 from fleetwire.errors import BatchError, Problem
+from fleetwire.timelimit import TimeLimit
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -60,24 +60,11 @@ async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int, timeout
     """
     announced = header(scope, b"content-length")
     expected_bytes = int(announced) if announced.isdecimal() and len(announced) < MAX_LENGTH_DIGITS else None
-    # By hand, because asyncio.timeout costs every request as much as its decoding.
-    reader, expired = asyncio.current_task(), asyncio.Event()
-    deadline = asyncio.get_running_loop().call_later(timeout_secs, _expire, reader, expired)
     try:
-        return await _all_parts(receive, expected_bytes, limit_bytes)
-    except asyncio.CancelledError:
-        if reader is None or not expired.is_set():
-            raise
-        reader.uncancel()
+        with TimeLimit(timeout_secs):
+            return await _all_parts(receive, expected_bytes, limit_bytes)
+    except TimeoutError:
         raise Problem("body_timeout", "The body did not arrive in time.", status=408) from None
-    finally:
-        deadline.cancel()
-
-
-def _expire(reader: asyncio.Task[Any] | None, expired: asyncio.Event) -> None:
-    if reader is not None:
-        expired.set()
-        reader.cancel()
 
 
 async def _all_parts(receive: Receive, expected_bytes: int | None, limit_bytes: int) -> bytes:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import asyncpg
 import structlog
@@ -20,6 +22,8 @@ from fleetwire.ingest.ws import DriverSocket
 from fleetwire.live.state import Live
 from fleetwire.settings import Settings
 from fleetwire.store.devices import Devices
+from fleetwire.store.lane import PLANNER
+from fleetwire.store.partitions import Partitions
 from fleetwire.store.pool import Role, open_pool
 from fleetwire.store.retention import Retention
 from fleetwire.store.spool import Spool
@@ -53,14 +57,16 @@ class Engine:
         settings = self.settings
         if settings.database_url is None:
             raise ConfigError("FLEETWIRE_DATABASE_URL is not set: start the server with `fleetwire serve`")
-        # Two more than the committers: device look-ups and partitions must not wait for a commit.
-        ingest_pool = await self._pool(settings.database_url, "fleetwire_ingest", settings.writer_connections + 2)
+        # Two pools: device look-ups and partitions must not wait for a commit.
+        ingest_pool = await self._pool(settings.database_url, "fleetwire_ingest", 2)
+        writer_pool = await self._pool(settings.database_url, "fleetwire_ingest", settings.writer_connections, PLANNER)
         self.app_pool = await self._pool(settings.database_url, "fleetwire_app", settings.app_connections)
         self.gate = await open_gate(self.app_pool, settings.database_url, allowed_origins=settings.origins)
         self._exits.push_async_callback(self.gate.close)
         await self.live.warm(ingest_pool)
 
-        self.writer = Writer(ingest_pool, settings=settings, on_stored=self.live.advance)
+        partitions = Partitions(ingest_pool)
+        self.writer = Writer(writer_pool, partitions=partitions, settings=settings, on_stored=self.live.advance)
         await self.writer.start()
         self._exits.push_async_callback(self.writer.stop, within_secs=settings.drain_secs)
         retention = Retention(ingest_pool, default_days=settings.retention_days)
@@ -105,13 +111,16 @@ class Engine:
         """Closes everything; safe after a drain and without one."""
         await self._exits.aclose()
 
-    async def _pool(self, dsn: str, role: Role, most: int) -> asyncpg.Pool:
+    async def _pool(
+        self, dsn: str, role: Role, most: int, more: Mapping[str, str] = MappingProxyType({})
+    ) -> asyncpg.Pool:
         pool = await open_pool(
             dsn,
             role,
             min_size=min(2, most),
             max_size=most,
             statement_timeout_millis=round(self.settings.statement_timeout_secs * 1000),
+            more_settings=more,
         )
         # Terminated, not closed: close waits for connections that a frozen database never gives back.
         self._exits.callback(pool.terminate)

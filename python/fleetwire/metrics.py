@@ -3,17 +3,19 @@
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from fleetwire.tally import Durations, Tallies
+
 __all__ = ["CONTENT_TYPE", "render"]
 
 REGISTRY = CollectorRegistry()
 _RECEIPT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-_BATCHES = Counter("fleetwire_ingest_batches", "Batches by door and outcome.", ["door", "outcome"], registry=REGISTRY)
-_FIXES = Counter("fleetwire_ingest_fixes", "Fixes by what became of them.", ["outcome"], registry=REGISTRY)
+_BATCHES = Tallies("fleetwire_ingest_batches", "Batches by door and outcome.", ["door", "outcome"], registry=REGISTRY)
+_FIXES = Tallies("fleetwire_ingest_fixes", "Fixes by what became of them.", ["outcome"], registry=REGISTRY)
 FIXES_STORED = _FIXES.labels("stored")
 FIXES_DUPLICATE = _FIXES.labels("duplicate")
 REJECTS = Counter("fleetwire_ingest_rejects", "Refused fixes by code.", ["code"], registry=REGISTRY)
-RECEIPT_SECONDS = Histogram(
+RECEIPT_SECONDS = Durations(
     "fleetwire_ingest_receipt_seconds",
     "From the end of the request's body to its receipt.",
     buckets=_RECEIPT_BUCKETS,
@@ -62,7 +64,7 @@ CLOSES = Counter("fleetwire_fanout_closes", "WebSockets closed by us, by code.",
 
 
 class Door:
-    """The batch counters of one way in, looked up once: by name, each costs more than the count."""
+    """The batch counters of one way in."""
 
     def __init__(self, name: str) -> None:
         self.received, self.queued, self.refused, self.unavailable = (

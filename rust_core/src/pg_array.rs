@@ -13,6 +13,7 @@
 
 use thiserror::Error;
 
+use crate::decimal::push_int;
 use crate::fix::{NONE_I16, NONE_I32};
 
 /// Type of the elements of `int4[]`.
@@ -39,6 +40,22 @@ pub enum ArrayError {
         /// The oid found.
         found: u32,
     },
+}
+
+/// The text form of an array of whole numbers, such as `{7,NULL,-1}`.
+pub fn literal(values: impl Iterator<Item = Option<i64>>) -> Vec<u8> {
+    let mut out = vec![b'{'];
+    for (place, value) in values.enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        match value {
+            Some(value) => push_int(&mut out, value),
+            None => out.extend_from_slice(b"NULL"),
+        }
+    }
+    out.push(b'}');
+    out
 }
 
 /// Reads `int4[]`; NULL becomes `NONE_I32`.
@@ -121,6 +138,12 @@ mod tests {
 
     fn words(words: &[i32]) -> Vec<u8> {
         words.iter().flat_map(|word| word.to_be_bytes()).collect()
+    }
+
+    #[test]
+    fn literals_are_what_postgresql_reads() {
+        assert_eq!(literal([Some(7), None, Some(-1)].into_iter()), b"{7,NULL,-1}");
+        assert_eq!(literal(std::iter::empty()), b"{}");
     }
 
     #[test]

@@ -17,13 +17,16 @@ BASE_MILLIS = int(datetime(2020, 5, 20, tzinfo=UTC).timestamp() * 1000)
 
 
 async def move(connection, fleet, device_id, fixed_at_millis, lat_e7=1):
-    columns = [[fleet.tenant_id], [device_id], [fixed_at_millis], [lat_e7], [2], [None], [3], [None], [4], [None]]
-    return await connection.execute(INGEST["move_live"], *columns, fixed_at_millis + 1)
+    columns = [fleet.tenant_id, device_id, fixed_at_millis, lat_e7, 2, "NULL", 3, "NULL", 4, "NULL"]
+    arrays = [f"{{{value}}}" for value in columns]
+    return await connection.execute(INGEST["move_live"], *arrays, fixed_at_millis + 1, [fleet.tenant_id])
 
 
 async def watermarks(connection, fleet, device_ids):
-    rows = await connection.fetch(INGEST["lock_group"], [fleet.tenant_id] * len(device_ids), device_ids)
-    return [(row["device_id"], row["last_fixed_millis"]) for row in rows]
+    tenant_ids = [fleet.tenant_id] * len(device_ids)
+    arrays = ["{" + ",".join(map(str, ids)) + "}" for ids in (tenant_ids, device_ids)]
+    answers = await connection.fetchval(INGEST["lock_group"], *arrays)
+    return list(zip(sorted(device_ids), answers, strict=True))
 
 
 async def test_lock_group_answers_in_the_order_of_the_key(ingest, acme):

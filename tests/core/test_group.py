@@ -32,7 +32,8 @@ def seal(group, last_fixed_millis, stored=()):
 def test_devices_are_distinct_and_ascending():
     one = batch(FIRST_AT_MILLIS)
     group = Group([(2, 5, one), (1, 9, one), (2, 3, one), (1, 9, one)])
-    assert group.devices() == ([1, 2, 2], [9, 3, 5])
+    assert group.devices() == ("{1,2,2}", "{9,3,5}")
+    assert group.tenants() == [1, 2]
     assert group.days() == [FIRST_AT_MILLIS // 86_400_000]
 
 
@@ -45,8 +46,8 @@ def test_a_batch_in_order_is_new_as_a_whole():
     assert sealed.copy is sealed.copy
     columns, count = sealed.live
     assert count == 1
-    expected = [TENANT_ID, 1, FIRST_AT_MILLIS + 1_000, 481_371_540, 115_761_240, None, 1_340, -8_900, None, None]
-    assert columns == [[value] for value in expected]
+    expected = [TENANT_ID, 1, FIRST_AT_MILLIS + 1_000, 481_371_540, 115_761_240, "NULL", 1_340, -8_900, "NULL", "NULL"]
+    assert columns == [f"{{{value}}}" for value in expected]
     assert [json.loads(receipt) for receipt in sealed.receipts()] == [{"stored": 2, "duplicate": 0, "rejected": []}]
 
 
@@ -71,7 +72,7 @@ def test_a_replay_stores_nothing_and_sends_nothing():
     group = Group([(TENANT_ID, 1, batch(FIRST_AT_MILLIS))])
     sealed = seal(group, [FIRST_AT_MILLIS], [(TENANT_ID, 1, FIRST_AT_MILLIS, int4_array(0))])
     assert (sealed.copy, sealed.segments, sealed.stored, sealed.duplicate) == (b"", 0, 0, 1)
-    assert sealed.live == ([[] for _ in range(10)], 0)
+    assert sealed.live == (["{}"] * 10, 0)
 
 
 def test_wrong_answers_are_value_errors():

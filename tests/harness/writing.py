@@ -9,6 +9,7 @@ import asyncpg
 
 from fleetwire._core import Decoder
 from fleetwire.settings import Settings
+from fleetwire.store.partitions import Partitions
 from fleetwire.store.pool import open_pool
 from fleetwire.store.writer import Writer
 
@@ -41,7 +42,7 @@ class Writing:
 async def writing(dsn: str, tenant_id: int) -> AsyncIterator[Writing]:
     """A writer of its own for the time of a block."""
     pool = await open_pool(dsn, "fleetwire_ingest", max_size=4)
-    writer = Writer(pool, settings=Settings(), on_stored=lambda _: None)
+    writer = Writer(pool, partitions=Partitions(pool), settings=Settings(), on_stored=lambda _: None)
     await writer.start()
     try:
         yield Writing(writer, tenant_id)

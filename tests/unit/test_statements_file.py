@@ -7,7 +7,7 @@ from fleetwire.store import statements
 
 def test_a_block_becomes_name_sentence_parameters_and_sql():
     statement = statements.describe("ingest")["lock_group"]
-    assert statement.parameters == (("tenant_ids", "int[]"), ("device_ids", "bigint[]"))
+    assert statement.parameters == (("tenant_ids", "text"), ("device_ids", "text"))
     assert statement.sentence.startswith("Locks the live positions")
     assert statement.sql.startswith("SELECT")
     assert not statement.sql.endswith(";")
@@ -15,7 +15,7 @@ def test_a_block_becomes_name_sentence_parameters_and_sql():
 
 
 def test_parameters_may_go_on_over_several_lines():
-    assert len(statements.describe("ingest")["move_live"].parameters) == 11
+    assert len(statements.describe("ingest")["move_live"].parameters) == 12
 
 
 def test_a_statement_without_parameters_has_none():

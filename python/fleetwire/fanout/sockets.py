@@ -13,6 +13,7 @@ from fleetwire.access.tokens import Credentials
 from fleetwire.errors import Overloaded, Problem
 from fleetwire.fanout.close_codes import Close
 from fleetwire.settings import Settings
+from fleetwire.timelimit import TimeLimit
 
 _log = structlog.get_logger(__name__)
 
@@ -40,7 +41,7 @@ class Message(NamedTuple):
 
 
 class Socket:
-    """One accepted WebSocket. Sends are serialised and bounded in time."""
+    """One accepted WebSocket. Sends are bounded in time."""
 
     def __init__(
         self, kind: Kind, principal: Principal, receive: asgi.Receive, send: asgi.Send, settings: Settings
@@ -51,7 +52,6 @@ class Socket:
         self._send = send
         self._send_secs = settings.feed_send_secs
         self._message_bytes = settings.socket_message_bytes
-        self._sending = asyncio.Lock()
         self.handler = asyncio.current_task()
         self.goodbye: Close | None = None
 
@@ -83,7 +83,8 @@ class Socket:
             Closing: the peer did not take it within the time limit.
         """
         try:
-            async with asyncio.timeout(self._send_secs), self._sending:
+            # The server sends one message after another; a lock of ours would wait for the same.
+            with TimeLimit(self._send_secs):
                 await self._send({"type": "websocket.send", "text": str(frame, "utf-8")})
         except TimeoutError:
             raise Closing(Close.SLOW) from None
@@ -92,7 +93,7 @@ class Socket:
         """Says why, and waits only a moment for a peer that does not read."""
         metrics.CLOSES.labels(str(code.value)).inc()
         try:
-            async with asyncio.timeout(CLOSE_SECS):
+            with TimeLimit(CLOSE_SECS):
                 await self._send({"type": "websocket.close", "code": int(code), "reason": code.name.lower()})
         except TimeoutError:
             return  # The handler returns next, and the server cuts the connection.

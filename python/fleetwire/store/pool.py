@@ -4,8 +4,9 @@ The role is a start-up setting of the session, so that it outlives what the pool
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Literal, get_args
 
 import asyncpg
@@ -32,6 +33,7 @@ async def open_pool(
     statement_timeout_millis: int = 30_000,
     lock_timeout_millis: int = 0,
     statement_cache_size: int = 100,
+    more_settings: Mapping[str, str] = MappingProxyType({}),
 ) -> asyncpg.Pool:
     """Opens a pool whose connections act as `role`; `dsn` is the owner's.
 
@@ -47,6 +49,7 @@ async def open_pool(
         statement_timeout_millis: When the server gives up a statement; 0 never.
         lock_timeout_millis: When the server gives up waiting for a lock; 0 never.
         statement_cache_size: Prepared statements kept by a connection; 0 behind a pooler that pools transactions.
+        more_settings: PostgreSQL's, for every session.
 
     Raises:
         ConfigError: the server would lose what it acknowledged, or the role is missing or has wrong rights.
@@ -83,6 +86,7 @@ async def open_pool(
                 # A connection lost in mid-transaction must not keep its row locks for ever.
                 "idle_in_transaction_session_timeout": "60s",
                 "jit": "off",
+                **more_settings,
             },
         )
     except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError) as error:

@@ -22,8 +22,8 @@ from fleetwire.errors import DatabaseAway, Overloaded
 from fleetwire.settings import Settings
 from fleetwire.store import statements
 from fleetwire.store.faults import PASSING
+from fleetwire.store.lane import Lane
 from fleetwire.store.partitions import Partitions
-from fleetwire.store.pool import borrowed
 from fleetwire.tasks import spawn
 
 _log = structlog.get_logger(__name__)
@@ -46,11 +46,19 @@ class _Waiting:
 class Writer:
     """Stores batches exactly once. `on_stored` is told of each group after its commit; it must not fail."""
 
-    def __init__(self, pool: asyncpg.Pool, *, settings: Settings, on_stored: Callable[[Sealed], object]) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        *,
+        partitions: Partitions,
+        settings: Settings,
+        on_stored: Callable[[Sealed], object],
+    ) -> None:
+        """`pool` has a connection for each committer."""
         self._pool = pool
         self._settings = settings
         self._on_stored = on_stored
-        self._partitions = Partitions(pool)
+        self._partitions = partitions
         self._intake: deque[_Waiting] = deque()
         self._intake_fixes = 0
         self._held: set[_Waiting] = set()  # in the intake or in a commit, and somebody waits for the receipt
@@ -109,12 +117,14 @@ class Writer:
             raise Overloaded("intake_full", "More arrives than can be stored; send it again.", retry_after_secs=1)
 
     async def _commit_while_open(self) -> None:
+        lane = Lane(self._pool)
         while self._intake or not self._closed:
             await self._arrived.wait()
             if group := self._take():
-                await self._answer(group)
+                await self._answer(group, lane)
             elif not self._closed:
                 self._arrived.clear()
+        await lane.give_back()
 
     def _take(self) -> list[_Waiting]:
         group: list[_Waiting] = []
@@ -126,7 +136,7 @@ class Writer:
         self._intake_fixes -= fixes
         return group
 
-    async def _answer(self, waiting: Sequence[_Waiting]) -> None:
+    async def _answer(self, waiting: Sequence[_Waiting], lane: Lane) -> None:
         """Commits a group and gives each sender its receipt, or all of them the same refusal.
 
         A group that fails for a reason of its own is halved and tried again, so that one batch that cannot be stored
@@ -134,15 +144,15 @@ class Writer:
         """
         group = Group([(each.tenant_id, each.device_id, each.batch) for each in waiting])
         try:
-            sealed = await self._commit_with_patience(group)
+            sealed = await self._commit_with_patience(group, lane)
         except Overloaded as refusal:
             _refuse(waiting, refusal)
             return
         except Exception:  # noqa: BLE001 - whatever it is, it must not leave the senders waiting
             if len(waiting) > 1:
                 middle = len(waiting) // 2
-                await self._answer(waiting[:middle])
-                await self._answer(waiting[middle:])
+                await self._answer(waiting[:middle], lane)
+                await self._answer(waiting[middle:], lane)
                 return
             _log.exception("A batch could not be stored.", device_id=waiting[0].device_id)
             _refuse(
@@ -154,12 +164,12 @@ class Writer:
                 each.receipt.set_result(receipt)
         self._tell(sealed)
 
-    async def _commit_with_patience(self, group: Group) -> Sealed:
+    async def _commit_with_patience(self, group: Group, lane: Lane) -> Sealed:
         deadline = clock.monotonic_secs() + self._settings.patience_secs
         pause_secs = FIRST_PAUSE_SECS
         while True:
             try:
-                return await self._commit(group, limit_secs=max(0.1, deadline - clock.monotonic_secs()))
+                return await self._commit(group, lane, limit_secs=max(0.1, deadline - clock.monotonic_secs()))
             except asyncpg.CheckViolationError:
                 # COPY found no partition: retention dropped it after it was made.
                 self._partitions.forget()
@@ -171,12 +181,11 @@ class Writer:
             await asyncio.sleep(pause_secs)
             pause_secs = min(pause_secs * 2, LONGEST_PAUSE_SECS)
 
-    async def _commit(self, group: Group, *, limit_secs: float) -> Sealed:
+    async def _commit(self, group: Group, lane: Lane, *, limit_secs: float) -> Sealed:
         started, received_at_millis = clock.monotonic_secs(), clock.now_millis()
         await self._partitions.ensure(group.days())
-        async with borrowed(self._pool, limit_secs=limit_secs) as connection, connection.transaction():
-            locked = await connection.fetch(_SQL["lock_group"], *group.devices())
-            last_fixed_millis = [row["last_fixed_millis"] for row in locked]
+        async with lane.transaction(limit_secs=limit_secs) as connection:
+            last_fixed_millis = await connection.fetchval(_SQL["lock_group"], *group.devices()) or []
             spans = group.late_spans(last_fixed_millis)
             late = await connection.fetch(_SQL["late_segments"], *zip(*spans, strict=True)) if spans else []
             sealed = group.seal(
@@ -194,7 +203,7 @@ class Writer:
                 )
                 columns, moved = sealed.live
                 if moved:
-                    await connection.execute(_SQL["move_live"], *columns, received_at_millis)
+                    await connection.execute(_SQL["move_live"], *columns, received_at_millis, group.tenants())
         metrics.COMMIT_SECONDS.observe(clock.monotonic_secs() - started)
         return sealed
 

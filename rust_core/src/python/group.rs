@@ -5,12 +5,13 @@ use std::borrow::Borrow;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyString};
 
 use super::decode::Batch;
 use crate::fix::{NONE_I16, NONE_I32};
 use crate::group::{self, GroupError, Member, StoredTimes};
 use crate::live::Position;
+use crate::pg_array::literal;
 use crate::{batch, receipt};
 
 /// The batches that one transaction will store.
@@ -31,6 +32,11 @@ impl Borrow<batch::Batch> for Held {
     }
 }
 
+/// An array as `PostgreSQL`'s text: the driver would look at every number of a list, and takes a text as it is.
+fn text<'py>(py: Python<'py>, values: impl Iterator<Item = Option<i64>>) -> Bound<'py, PyString> {
+    PyString::new(py, &String::from_utf8_lossy(&literal(values)))
+}
+
 impl From<GroupError> for PyErr {
     fn from(error: GroupError) -> Self {
         PyValueError::new_err(error.to_string())
@@ -49,8 +55,16 @@ impl Group {
         Self { inner: group::Group::new(members.into_iter().map(member).collect()) }
     }
 
-    fn devices(&self) -> (Vec<i32>, Vec<i64>) {
-        self.inner.devices().unzip()
+    fn devices<'py>(&self, py: Python<'py>) -> (Bound<'py, PyString>, Bound<'py, PyString>) {
+        let tenants = self.inner.devices().map(|(tenant_id, _)| Some(tenant_id.into()));
+        let devices = self.inner.devices().map(|(_, device_id)| Some(device_id));
+        (text(py, tenants), text(py, devices))
+    }
+
+    fn tenants(&self) -> Vec<i32> {
+        let mut tenants: Vec<i32> = self.inner.devices().map(|(tenant_id, _)| tenant_id).collect();
+        tenants.dedup();
+        tenants
     }
 
     fn days(&self) -> Vec<i64> {
@@ -133,9 +147,9 @@ impl Sealed {
     }
 
     #[getter]
-    fn live(&self) -> (Vec<Vec<Option<i64>>>, usize) {
+    fn live<'py>(&self, py: Python<'py>) -> (Vec<Bound<'py, PyString>>, usize) {
         let small = |value: i16| (value != NONE_I16).then_some(i64::from(value));
-        let column = |value: &dyn Fn(&Position) -> Option<i64>| self.inner.live.iter().map(value).collect();
+        let column = |value: &dyn Fn(&Position) -> Option<i64>| text(py, self.inner.live.iter().map(value));
         let columns = vec![
             column(&|position| Some(position.tenant_id.into())),
             column(&|position| Some(position.device_id)),
