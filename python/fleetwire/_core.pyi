@@ -105,8 +105,8 @@ class Group:
     ) -> Sealed:
         """Drops what is stored already and renders the rest.
 
-        `stored`: (tenant_id, device_id, first_at_millis, array_send(offset_millis)) of every segment that overlaps a
-        late span; record_send where the column is packed. Releases the GIL: the work grows with the group.
+        `stored`: (tenant_id, device_id, first_at_millis, record_send(offset_millis)) of every segment that overlaps
+        a late span. Releases the GIL: the work grows with the group.
         """
 
 @final
@@ -125,7 +125,7 @@ class Sealed:
     def duplicate(self) -> int: ...
     @property
     def live(self) -> tuple[list[str], int]:
-        """Columns for the update of `live_position` as text of arrays, only devices that moved forward, and their number.
+        """Columns for the update of `live_position` as text of arrays: devices that moved forward; and their number.
 
         tenant_id, device_id, fixed_at_millis, lat_e7, lon_e7, then altitude_dm, speed_cmps, heading_cdeg, accuracy_dm,
         battery_permille (entries may be NULL).
@@ -197,7 +197,7 @@ class TrackWriter:
         accuracy_dm: bytes | None,
         battery_permille: bytes | None,
     ) -> bytes:
-        """Takes one segment and returns what can be sent already; columns as `array_send`, or `record_send` if packed.
+        """Takes one segment and returns what can be sent already; columns as `record_send` and `array_send` give them.
 
         Segments come ascending by `first_at_millis`; a fix is held back until no later segment can precede it.
         """
@@ -232,13 +232,12 @@ def merge_segments(
     ],
     *,
     max_fixes: int,
-    packed: bool,
 ) -> tuple[bytes, int, int]:
     """Merges stored segments of one device, in any order; returns (binary COPY, its rows, its fixes).
 
     `segments`: first_at_millis, received_at_millis and the eight columns from offset_millis to battery_permille, as for
-    `TrackWriter.push`. Rows hold at most `max_fixes` and never cross a UTC day; `packed` writes them for
-    `track_merged`, else for `track_segment`. Releases the GIL: 0.2 microseconds for each fix.
+    `TrackWriter.push`. Rows hold at most `max_fixes` and never cross a UTC day. Releases the GIL: 0.2
+    microseconds for each fix.
 
     Raises:
         ValueError: a segment cannot be read, or a time is stored twice.

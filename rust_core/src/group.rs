@@ -65,7 +65,7 @@ pub struct StoredTimes<'a> {
     pub device_id: i64,
     /// Start of the segment.
     pub first_at_millis: i64,
-    /// `array_send(offset_millis)`, or `record_send` where it is packed.
+    /// `record_send(offset_millis)`.
     pub offset_millis: &'a [u8],
 }
 

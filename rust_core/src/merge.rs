@@ -9,12 +9,12 @@ use std::ops::Range;
 use thiserror::Error;
 
 use crate::batch::Columns;
-use crate::copy::{self, Form};
+use crate::copy;
 use crate::fix::DAY_MILLIS;
 use crate::segment::segment;
 use crate::track::{SegmentArrays, TrackError};
 
-/// A segment as it was read, in either form.
+/// A segment as it was read.
 #[derive(Clone, Copy, Debug)]
 pub struct StoredSegment<'a> {
     /// Start of the segment.
@@ -62,7 +62,6 @@ pub fn merge(
     device_id: i64,
     stored: &[StoredSegment<'_>],
     max_fixes: usize,
-    form: Form,
 ) -> Result<Merged, MergeError> {
     let mut fixes = Vec::new();
     for part in stored {
@@ -84,7 +83,7 @@ pub fn merge(
         Some((segment(tenant_id, device_id, &columns, range)?, received_at_millis))
     });
     let rows: Vec<_> = rows.collect();
-    Ok(Merged { copy: copy::render_rows(&rows, form), segments: rows.len(), fixes: fixes.len() })
+    Ok(Merged { copy: copy::render_rows(&rows), segments: rows.len(), fixes: fixes.len() })
 }
 
 /// Cuts ascending times where a UTC day ends, and a day into equal parts that are not too long.

@@ -1,4 +1,4 @@
-//! An `int4` column of a merged segment, in half the bytes: the composite type `packed_int4` of the database.
+//! An `int4` column of a segment, in half the bytes: the composite type `packed_int4` of the database.
 //!
 //! `(base int4, step int4, low int2[], high int2[])`: the first value that is not NULL is `base`, and from one value to
 //! the next it is `step * (low + 65536 * high)`, modulo 2^32. `step` divides every difference, so that what a sender
@@ -14,7 +14,7 @@
 //! ```
 
 use crate::fix::NONE_I32;
-use crate::pg_array::{ArrayError, HEADER_BYTES, INT2_OID, INT4_OID, read_int4, read_nullable_int2, take_u32};
+use crate::pg_array::{ArrayError, HEADER_BYTES, INT2_OID, INT4_OID, read_nullable_int2, take_u32};
 
 const FIELDS: u32 = 4;
 const INT2_ARRAY_OID: u32 = 1005;
@@ -23,15 +23,15 @@ const FIXED_BYTES: usize = 4 + 2 * 12 + 2 * 8;
 /// Size of an element of `int2[]` that is not NULL, and of its size field.
 const ENTRY_BYTES: usize = 6;
 
-/// Reads a column as `array_send()` or, when it is packed, `record_send()` gives it; NULL becomes `NONE_I32`.
+/// Reads a column as `record_send()` gives it; NULL becomes `NONE_I32`.
 ///
 /// # Errors
-/// The bytes are neither.
+/// The bytes are no `packed_int4`.
 pub fn read(bytes: &[u8]) -> Result<Vec<i32>, ArrayError> {
     let mut rest = bytes;
-    // An array begins with its dimensions, and a column has one.
-    if take_u32(&mut rest)? != FIELDS {
-        return read_int4(bytes);
+    let fields = take_u32(&mut rest)?;
+    if fields != FIELDS {
+        return Err(ArrayError::Fields(fields));
     }
     let base = read_integer(&mut rest)?.cast_signed();
     let step = read_integer(&mut rest)?.cast_signed();
@@ -52,14 +52,13 @@ pub fn read(bytes: &[u8]) -> Result<Vec<i32>, ArrayError> {
 }
 
 /// Appends a column as a field of a COPY row, with its size; NULL if it has no value but `NONE_I32`.
-pub fn push(out: &mut Vec<u8>, values: &[i32]) {
-    let Some(base) = values.iter().copied().find(|value| *value != NONE_I32) else {
+pub fn push(out: &mut Vec<u8>, values: impl Iterator<Item = i32> + Clone) {
+    let Some(base) = values.clone().find(|value| *value != NONE_I32) else {
         out.extend_from_slice(&(-1_i32).to_be_bytes());
         return;
     };
-    let step = step(base, values);
-    let nulls = values.iter().filter(|value| **value == NONE_I32).count();
-    let mut high = Vec::with_capacity(values.len());
+    let Shape { count, nulls, step } = shape(base, values.clone());
+    let mut high = Vec::new();
     // The size is known at the end.
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
@@ -70,25 +69,28 @@ pub fn push(out: &mut Vec<u8>, values: &[i32]) {
         push_word(out, integer);
     }
     push_word(out, INT2_ARRAY_OID.cast_signed());
-    push_array_header(out, values.len(), nulls);
+    push_array_header(out, count, nulls);
     let mut last = base;
-    for value in values {
-        if *value == NONE_I32 {
+    for (place, value) in values.enumerate() {
+        if value == NONE_I32 {
             push_word(out, -1);
-            high.push(0);
             continue;
         }
-        let steps = value.wrapping_sub(last) / step;
-        last = *value;
-        let (high_steps, low_steps) = halves(steps);
+        let (high_steps, low_steps) = halves(value.wrapping_sub(last) / step);
+        last = value;
         push_entry(out, low_steps);
-        high.push(high_steps);
+        if high_steps != 0 {
+            // Only a leap makes the other half, so that the ordinary column asks for no memory.
+            high.resize(place, 0);
+            high.push(high_steps);
+        }
     }
     push_word(out, INT2_ARRAY_OID.cast_signed());
-    if high.iter().all(|steps| *steps == 0) {
+    if high.is_empty() {
         push_word(out, -1);
     } else {
-        push_array_header(out, high.len(), 0);
+        high.resize(count, 0);
+        push_array_header(out, count, 0);
         for steps in high {
             push_entry(out, steps);
         }
@@ -99,20 +101,33 @@ pub fn push(out: &mut Vec<u8>, values: &[i32]) {
     }
 }
 
-/// Upper bound of what `push` appends for so many values.
-pub const fn push_bytes(values: usize) -> usize {
-    4 + FIXED_BYTES + 2 * (HEADER_BYTES + values * ENTRY_BYTES)
+/// What `push` appends for so many values without leaps and without NULL.
+pub const fn usual_bytes(values: usize) -> usize {
+    4 + FIXED_BYTES + HEADER_BYTES + values * ENTRY_BYTES
 }
 
-/// The greatest number that divides every difference; 1 where all values are equal.
-fn step(base: i32, values: &[i32]) -> i32 {
-    let mut last = base;
-    let mut common = 0_u32;
-    for value in values.iter().filter(|value| **value != NONE_I32) {
-        common = greatest_common_divisor(common, value.wrapping_sub(last).unsigned_abs());
-        last = *value;
+/// What has to be known of a column before it is written.
+struct Shape {
+    count: usize,
+    nulls: usize,
+    /// The greatest number that divides every difference; 1 where all values are equal.
+    step: i32,
+}
+
+fn shape(base: i32, values: impl Iterator<Item = i32>) -> Shape {
+    let (mut count, mut nulls, mut last, mut common) = (0, 0, base, 0);
+    for value in values {
+        count += 1;
+        if value == NONE_I32 {
+            nulls += 1;
+            continue;
+        }
+        if common != 1 {
+            common = greatest_common_divisor(common, value.wrapping_sub(last).unsigned_abs());
+        }
+        last = value;
     }
-    i32::try_from(common).unwrap_or(1).max(1)
+    Shape { count, nulls, step: i32::try_from(common).unwrap_or(1).max(1) }
 }
 
 fn greatest_common_divisor(mut a: u32, mut b: u32) -> u32 {
@@ -175,8 +190,7 @@ mod tests {
 
     fn packed(values: &[i32]) -> Vec<u8> {
         let mut out = Vec::new();
-        push(&mut out, values);
-        assert!(out.len() <= push_bytes(values.len()));
+        push(&mut out, values.iter().copied());
         let (size, value) = out.split_first_chunk::<4>().unwrap();
         assert_eq!(i32::from_be_bytes(*size), i32::try_from(value.len()).unwrap());
         value.to_vec()
@@ -198,7 +212,7 @@ mod tests {
     #[test]
     fn a_column_without_values_is_null() {
         let mut out = Vec::new();
-        push(&mut out, &[NONE_I32, NONE_I32]);
+        push(&mut out, [NONE_I32, NONE_I32].into_iter());
         assert_eq!(out, words(&[-1]));
     }
 
@@ -218,7 +232,7 @@ mod tests {
 
     #[test]
     fn reads_a_plain_array_too() {
-        assert_eq!(read(&words(&[1, 0, 23, 2, 1, 4, 7, 4, -9])), Ok(vec![7, -9]));
+        assert_eq!(read(&words(&[1, 0, 23, 2, 1, 4, 7, 4, -9])), Err(ArrayError::Fields(1)));
     }
 
     #[test]

@@ -1,22 +1,22 @@
-//! `PostgreSQL`'s binary form of one-dimensional `int4[]` and `int2[]`, as `array_send()` gives it and COPY takes it.
+//! `PostgreSQL`'s binary form of one-dimensional `int2[]`, as `array_send()` gives it and COPY takes it.
 //!
 //! ```text
 //! dimensions: int32 (0 for an empty array, which ends here)
 //! has_null:   int32 (0 or 1)
-//! element:    oid   (23 for int4, 21 for int2)
+//! element:    oid   (21)
 //! length:     int32
 //! lower:      int32 (index of the first element)
 //! length times:
-//!   size:     int32 (4 or 2; -1 for NULL, without a value)
+//!   size:     int32 (2; -1 for NULL, without a value)
 //!   value:    big-endian
 //! ```
 
 use thiserror::Error;
 
 use crate::decimal::push_int;
-use crate::fix::{NONE_I16, NONE_I32};
+use crate::fix::NONE_I16;
 
-/// Type of the elements of `int4[]`.
+/// Type of the numbers beside the arrays in packed.rs.
 pub const INT4_OID: u32 = 23;
 /// Type of the elements of `int2[]`.
 pub const INT2_OID: u32 = 21;
@@ -29,6 +29,9 @@ pub enum ArrayError {
     /// The bytes end before the array does, or go on behind it.
     #[error("the array's bytes do not end where the array does")]
     Length,
+    /// A composite of another number of fields.
+    #[error("the record has {0} fields, expected 4")]
+    Fields(u32),
     /// More than one dimension.
     #[error("the array has {0} dimensions, expected 1")]
     Dimensions(u32),
@@ -58,20 +61,12 @@ pub fn literal(values: impl Iterator<Item = Option<i64>>) -> Vec<u8> {
     out
 }
 
-/// Reads `int4[]`; NULL becomes `NONE_I32`.
-///
-/// # Errors
-/// The bytes are not such an array.
-pub fn read_int4(bytes: &[u8]) -> Result<Vec<i32>, ArrayError> {
-    read(bytes, INT4_OID, NONE_I32, i32::from_be_bytes)
-}
-
 /// Reads `int2[]`; NULL becomes `NONE_I16`.
 ///
 /// # Errors
 /// The bytes are not such an array.
 pub fn read_int2(bytes: &[u8]) -> Result<Vec<i16>, ArrayError> {
-    read(bytes, INT2_OID, NONE_I16, i16::from_be_bytes)
+    read(bytes, NONE_I16, |value| value)
 }
 
 /// Reads `int2[]` whose entries may take any value.
@@ -79,21 +74,16 @@ pub fn read_int2(bytes: &[u8]) -> Result<Vec<i16>, ArrayError> {
 /// # Errors
 /// The bytes are not such an array.
 pub fn read_nullable_int2(bytes: &[u8]) -> Result<Vec<Option<i16>>, ArrayError> {
-    read(bytes, INT2_OID, None, |value| Some(i16::from_be_bytes(value)))
+    read(bytes, None, Some)
 }
 
-fn read<T: Copy, const N: usize>(
-    bytes: &[u8],
-    expected: u32,
-    none: T,
-    value: fn([u8; N]) -> T,
-) -> Result<Vec<T>, ArrayError> {
+fn read<T: Copy>(bytes: &[u8], none: T, value: fn(i16) -> T) -> Result<Vec<T>, ArrayError> {
     let mut rest = bytes;
     let dimensions = take_u32(&mut rest)?;
     take_u32(&mut rest)?; // has_null: each element says so itself
     let found = take_u32(&mut rest)?;
-    if found != expected {
-        return Err(ArrayError::Element { expected, found });
+    if found != INT2_OID {
+        return Err(ArrayError::Element { expected: INT2_OID, found });
     }
     if dimensions > 1 {
         return Err(ArrayError::Dimensions(dimensions));
@@ -111,8 +101,8 @@ fn read<T: Copy, const N: usize>(
         let size = take_u32(&mut rest)?;
         if size == u32::MAX {
             values.push(none);
-        } else if size as usize == N {
-            values.push(value(take(&mut rest)?));
+        } else if size == 2 {
+            values.push(value(i16::from_be_bytes(take(&mut rest)?)));
         } else {
             return Err(ArrayError::Length);
         }
@@ -146,31 +136,44 @@ mod tests {
         assert_eq!(literal(std::iter::empty()), b"{}");
     }
 
+    /// Words, with the elements' values behind their sizes in two bytes.
+    fn array(head: &[i32], entries: &[(i32, i16)]) -> Vec<u8> {
+        let mut out = words(head);
+        for (size, value) in entries {
+            out.extend(size.to_be_bytes());
+            if *size >= 0 {
+                out.extend(value.to_be_bytes());
+            }
+        }
+        out
+    }
+
     #[test]
     fn reads_what_array_send_gives() {
-        // SELECT array_send('{7,NULL,-1}'::int4[]), array_send('{}'::int4[]), array_send('{-2,NULL}'::int2[])
-        assert_eq!(read_int4(&words(&[1, 1, 23, 3, 1, 4, 7, -1, 4, -1])), Ok(vec![7, NONE_I32, -1]));
-        assert_eq!(read_int4(&words(&[0, 0, 23])), Ok(vec![]));
-        let mut small = words(&[1, 1, 21, 2, 1, 2]);
-        small.extend([0xff, 0xfe, 0xff, 0xff, 0xff, 0xff]);
-        assert_eq!(read_int2(&small), Ok(vec![-2, NONE_I16]));
+        // SELECT array_send('{-2,NULL}'::int2[]), array_send('{}'::int2[])
+        assert_eq!(read_int2(&array(&[1, 1, 21, 2, 1], &[(2, -2), (-1, 0)])), Ok(vec![-2, NONE_I16]));
+        assert_eq!(
+            read_nullable_int2(&array(&[1, 1, 21, 2, 1], &[(2, NONE_I16), (-1, 0)])),
+            Ok(vec![Some(NONE_I16), None])
+        );
+        assert_eq!(read_int2(&words(&[0, 0, 21])), Ok(vec![]));
     }
 
     #[test]
     fn refuses_what_is_no_such_array() {
-        assert_eq!(read_int4(&[]), Err(ArrayError::Length));
-        assert_eq!(read_int4(&words(&[1, 0, 21, 0, 1])), Err(ArrayError::Element { expected: 23, found: 21 }));
-        assert_eq!(read_int4(&words(&[2, 0, 23, 1, 1, 1, 1, 4, 7])), Err(ArrayError::Dimensions(2)));
-        assert_eq!(read_int4(&words(&[1, 0, 23, 2, 1, 4, 7])), Err(ArrayError::Length));
-        assert_eq!(read_int4(&words(&[1, 0, 23, 1, 1, 4, 7, 4])), Err(ArrayError::Length));
-        assert_eq!(read_int4(&words(&[1, 0, 23, i32::MAX, 1])), Err(ArrayError::Length));
-        assert_eq!(read_int4(&words(&[1, 0, 23, 1, 1, 8, 0, 7])), Err(ArrayError::Length));
+        assert_eq!(read_int2(&[]), Err(ArrayError::Length));
+        assert_eq!(read_int2(&words(&[1, 0, 23, 0, 1])), Err(ArrayError::Element { expected: 21, found: 23 }));
+        assert_eq!(read_int2(&array(&[2, 0, 21, 1, 1, 1, 1], &[(2, 7)])), Err(ArrayError::Dimensions(2)));
+        assert_eq!(read_int2(&array(&[1, 0, 21, 2, 1], &[(2, 7)])), Err(ArrayError::Length));
+        assert_eq!(read_int2(&array(&[1, 0, 21, 1, 1], &[(2, 7), (2, 7)])), Err(ArrayError::Length));
+        assert_eq!(read_int2(&words(&[1, 0, 21, i32::MAX, 1])), Err(ArrayError::Length));
+        assert_eq!(read_int2(&array(&[1, 0, 21, 1, 1], &[(4, 7)])), Err(ArrayError::Length));
     }
 
     proptest! {
         #[test]
         fn never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
-            let _read = (read_int4(&bytes), read_int2(&bytes));
+            let _read = (read_nullable_int2(&bytes), read_int2(&bytes));
         }
     }
 }

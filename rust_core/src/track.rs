@@ -25,16 +25,16 @@ pub enum Format {
     Csv,
 }
 
-/// Columns of a stored segment as `array_send()` gives them; those of type `int4[]` may be packed (`packed.rs`).
+/// Columns of a stored segment as `record_send()` (`packed_int4`, see packed.rs) and `array_send()` (`int2[]`) give them.
 #[derive(Clone, Copy, Debug)]
 pub struct SegmentArrays<'a> {
-    /// `int4[]`, milliseconds from the segment's start.
+    /// `packed_int4`, milliseconds from the segment's start.
     pub offset_millis: &'a [u8],
-    /// `int4[]`, 1e-7 degrees.
+    /// `packed_int4`, 1e-7 degrees.
     pub lat_e7: &'a [u8],
-    /// `int4[]`, 1e-7 degrees.
+    /// `packed_int4`, 1e-7 degrees.
     pub lon_e7: &'a [u8],
-    /// `int4[]`, decimetres.
+    /// `packed_int4`, decimetres.
     pub altitude_dm: Option<&'a [u8]>,
     /// `int2[]`, centimetres per second.
     pub speed_cmps: Option<&'a [u8]>,

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fleetwire_core::batch::{Batch, Columns};
 use fleetwire_core::fix::{DAY_MILLIS, Fix, NONE_I16, NONE_I32};
 use fleetwire_core::group::{Group, GroupError, LateSpan, Member, Sealed, StoredTimes, Tally};
-use fleetwire_core::pg_array::read_int4;
+use fleetwire_core::packed;
 use proptest::prelude::*;
 
 const TENANT_ID: i32 = 1;
@@ -53,7 +53,11 @@ struct Row {
 
 impl Row {
     fn times(&self) -> Vec<i64> {
-        read_int4(&self.offset_millis).unwrap().iter().map(|offset| self.first_at_millis + i64::from(*offset)).collect()
+        packed::read(&self.offset_millis)
+            .unwrap()
+            .iter()
+            .map(|offset| self.first_at_millis + i64::from(*offset))
+            .collect()
     }
 }
 
@@ -96,7 +100,7 @@ fn read_copy(copy: &[u8]) -> Vec<Row> {
         let row: Vec<Option<&[u8]>> = (0..14).map(|_| field()).collect();
         let required = |place: usize| row[place].unwrap();
         assert_eq!(millis_of(required(5)), RECEIVED_AT_MILLIS);
-        let lat_e7 = read_int4(required(7)).unwrap();
+        let lat_e7 = packed::read(required(7)).unwrap();
         assert_eq!(usize::try_from(i32_of(required(1))).unwrap(), lat_e7.len());
         rows.push(Row {
             tenant_id: i32_of(required(0)),

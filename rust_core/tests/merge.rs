@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use fleetwire_core::batch::Columns;
-use fleetwire_core::copy::{Form, render};
+use fleetwire_core::copy::render;
 use fleetwire_core::fix::{DAY_MILLIS, Fix, NONE_I16, NONE_I32};
 use fleetwire_core::merge::{MergeError, Merged, StoredSegment, merge};
 use fleetwire_core::packed;
@@ -122,16 +122,16 @@ fn rows(slices: &[Vec<Fix>]) -> Vec<Fields> {
     rows
 }
 
-fn merged(rows: &[Fields], max_fixes: usize, form: Form) -> Result<Merged, MergeError> {
+fn merged(rows: &[Fields], max_fixes: usize) -> Result<Merged, MergeError> {
     let stored: Vec<_> = rows.iter().map(stored).collect();
-    merge(1, 2, &stored, max_fixes, form)
+    merge(1, 2, &stored, max_fixes)
 }
 
 #[test]
 fn a_row_was_received_when_the_latest_of_its_parts_was() {
     let at = |second: i64| fix(MIDNIGHT_MILLIS + second * 1000, 7);
     let rows = rows(&[vec![at(0), at(3)], vec![at(9)], vec![at(1)]]);
-    let merged = merged(&rows, 3, Form::Packed).unwrap();
+    let merged = merged(&rows, 3).unwrap();
     let received: Vec<_> =
         read_copy(&merged.copy).iter().map(|fields| millis(fields[5].as_ref()) - MIDNIGHT_MILLIS).collect();
     assert_eq!((received, merged.segments, merged.fixes), (vec![2, 1], 2, 4));
@@ -141,12 +141,12 @@ fn a_row_was_received_when_the_latest_of_its_parts_was() {
 fn a_time_stored_twice_is_an_error() {
     let twice = MIDNIGHT_MILLIS + 5;
     let rows = rows(&[vec![fix(twice, 1)], vec![fix(twice - 1, 1), fix(twice, 2)]]);
-    assert_eq!(merged(&rows, 10, Form::Plain), Err(MergeError::Twice { fixed_at_millis: twice }));
+    assert_eq!(merged(&rows, 10), Err(MergeError::Twice { fixed_at_millis: twice }));
 }
 
 #[test]
 fn nothing_becomes_nothing() {
-    assert_eq!(merged(&[], 10, Form::Packed), Ok(Merged::default()));
+    assert_eq!(merged(&[], 10), Ok(Merged::default()));
 }
 
 proptest! {
@@ -154,7 +154,6 @@ proptest! {
     fn every_fix_comes_back(
         times in proptest::collection::btree_map(-90_000_000_i64..90_000_000, (any::<i32>(), 0_usize..6), 1..120),
         max_fixes in 1_usize..50,
-        form in prop_oneof![Just(Form::Plain), Just(Form::Packed)],
     ) {
         let all: Vec<Fix> = times
             .iter()
@@ -165,9 +164,9 @@ proptest! {
             slices.entry(*slice).or_default().push(*fix);
         }
         let slices: Vec<_> = slices.into_values().collect();
-        let once = read_copy(&merged(&rows(&slices), max_fixes, form).unwrap().copy);
-        // In whatever form it was, it can be merged again.
-        let again = read_copy(&merged(&once, 1000, Form::Packed).unwrap().copy);
+        let once = read_copy(&merged(&rows(&slices), max_fixes).unwrap().copy);
+        // What was merged can be merged again.
+        let again = read_copy(&merged(&once, 1000).unwrap().copy);
         for (rows, max_fixes) in [(once, max_fixes), (again, 1000)] {
             let found: Vec<Vec<Fix>> = rows.iter().map(fixes).collect();
             prop_assert_eq!(found.concat(), all.clone());

@@ -2,34 +2,39 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by a panic")]
 
-use fleetwire_core::pg_array::{ArrayError, INT2_OID, INT4_OID};
+use fleetwire_core::fix::NONE_I32;
+use fleetwire_core::packed;
+use fleetwire_core::pg_array::{ArrayError, INT2_OID};
 use fleetwire_core::track::{Format, SegmentArrays, TrackError, TrackWriter};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 const NOON_MILLIS: i64 = 1_763_726_400_000;
 
-/// What `array_send()` gives; `size` is that of an element.
-fn array(oid: u32, size: i32, values: &[Option<i32>]) -> Vec<u8> {
+/// What `array_send()` gives for `int2[]`.
+fn int2(values: &[Option<i16>]) -> Vec<u8> {
     let mut out = Vec::new();
     let length = u32::try_from(values.len()).unwrap();
-    for word in [1, u32::from(values.contains(&None)), oid, length, 1] {
+    for word in [1, u32::from(values.contains(&None)), INT2_OID, length, 1] {
         out.extend(word.to_be_bytes());
     }
     for value in values {
         match value {
             None => out.extend((-1_i32).to_be_bytes()),
             Some(value) => {
-                out.extend(size.to_be_bytes());
-                out.extend(value.to_be_bytes().iter().skip(4 - usize::try_from(size).unwrap()));
+                out.extend(2_i32.to_be_bytes());
+                out.extend(value.to_be_bytes());
             }
         }
     }
     out
 }
 
+/// What `record_send()` gives for `packed_int4`.
 fn int4(values: &[i32]) -> Vec<u8> {
-    array(INT4_OID, 4, &values.iter().copied().map(Some).collect::<Vec<_>>())
+    let mut field = Vec::new();
+    packed::push(&mut field, values.iter().copied());
+    field.split_off(4)
 }
 
 /// Pushes a segment of these times, its latitudes telling the fixes apart.
@@ -137,10 +142,10 @@ fn geojson_is_read_by_others() {
 fn members_are_shown_in_the_units_of_the_wire() {
     let offset_millis = int4(&[0, 1_000]);
     let places = int4(&[481_371_540, 481_371_541]);
-    let altitude_dm = array(INT4_OID, 4, &[Some(5_190), None]);
-    let speed_cmps = array(INT2_OID, 2, &[Some(1_340), Some(0)]);
-    let heading_cdeg = array(INT2_OID, 2, &[Some(-8_900), Some(-18_000)]);
-    let battery_permille = array(INT2_OID, 2, &[None, Some(1_000)]);
+    let altitude_dm = int4(&[5_190, NONE_I32]);
+    let speed_cmps = int2(&[Some(1_340), Some(0)]);
+    let heading_cdeg = int2(&[Some(-8_900), Some(-18_000)]);
+    let battery_permille = int2(&[None, Some(1_000)]);
     let arrays = SegmentArrays {
         altitude_dm: Some(&altitude_dm),
         speed_cmps: Some(&speed_cmps),

@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from fleetwire.store import statements
+from harness.writing import Writing, writing
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +54,10 @@ async def acme(owner: asyncpg.Connection) -> Fleet:
 @pytest.fixture
 async def rival(owner: asyncpg.Connection) -> Fleet:
     return await _fleet(owner, "rival")
+
+
+@pytest.fixture
+async def write(database: str, acme: Fleet) -> AsyncIterator[Writing]:
+    """Stores fixes of the first company's devices."""
+    async with writing(database, acme.tenant_id) as each:
+        yield each

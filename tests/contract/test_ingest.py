@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import asyncpg
 import pytest
 
+from fleetwire._core import TrackWriter
 from fleetwire.store import statements
 
 INGEST = statements.load("ingest")
@@ -99,15 +100,17 @@ async def store(connection, fleet, device_id, first_millis, offsets):
         """
         INSERT INTO track_segment
             (tenant_id, fix_count, device_id, first_at, last_at, received_at, offset_millis, lat_e7, lon_e7)
-        VALUES ($1, $2, $3, $4, $5, now(), $6, $6, $6)
+        VALUES ($1, $2, $3, $4, $5, now(), packed($6), packed($6), packed($6))
         """,
         fleet.tenant_id, len(offsets), device_id, first_at, first_at + timedelta(milliseconds=offsets[-1]), offsets,
     )  # fmt: skip
 
 
 def ints(sent):
-    """What array_send() made of an int4[] without nulls."""
-    return [int.from_bytes(sent[place : place + 4], signed=True) for place in range(24, len(sent), 8)]
+    """What record_send() made of packed times, as the core reads it."""
+    track = TrackWriter(format="csv", device="a", from_millis=0, to_millis=DAY_MILLIS)
+    text = track.push(0, sent, sent, sent, None, None, None, None, None) + track.finish()
+    return [int(line.split(b",")[1]) for line in text.splitlines()[1:]]
 
 
 @pytest.fixture

@@ -32,12 +32,6 @@ async def merge(connection, *, now_millis=TWO_DAYS_LATER, visited=None):
     return await compaction.run(now_millis=now_millis, visited={} if visited is None else visited)
 
 
-@pytest.fixture
-async def write(database, acme):
-    async with writing(database, acme.tenant_id) as each:
-        yield each
-
-
 async def segments(owner):
     return await owner.fetchrow(
         "SELECT (SELECT count(*) FROM track_segment) AS small, (SELECT count(*) FROM track_merged) AS merged"
@@ -132,7 +126,9 @@ async def test_what_cannot_be_right_stays_as_it_is(owner, acme, write):
         await write.store_in_batches(device, at(range(DAY_MILLIS, DAY_MILLIS + 30_000, 1_000)), 3)
     # No writer does this: a time that another row has, too.
     await owner.execute(
-        "UPDATE track_segment SET offset_millis = '{0,1000,3000}' WHERE device_id = $1 AND first_at = $2", wrong, DAY
+        "UPDATE track_segment SET offset_millis = packed('{0,1000,3000}') WHERE device_id = $1 AND first_at = $2",
+        wrong,
+        DAY,
     )
     before = await fixes_of(owner)
     done = await merge(owner)

@@ -25,7 +25,8 @@ TABLES = [
 
 def segment(fleet):
     return (
-        fleet.tenant_id, 1, fleet.device_ids[0], NOON, NOON, NOON, [0], [1], [2], None, None, None, None, None,
+        fleet.tenant_id, 1, fleet.device_ids[0], NOON, NOON, NOON, *((base, 1, [0], None) for base in range(3)),
+        None, None, None, None, None,
     )  # fmt: skip
 
 

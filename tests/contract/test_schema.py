@@ -66,7 +66,10 @@ async def insert_segment(connection, fleet, **changes):
         "lon_e7": [115761240, -1800000000, -1],
     } | changes
     names = ", ".join(values)
-    places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+    packed = {"offset_millis", "lat_e7", "lon_e7", "altitude_dm"}
+    places = ", ".join(
+        f"packed(${number})" if name in packed else f"${number}" for number, name in enumerate(values, start=1)
+    )
     await connection.execute("SELECT ensure_partition('2025-11-22')")
     await connection.execute(f"INSERT INTO track_segment ({names}) VALUES ({places})", *values.values())
 

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from itertools import pairwise
 
 import pytest
 
@@ -19,10 +20,16 @@ def batch(*times, message_id=None, **members):
     return decoder.json(json.dumps(envelope).encode(), now_millis=NOW_MILLIS, earliest_millis=0)
 
 
-def int4_array(*values):
-    """What `array_send()` gives for `int4[]`."""
-    header = struct.pack(">iiIii", 1, 0, 23, len(values), 1)
-    return header + b"".join(struct.pack(">ii", 4, value) for value in values)
+def packed_times(*values):
+    """What `record_send()` gives for `packed_int4` with a step of 1."""
+    steps = [0, *(after - before for before, after in pairwise(values))]
+    low = struct.pack(">iiIii", 1, 0, 21, len(steps), 1) + b"".join(struct.pack(">ih", 2, step) for step in steps)
+    fields = [(23, struct.pack(">i", values[0])), (23, struct.pack(">i", 1)), (1005, low)]
+    return (
+        struct.pack(">i", 4)
+        + b"".join(struct.pack(">ii", oid, len(value)) + value for oid, value in fields)
+        + struct.pack(">ii", 1005, -1)
+    )
 
 
 def seal(group, last_fixed_millis, stored=()):
@@ -60,7 +67,7 @@ def test_what_is_stored_already_is_a_duplicate():
     )
     last = [FIRST_AT_MILLIS]
     assert group.late_spans(last) == [(TENANT_ID, 1, FIRST_AT_MILLIS, FIRST_AT_MILLIS)]
-    sealed = seal(group, last, [(TENANT_ID, 1, FIRST_AT_MILLIS - 500, int4_array(0, 500))])
+    sealed = seal(group, last, [(TENANT_ID, 1, FIRST_AT_MILLIS - 500, packed_times(0, 500))])
     assert (sealed.stored, sealed.duplicate) == (2, 2)
     first, second = (json.loads(receipt) for receipt in sealed.receipts())
     assert first == {"type": "receipt", "id": "41", "stored": 1, "duplicate": 1, "rejected": []}
@@ -70,7 +77,7 @@ def test_what_is_stored_already_is_a_duplicate():
 
 def test_a_replay_stores_nothing_and_sends_nothing():
     group = Group([(TENANT_ID, 1, batch(FIRST_AT_MILLIS))])
-    sealed = seal(group, [FIRST_AT_MILLIS], [(TENANT_ID, 1, FIRST_AT_MILLIS, int4_array(0))])
+    sealed = seal(group, [FIRST_AT_MILLIS], [(TENANT_ID, 1, FIRST_AT_MILLIS, packed_times(0))])
     assert (sealed.copy, sealed.segments, sealed.stored, sealed.duplicate) == (b"", 0, 0, 1)
     assert sealed.live == (["{}"] * 10, 0)
 

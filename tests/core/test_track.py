@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import struct
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -14,20 +15,21 @@ FIRST_AT_MILLIS = 1_763_768_400_000
 GPX = {"gpx": "http://www.topografix.com/GPX/1/1", "fw": "urn:fleetwire:gpx:1"}
 
 
-def array(code, oid, values):
-    """What `array_send()` gives; `code` is struct's letter for an element."""
-    out = [struct.pack(">iiIii", 1, int(None in values), oid, len(values), 1)]
-    size = struct.calcsize(code)
-    out += [struct.pack(">i", -1) if value is None else struct.pack(f">i{code}", size, value) for value in values]
-    return b"".join(out)
+def int2(*values):
+    """What `array_send()` gives for `int2[]`."""
+    head = struct.pack(">iiIii", 1, int(None in values), 21, len(values), 1)
+    return head + b"".join(struct.pack(">i", -1) if value is None else struct.pack(">ih", 2, value) for value in values)
 
 
 def int4(*values):
-    return array("i", 23, values)
-
-
-def int2(*values):
-    return array("h", 21, values)
+    """What `record_send()` gives for `packed_int4` with a step of 1."""
+    low = int2(0, *(after - before for before, after in pairwise(values)))
+    fields = [(23, struct.pack(">i", values[0])), (23, struct.pack(">i", 1)), (1005, low)]
+    return (
+        struct.pack(">i", 4)
+        + b"".join(struct.pack(">ii", oid, len(value)) + value for oid, value in fields)
+        + struct.pack(">ii", 1005, -1)
+    )
 
 
 def push(track, first_at_millis, *offset_millis, speed_cmps=None, heading_cdeg=None):

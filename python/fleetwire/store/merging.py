@@ -113,7 +113,7 @@ class Merger:
                 first_ats = [key.first_at for key in keys]
                 stored += [tuple(row) for row in await self._connection.fetch(read, *device, first_ats)]
                 deleted += await self._connection.fetchval(delete, *device, first_ats)
-        copy, rows, written = merge_segments(*device, stored, max_fixes=FULL_FIXES, packed=target == "track_merged")
+        copy, rows, written = merge_segments(*device, stored, max_fixes=FULL_FIXES)
         if not fixes == deleted == written:
             raise RuntimeError(f"{fixes} fixes were to be merged, {deleted} deleted, {written} written.")
         await self._connection.copy_to_table(

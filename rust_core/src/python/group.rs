@@ -20,7 +20,7 @@ pub(crate) struct Group {
     inner: group::Group<Held>,
 }
 
-/// (`tenant_id`, `device_id`, `first_at_millis`, `array_send(offset_millis)`) of a stored segment.
+/// (`tenant_id`, `device_id`, `first_at_millis`, `record_send(offset_millis)`) of a stored segment.
 type Row = (i32, i64, i64, PyBackedBytes);
 
 /// A batch that Python made and the group keeps alive.

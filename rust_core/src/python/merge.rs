@@ -5,7 +5,6 @@ use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
-use crate::copy::Form;
 use crate::merge::{self, MergeError, StoredSegment};
 use crate::track::SegmentArrays;
 
@@ -60,7 +59,7 @@ fn stored_segment(row: &Row) -> StoredSegment<'_> {
 
 /// Merges stored segments of one device. Returns (COPY bytes, rows, fixes).
 #[pyfunction]
-#[pyo3(signature = (tenant_id, device_id, segments, *, max_fixes, packed))]
+#[pyo3(signature = (tenant_id, device_id, segments, *, max_fixes))]
 #[expect(clippy::needless_pass_by_value, reason = "a list is extracted into a vector")]
 pub(crate) fn merge_segments(
     py: Python<'_>,
@@ -68,12 +67,10 @@ pub(crate) fn merge_segments(
     device_id: i64,
     segments: Vec<Row>,
     max_fixes: usize,
-    packed: bool,
 ) -> PyResult<(Bound<'_, PyBytes>, usize, usize)> {
-    let form = if packed { Form::Packed } else { Form::Plain };
     let merged = py.detach(|| {
         let stored: Vec<StoredSegment<'_>> = segments.iter().map(stored_segment).collect();
-        merge::merge(tenant_id, device_id, &stored, max_fixes, form)
+        merge::merge(tenant_id, device_id, &stored, max_fixes)
     })?;
     Ok((PyBytes::new(py, &merged.copy), merged.segments, merged.fixes))
 }

@@ -5,18 +5,18 @@ SELECT merge_count FROM live_position WHERE tenant_id = $1 AND device_id = $2;
 
 -- track_page --
 -- A page of the segments of one device that overlap a span (both ends inclusive), ascending by first_at. $5 is the
--- first_at of the last segment of the page before, or null. Columns as array_send() gives them, or record_send() where
--- they are packed, null where a segment has none. Each half has its own limit, because a sort above both would read
+-- first_at of the last segment of the page before, or null. Columns as record_send() gives the packed ones and
+-- array_send() the others, null where a segment has none. Each half has its own limit, because a sort above both would read
 -- the whole span for every page.
 -- $1 tenant_id int, $2 device_id bigint, $3 from_millis bigint, $4 to_millis bigint, $5 after_millis bigint,
 -- $6 limit_rows int8
 (
     SELECT
         (extract(epoch FROM first_at) * 1000)::bigint AS first_at_millis,
-        array_send(offset_millis) AS offset_millis,
-        array_send(lat_e7) AS lat_e7,
-        array_send(lon_e7) AS lon_e7,
-        array_send(altitude_dm) AS altitude_dm,
+        record_send(offset_millis) AS offset_millis,
+        record_send(lat_e7) AS lat_e7,
+        record_send(lon_e7) AS lon_e7,
+        record_send(altitude_dm) AS altitude_dm,
         array_send(speed_cmps) AS speed_cmps,
         array_send(heading_cdeg) AS heading_cdeg,
         array_send(accuracy_dm) AS accuracy_dm,
