@@ -43,20 +43,19 @@ class DriverSocket:
         await self._sockets.serve("driver", "ingest", self._converse, (scope, receive, send))
 
     async def _converse(self, socket: Socket) -> None:
-        free = asyncio.Semaphore(self._settings.socket_inflight_batches)
         answers: set[asyncio.Task[None]] = set()
         try:
             while True:
-                await free.acquire()
-                message = await socket.receive()
-                answer = spawn(self._answer(socket, message, free), name="socket-batch")
+                if len(answers) >= self._settings.socket_inflight_batches:
+                    await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+                answer = spawn(self._answer(socket, await socket.receive()), name="socket-batch")
                 answers.add(answer)
                 answer.add_done_callback(answers.discard)
         finally:
             if answers:
                 await asyncio.wait(answers, timeout=FINISH_SECS)
 
-    async def _answer(self, socket: Socket, message: Message, free: asyncio.Semaphore) -> None:
+    async def _answer(self, socket: Socket, message: Message) -> None:
         try:
             body = Body(message.data) if message.is_text else Body(message.data, "application/msgpack")
             frame = _receipt_frame((await self._pipeline.take(socket.principal, body, door=metrics.SOCKET)).json)
@@ -66,8 +65,6 @@ class DriverSocket:
             _log.exception("A batch failed.", path=PATH)
             fault = Problem("internal", "The server failed; nothing is acknowledged, send it again.", status=500)
             frame = _error_frame(message, fault)
-        finally:
-            free.release()
         try:
             await socket.send(frame)
         except Closing as closing:

@@ -1,14 +1,15 @@
 """Group commit: whatever arrived while the connection was busy is stored in the next transaction.
 
-    write() -> intake (bounded) -> one of a few committers -> lock, check late, COPY, move live, commit -> receipts
+    write() -> intake (bounded) -> the committer or a helper -> lock, check late, COPY, move live, commit -> receipts
 
-A receipt leaves only after its commit. A committer takes a group the moment it is free: there is no delay to tune, a
+A receipt leaves only after its commit. The committer takes a group the moment it is free: there is no delay to tune, a
 loaded server makes large groups by itself. Rows are locked in key order, so groups of several workers cannot deadlock
 with each other; what still fails for a passing reason is tried again as a whole, which is safe because storing is
 idempotent.
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ _SQL = statements.load("ingest")
 
 FIRST_PAUSE_SECS = 0.05  # between two tries of a group; doubles
 LONGEST_PAUSE_SECS = 1.0
+HELP_AFTER_SECS = 0.2  # several times what a group takes under full load
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,14 +66,15 @@ class Writer:
         self._held: set[_Waiting] = set()  # in the intake or in a commit, and somebody waits for the receipt
         self._arrived = asyncio.Event()
         self._committers: list[asyncio.Task[None]] = []
+        self._busy_since_secs = math.inf  # when the committer took the group it is at
         self._closed = False
 
     async def start(self) -> None:
         """Makes today's partitions and starts the committers."""
         await self._partitions.ahead()
+        helpers = [self._help_while_open() for _ in range(self._settings.writer_connections - 1)]
         self._committers = [
-            spawn(self._commit_while_open(), name=f"committer-{number}")
-            for number in range(self._settings.writer_connections)
+            spawn(work, name=f"committer-{number}") for number, work in enumerate([self._commit_while_open(), *helpers])
         ]
 
     async def stop(self, *, within_secs: float) -> None:
@@ -119,12 +122,32 @@ class Writer:
     async def _commit_while_open(self) -> None:
         lane = Lane(self._pool)
         while self._intake or not self._closed:
-            await self._arrived.wait()
-            if group := self._take():
-                await self._answer(group, lane)
-            elif not self._closed:
-                self._arrived.clear()
+            group = await self._next_group()
+            self._busy_since_secs = clock.monotonic_secs()
+            await self._answer(group, lane)
+            self._busy_since_secs = math.inf
         await lane.give_back()
+
+    async def _help_while_open(self) -> None:
+        """Commits while the committer is held up: by a lock on one device, or by history it has to read.
+
+        Two that took turns would make groups of half the size, and most of a small group's cost does not depend on it.
+        """
+        lane = Lane(self._pool)
+        while self._intake or not self._closed:
+            if clock.monotonic_secs() - self._busy_since_secs > HELP_AFTER_SECS:
+                await self._answer(await self._next_group(), lane)
+            else:
+                await asyncio.sleep(HELP_AFTER_SECS)
+        await lane.give_back()
+
+    async def _next_group(self) -> list[_Waiting]:
+        """Waits for batches; an empty group if another took them, or the writer is closed."""
+        await self._arrived.wait()
+        group = self._take()
+        if not group and not self._closed:
+            self._arrived.clear()
+        return group
 
     def _take(self) -> list[_Waiting]:
         group: list[_Waiting] = []
@@ -142,6 +165,8 @@ class Writer:
         A group that fails for a reason of its own is halved and tried again, so that one batch that cannot be stored
         does not take the others with it.
         """
+        if not waiting:
+            return
         group = Group([(each.tenant_id, each.device_id, each.batch) for each in waiting])
         try:
             sealed = await self._commit_with_patience(group, lane)
