@@ -59,7 +59,11 @@ class Engine:
             raise ConfigError("FLEETWIRE_DATABASE_URL is not set: start the server with `fleetwire serve`")
         # Two pools: device look-ups and partitions must not wait for a commit.
         ingest_pool = await self._pool(settings.database_url, "fleetwire_ingest", 2)
-        writer_pool = await self._pool(settings.database_url, "fleetwire_ingest", settings.writer_connections, PLANNER)
+        # A group is given up by then: what still holds its devices' rows is a connection that got lost on the way.
+        lost = {"idle_in_transaction_session_timeout": str(round(settings.commit_give_up_secs * 1000))}
+        writer_pool = await self._pool(
+            settings.database_url, "fleetwire_ingest", settings.writer_connections, {**PLANNER, **lost}
+        )
         self.app_pool = await self._pool(settings.database_url, "fleetwire_app", settings.app_connections)
         self.gate = await open_gate(self.app_pool, settings.database_url, allowed_origins=settings.origins)
         self._exits.push_async_callback(self.gate.close)

@@ -194,6 +194,10 @@ class Server:
         assert line == f"ready {self.url}", f"{line!r}\n{self.log()}"
         return self
 
+    def successor(self) -> "Server":
+        """Another run with the same command line on the same port, not started yet."""
+        return Server(*self._arguments[:-2], settings=self._settings, port=self.port)
+
     def _read(self, stdout: IO[str]) -> None:
         with stdout:
             for line in stdout:

@@ -1,0 +1,112 @@
+"""The network to PostgreSQL is cut, goes half-open and slows down under load: receipts stay true, and all heals."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from harness.database import rows
+from harness.ledger import Ledger
+from harness.process import serving
+from harness.proxy import Proxy
+from harness.senders import HEAL_SECS, sending
+
+GIVE_UP_SECS = 2
+AWAY = {(503, "database_unavailable"), (503, "access_unavailable")}
+
+
+@pytest.fixture(scope="module")
+def proxy(module_database):
+    with Proxy(module_database) as between:
+        yield between
+
+
+@pytest.fixture(scope="module")
+def server(proxy):
+    settings = {"FLEETWIRE_COMMIT_GIVE_UP_SECS": str(GIVE_UP_SECS), "FLEETWIRE_UPKEEP_SECS": "0"}
+    with serving("--database-url", proxy.dsn, settings=settings) as running:
+        (worker,) = running.workers()
+        yield running
+        assert running.workers() == [worker], "the worker that met the faults outlives them"
+        assert running.stop() == 0
+        assert running.faults() == []
+
+
+@asynccontextmanager
+async def _load(client, tenant, ledger):
+    """Senders while the block runs; afterwards they were answered all along, and every answer was true."""
+    async with sending([client], tenant.ingest, ledger) as senders:
+        yield senders
+        await senders.acknowledged(3)
+        await _answers(client, "/readyz", 200)
+    assert ledger.refusals.keys() <= AWAY
+    assert ledger.lost == 0, "a server whose database is away still answers"
+    await ledger.verify(tenant.dsn, tenant.name, commits_went_unheard=True)
+
+
+async def _answers(client, path, status):
+    async with asyncio.timeout(HEAL_SECS):
+        while (await client.get(path)).status != status:
+            await asyncio.sleep(0.1)
+
+
+async def _away_is_said(client):
+    await _answers(client, "/readyz", 503)
+    assert (await client.get("/livez")).status == 200
+    assert (await client.get("/health")).json["status"] == "degraded"
+
+
+async def test_connections_reset_again_and_again(proxy, client, tenant):
+    ledger = Ledger()
+    async with _load(client, tenant, ledger) as senders:
+        for _ in range(8):
+            assert proxy.connections > 0
+            proxy.cut()
+            await senders.acknowledged(2)
+
+
+async def test_unreachable_database_is_said_and_comes_back(proxy, client, tenant):
+    ledger = Ledger()
+    async with _load(client, tenant, ledger) as senders:
+        with proxy.refusing():
+            await senders.refused()
+            await _away_is_said(client)
+    assert (503, "database_unavailable") in ledger.refusals
+
+
+HOLDING_ROWS = """
+SELECT FROM pg_stat_activity
+WHERE datname = current_database() AND state = 'idle in transaction' AND query ~ 'lock_group|^COPY|^UPDATE'
+"""
+
+
+@pytest.mark.parametrize("ways", [("up",), ("down",), ("up", "down")], ids="-".join)
+async def test_half_open_network_is_said_and_comes_back(proxy, client, tenant, ways):
+    ledger = Ledger()
+    async with _load(client, tenant, ledger) as senders:
+        # Slowed down, so that it is caught in the middle of a transaction, whose rows then stay locked: PostgreSQL
+        # is not told that nobody will end it.
+        with proxy.slow(delay_secs=0.2):
+            async with asyncio.timeout(HEAL_SECS):
+                while not await rows(tenant.dsn, HOLDING_ROWS):
+                    await asyncio.sleep(0.01)
+            with proxy.half_open(*ways):
+                await senders.refused()
+                await _away_is_said(client)
+    assert (503, "database_unavailable") in ledger.refusals
+
+
+async def test_slow_network_slows_receipts_and_nothing_else(proxy, client, tenant):
+    ledger = Ledger()
+    async with _load(client, tenant, ledger) as senders:
+        with proxy.slow(delay_secs=0.03, bytes_per_sec=20_000):
+            await senders.acknowledged(2)
+    assert ledger.refusals == {}
+
+
+async def test_network_too_slow_for_a_commit_is_said_and_comes_back(proxy, client, tenant):
+    ledger = Ledger()
+    async with _load(client, tenant, ledger) as senders:
+        with proxy.slow(delay_secs=1.5):
+            await senders.refused()
+    assert (503, "database_unavailable") in ledger.refusals
