@@ -16,9 +16,10 @@ from fleetwire.store.embedded import EmbeddedPostgres
 from fleetwire.store.migrate import migrate
 from harness import database
 from harness.client import Client
+from harness.fixes import track
 from harness.ledger import Ledger
-from harness.process import Server, alive, children, serving, wait_until
-from harness.senders import sending
+from harness.process import alive, children, serving, wait_until
+from harness.senders import HEAL_SECS, sending
 from harness.tenants import Tenant
 
 # Commits are flushed by a background process alone, and by it as seldom as it can be told.
@@ -51,7 +52,7 @@ def _kill(postgres):
     for pid in whole:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not any(map(alive, whole)), limit_secs=10, what="the database is dead")
+    wait_until(lambda: not postgres.running and not any(map(alive, whole)), limit_secs=10, what="the database is dead")
 
 
 async def test_acknowledged_fixes_that_a_database_lost_are_found_missing(postgres, session):
@@ -67,12 +68,23 @@ async def test_acknowledged_fixes_that_a_database_lost_are_found_missing(postgre
             await _acknowledge_early(dsn)
             await senders.acknowledged(20)
             await asyncio.to_thread(_kill, postgres)
-            postgres._found = None
-            senders.abandon()
+            senders.give_up()
         await asyncio.to_thread(postgres.revive)
         found = await after.compare(dsn, rival.name)
         assert found.missing, "the ledger would not notice a loss"
+        assert not found.doubled
+        assert not found.foreign
         await before.verify(dsn, tenant.name)
-        # The server takes no new connection to such a database.
-        answer = await client.send({"device": "van", "fixes": []}, token=tenant.ingest)
-        print(answer, server.log()[-3000:])
+        # The server takes no new connection to such a database: from here on it acknowledges nothing.
+        assert (await client.get("/readyz")).status == 503
+        answer = await client.send({"device": "car-0", "fixes": track(3)}, token=tenant.ingest)
+        assert answer.refusal == (503, "database_unavailable")
+        assert "synchronous_commit=off" in server.log()
+        for setting in EARLY:
+            await database.execute(dsn, f"ALTER SYSTEM RESET {setting.split()[0]}")
+        await database.execute(dsn, "SELECT pg_reload_conf()")
+        async with asyncio.timeout(HEAL_SECS):
+            while (await client.get("/readyz")).status != 200:
+                await asyncio.sleep(0.1)
+        answer = await client.send({"device": "car-0", "fixes": track(3)}, token=tenant.ingest)
+        assert answer.receipt == (3, 0, {})

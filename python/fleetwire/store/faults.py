@@ -2,6 +2,8 @@
 
 import asyncpg
 
+from fleetwire.errors import ConfigError
+
 # Deadlock, serialization, connection gone or refused, server starting, stopping, frozen or out of slots.
 PASSING = (
     asyncpg.DeadlockDetectedError,
@@ -13,6 +15,7 @@ PASSING = (
     asyncpg.InsufficientResourcesError,
     asyncpg.QueryCanceledError,
     asyncpg.LockNotAvailableError,
+    ConfigError,  # a new connection found settings under which the database would lose what it acknowledges
     OSError,
     TimeoutError,
 )

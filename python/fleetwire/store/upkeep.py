@@ -164,7 +164,8 @@ async def _owner(dsn: str) -> AsyncIterator[asyncpg.Connection]:
             "timezone": "UTC",
             "statement_timeout": "10min",
             "lock_timeout": "5s",
-            "idle_in_transaction_session_timeout": "60s",
+            # A merge that the network swallowed in the middle holds its device's row for so long.
+            "idle_in_transaction_session_timeout": "10s",
             "jit": "off",
             # Plans are made for the days at hand: one for any day would look at every partition.
             "plan_cache_mode": "force_custom_plan",
