@@ -34,7 +34,7 @@ def create_app() -> asgi.App:
     @contextlib.asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         adopt_worker_signals(engine.drain)
-        await engine.start()
+        await engine.start_patiently()
         _calm_the_collector()
         try:
             yield

@@ -22,6 +22,7 @@ from fleetwire.ingest.ws import DriverSocket
 from fleetwire.live.state import Live
 from fleetwire.settings import Settings
 from fleetwire.store.devices import Devices
+from fleetwire.store.faults import PASSING
 from fleetwire.store.lane import PLANNER
 from fleetwire.store.partitions import Partitions
 from fleetwire.store.pool import Role, open_pool
@@ -32,6 +33,8 @@ from fleetwire.store.writer import Writer
 from fleetwire.tasks import spawn
 
 _log = structlog.get_logger(__name__)
+
+START_PAUSE_SECS = 0.5  # between two tries while the database is away
 
 
 class Engine:
@@ -51,6 +54,24 @@ class Engine:
         self.live = Live()
         self._draining: asyncio.Task[None] | None = None
         self._exits = contextlib.AsyncExitStack()
+
+    async def start_patiently(self) -> None:
+        """As `start`, again and again while the database is away: a worker may have to be replaced just then.
+
+        If it ended instead, the main process would take that for a loop of crashes, and end as well.
+
+        Raises:
+            ConfigError: as `start`; waiting would not help.
+        """
+        while True:
+            try:
+                return await self.start()
+            except ConfigError:
+                raise
+            except PASSING as error:
+                _log.warning("The worker waits for the database.", error=repr(error))
+                await self.stop()
+            await asyncio.sleep(START_PAUSE_SECS)
 
     async def start(self) -> None:
         """Opens connections, loads the present, then takes requests."""

@@ -1,11 +1,15 @@
 """The network to PostgreSQL is cut, goes half-open and slows down under load: receipts stay true, and all heals."""
 
 import asyncio
+import os
+import signal
 from contextlib import asynccontextmanager
 
 import pytest
 
+from harness.client import Client
 from harness.database import rows
+from harness.fixes import track
 from harness.ledger import Ledger
 from harness.process import serving
 from harness.proxy import Proxy
@@ -38,20 +42,14 @@ async def _load(client, tenant, ledger):
     async with sending([client], tenant.ingest, ledger) as senders:
         yield senders
         await senders.acknowledged(3)
-        await _answers(client, "/readyz", 200)
+        await client.until("/readyz", 200, within_secs=HEAL_SECS)
     assert ledger.refusals.keys() <= AWAY
     assert ledger.lost == 0, "a server whose database is away still answers"
     await ledger.verify(tenant.dsn, tenant.name, commits_went_unheard=True)
 
 
-async def _answers(client, path, status):
-    async with asyncio.timeout(HEAL_SECS):
-        while (await client.get(path)).status != status:
-            await asyncio.sleep(0.1)
-
-
 async def _away_is_said(client):
-    await _answers(client, "/readyz", 503)
+    await client.until("/readyz", 503, within_secs=HEAL_SECS)
     assert (await client.get("/livez")).status == 200
     assert (await client.get("/health")).json["status"] == "degraded"
 
@@ -110,3 +108,24 @@ async def test_network_too_slow_for_a_commit_is_said_and_comes_back(proxy, clien
         with proxy.slow(delay_secs=1.5):
             await senders.refused()
     assert (503, "database_unavailable") in ledger.refusals
+
+
+@pytest.mark.parametrize("comes_back", [True, False], ids=["and back", "until the stop"])
+async def test_worker_killed_while_the_database_is_away_is_replaced(proxy, tenant, session, comes_back):
+    ledger = Ledger()
+    with serving("--database-url", proxy.dsn) as server:
+        client = Client(server.url, session)
+        await ledger.send(client, tenant.ingest, "van", track(1))
+        with proxy.refusing():
+            (worker,) = server.workers()
+            os.kill(worker, signal.SIGKILL)
+            async with asyncio.timeout(HEAL_SECS):
+                while "waits for the database" not in server.log():
+                    await asyncio.sleep(0.1)
+            assert server.running
+            if not comes_back:
+                assert await asyncio.to_thread(server.stop) == 0
+                return
+        await client.until("/readyz", 200, within_secs=HEAL_SECS)
+        await ledger.send(client, tenant.ingest, "van", track(3))
+        await ledger.verify(tenant.dsn, tenant.name)

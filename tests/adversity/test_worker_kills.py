@@ -4,7 +4,6 @@ import asyncio
 import os
 import random
 import signal
-import socket
 import time
 
 import pytest
@@ -36,30 +35,14 @@ def servers(module_database):
             each.close()
 
 
-async def _answers(port):
-    """Waits until a new connection is served."""
-    async with asyncio.timeout(HEAL_SECS):
-        while not await asyncio.to_thread(_is_ready, port):
-            await asyncio.sleep(0.05)
-
-
-def _is_ready(port):
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as probe:
-            probe.sendall(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            return b" 200 " in probe.recv(100)
-    except OSError:
-        return False
-
-
-async def _kill_workers(server, times, chance):
+async def _kill_workers(server, client, times, chance):
     died_secs = -APART_SECS
     for _ in range(times):
         await asyncio.sleep(max(0, died_secs + APART_SECS - time.monotonic()) + chance.uniform(0, 1))
         (worker,) = await asyncio.to_thread(server.workers)
         os.kill(worker, signal.SIGKILL)
         died_secs = time.monotonic()
-        await _answers(server.port)
+        await client.until("/readyz", 200, within_secs=HEAL_SECS)
         assert server.running, "a server outlives its worker"
 
 
@@ -82,7 +65,10 @@ async def test_nothing_acknowledged_is_lost_by_twenty_kills_of_workers_and_two_o
     clients = [Client(server.url, session) for server in servers]
     async with sending(clients, tenant.ingest, ledger, count=8) as senders:
         await asyncio.gather(
-            *(_kill_workers(each, WORKER_KILLS // SERVERS, random.Random(chance.random())) for each in servers)
+            *(
+                _kill_workers(server, client, WORKER_KILLS // SERVERS, random.Random(chance.random()))
+                for server, client in zip(servers, clients, strict=True)
+            )
         )
         await _kill_servers(servers, chance)
         await senders.acknowledged(3)

@@ -1,6 +1,7 @@
 """A client that says what it got: status, headers, members. It hides nothing and repairs nothing."""
 
 import asyncio
+import contextlib
 import io
 import json
 import time
@@ -96,6 +97,15 @@ class Client:
     async def get(self, path: str, *, token: str | None = None, **params: str) -> Answer:
         """GET."""
         return await self.request("GET", path, token=token, params=params)
+
+    async def until(self, path: str, status: int, *, within_secs: float) -> None:
+        """Asks until the answer has that status; having no answer is none of them."""
+        async with asyncio.timeout(within_secs):
+            while True:
+                with contextlib.suppress(aiohttp.ClientError, OSError):
+                    if (await self.get(path)).status == status:
+                        return
+                await asyncio.sleep(0.1)
 
     async def send(self, batch: Any, *, token: str | None, headers: Mapping[str, str] | None = None) -> Answer:
         """Posts a batch; what is not bytes yet is sent as JSON."""
