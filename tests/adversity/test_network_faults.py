@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from harness.client import Client
-from harness.database import rows
+from harness.database import until_rows_are_held
 from harness.fixes import track
 from harness.ledger import Ledger
 from harness.process import serving
@@ -72,12 +72,6 @@ async def test_unreachable_database_is_said_and_comes_back(proxy, client, tenant
     assert (503, "database_unavailable") in ledger.refusals
 
 
-HOLDING_ROWS = """
-SELECT FROM pg_stat_activity
-WHERE datname = current_database() AND state = 'idle in transaction' AND query ~ 'lock_group|^COPY|^UPDATE'
-"""
-
-
 @pytest.mark.parametrize("ways", [("up",), ("down",), ("up", "down")], ids="-".join)
 async def test_half_open_network_is_said_and_comes_back(proxy, client, tenant, ways):
     ledger = Ledger()
@@ -85,9 +79,7 @@ async def test_half_open_network_is_said_and_comes_back(proxy, client, tenant, w
         # Slowed down, so that it is caught in the middle of a transaction, whose rows then stay locked: PostgreSQL
         # is not told that nobody will end it.
         with proxy.slow(delay_secs=0.2):
-            async with asyncio.timeout(HEAL_SECS):
-                while not await rows(tenant.dsn, HOLDING_ROWS):
-                    await asyncio.sleep(0.01)
+            await until_rows_are_held(tenant.dsn, within_secs=HEAL_SECS)
             with proxy.half_open(*ways):
                 await senders.refused()
                 await _away_is_said(client)

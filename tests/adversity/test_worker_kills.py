@@ -1,4 +1,4 @@
-"""Workers and whole servers killed -9 under load, while the senders go to another server with what got no receipt."""
+"""Workers and servers killed -9 or frozen under load: senders go to another server with what got no receipt."""
 
 import asyncio
 import os
@@ -9,8 +9,11 @@ import time
 import pytest
 
 from harness.client import Client
+from harness.database import until_rows_are_held
+from harness.fixes import track
 from harness.ledger import Ledger
-from harness.process import Server
+from harness.process import Server, serving
+from harness.proxy import Proxy
 from harness.senders import HEAL_SECS, sending
 
 SERVERS = 4
@@ -77,3 +80,39 @@ async def test_nothing_acknowledged_is_lost_by_twenty_kills_of_workers_and_two_o
     await ledger.verify(tenant.dsn, tenant.name)
     for server in servers:
         assert server.faults() == []
+
+
+async def test_frozen_worker_does_not_hold_up_the_next_for_long_and_goes_on_truthfully(
+    session, tenant, module_database
+):
+    ledger, settings = Ledger(), {"FLEETWIRE_COMMIT_GIVE_UP_SECS": "2", "FLEETWIRE_UPKEEP_SECS": "0"}
+    with (
+        Proxy(module_database) as proxy,
+        serving("--database-url", proxy.dsn, settings=settings) as frozen,
+        serving("--database-url", module_database, settings=settings) as other,
+    ):
+        clients = [Client(each.url, session) for each in (frozen, other)]
+        fixes = track(20)
+        await ledger.send(clients[0], tenant.ingest, "van", fixes[:5])
+        (worker,) = frozen.workers()
+        with proxy.slow(delay_secs=0.2):
+            first = asyncio.ensure_future(ledger.send(clients[0], tenant.ingest, "van", fixes[:10]))
+            await until_rows_are_held(tenant.dsn, within_secs=HEAL_SECS)
+            os.kill(worker, signal.SIGSTOP)
+        try:
+            # The same device, through another server: its row is locked by a transaction that nobody goes on with.
+            async with asyncio.timeout(HEAL_SECS):
+                while True:
+                    answer = await ledger.send(clients[1], tenant.ingest, "van", fixes)
+                    if answer.status == 200:
+                        break
+            assert answer.receipt == (15, 5, {})
+            assert not first.done()
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        # The first try is taken back, and the next finds what the other server stored.
+        answer = await first
+        assert answer.status == 503 or answer.receipt == (0, 10, {})
+        assert (await ledger.send(clients[0], tenant.ingest, "van", fixes)).receipt == (0, 20, {})
+        await ledger.verify(tenant.dsn, tenant.name)
+        assert frozen.faults() == []

@@ -57,6 +57,19 @@ def temporary_database(server_dsn: str, template: str) -> Iterator[str]:
         run(execute(server_dsn, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
 
 
+_HOLDING_ROWS = """
+SELECT FROM pg_stat_activity
+WHERE datname = current_database() AND state = 'idle in transaction' AND query ~ 'lock_group|^COPY|^UPDATE'
+"""
+
+
+async def until_rows_are_held(dsn: str, *, within_secs: float) -> None:
+    """Waits for a commit that has locked its devices' rows and has its next statement yet to come."""
+    async with asyncio.timeout(within_secs):
+        while not await rows(dsn, _HOLDING_ROWS):
+            await asyncio.sleep(0.01)
+
+
 _STORED = """
 SELECT device, (extract(epoch FROM fixed_at) * 1000)::bigint, round(latitude * 1e7)::int, round(longitude * 1e7)::int
 FROM fix WHERE tenant = $1

@@ -63,6 +63,7 @@ class Ledger:
         self._rejected: set[Key] = set()
         self.acknowledged: set[Key] = set()
         self.refusals: Counter[tuple[int, str]] = Counter()
+        self.queued = 0  # batches that were answered so
         self.lost = 0
 
     async def send(self, client: Client, token: str, device: str, fixes: Sequence[dict[str, Any]]) -> Answer | None:
@@ -102,7 +103,11 @@ class Ledger:
 
     def _acknowledge(self, batch: Batch, fixes: Sequence[dict[str, Any]], answer: Answer) -> None:
         rejected: set[int] = set()
-        if answer.status == 200:
+        if answer.status == 202:
+            self.queued += 1
+            assert answer.json["queued"] + len(answer.json["rejected"]) == len(fixes), answer.body
+            assert answer.json["rejected"] == [], "queued batches of these tests are right"
+        else:
             claimed, duplicate, by_index = answer.receipt
             assert claimed + duplicate + len(by_index) == len(fixes), answer.body
             batch.claimed += claimed
