@@ -19,7 +19,7 @@ REFUSED_LIFE_MILLIS: Final = 1_000
 # back: then everything is forgotten.
 AWAY_LIFE_MILLIS: Final = 24 * 3600 * 1000
 # And it is not asked again for so long: each question takes seconds to fail.
-AWAY_PAUSE_MILLIS: Final = 2_000
+AWAY_PAUSE_SECS: Final = 2.0
 
 # A revocation needs to be remembered for as long as a principal that was remembered before it.
 REVOKED_LIFE_MILLIS: Final = 2 * LIFE_MILLIS

@@ -66,7 +66,7 @@ class Credentials:
         self._last_known = make_memory(memory.MAX_PRINCIPALS, memory.AWAY_LIFE_MILLIS)
         self._refused = make_memory(memory.MAX_REFUSED, memory.REFUSED_LIFE_MILLIS)
         self._revoked = make_memory(memory.MAX_REVOKED, memory.REVOKED_LIFE_MILLIS)
-        self._away_until_millis = 0
+        self._away_until_secs = 0.0  # monotonic: a clock set back must not make an outage out of the past
         self._flight: SingleFlight[Principal | Refusal | None] = SingleFlight(
             at_once=LOOKUPS_AT_ONCE, waiting=LOOKUPS_WAITING
         )
@@ -91,7 +91,7 @@ class Credentials:
         if isinstance(refusal, Refusal):
             raise refusal.problem()
         known = self._last_known.get(key, now_millis=now_millis)
-        if isinstance(known, Principal) and now_millis < self._away_until_millis:
+        if isinstance(known, Principal) and clock.monotonic_secs() < self._away_until_secs:
             self._check(known, now_millis)
             return known
         if not is_opaque(token) and token.count(".") != JWT_DOTS:
@@ -160,7 +160,7 @@ class Credentials:
             answer = await self._verify(token, key)
         except PASSING as error:
             _log.warning("A credential could not be looked up.", error=str(error))
-            self._away_until_millis = self._now_millis() + memory.AWAY_PAUSE_MILLIS
+            self._away_until_secs = clock.monotonic_secs() + memory.AWAY_PAUSE_SECS
             return None
         now_millis = self._now_millis()
         if isinstance(answer, Refusal):
