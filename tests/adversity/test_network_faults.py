@@ -67,8 +67,7 @@ async def test_unreachable_database_is_said_and_comes_back(proxy, client, tenant
     ledger = Ledger()
     async with _load(client, tenant, ledger) as senders:
         with proxy.refusing():
-            await senders.refused()
-            await _away_is_said(client)
+            await asyncio.gather(senders.refused(), _away_is_said(client))
     assert (503, "database_unavailable") in ledger.refusals
 
 
@@ -81,8 +80,7 @@ async def test_half_open_network_is_said_and_comes_back(proxy, client, tenant, w
         with proxy.slow(delay_secs=0.2):
             await until_rows_are_held(tenant.dsn, within_secs=HEAL_SECS)
             with proxy.half_open(*ways):
-                await senders.refused()
-                await _away_is_said(client)
+                await asyncio.gather(senders.refused(), _away_is_said(client))
     assert (503, "database_unavailable") in ledger.refusals
 
 

@@ -57,17 +57,23 @@ def temporary_database(server_dsn: str, template: str) -> Iterator[str]:
         run(execute(server_dsn, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
 
 
+# Held from lock_group on, while the next statement is on its way.
 _HOLDING_ROWS = """
-SELECT FROM pg_stat_activity
-WHERE datname = current_database() AND state = 'idle in transaction' AND query ~ 'lock_group|^COPY|^UPDATE'
+SELECT FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
+WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND l.relation = 'live_position'::regclass AND l.mode = 'RowShareLock' AND l.granted AND a.wait_event = 'ClientRead'
 """
 
 
 async def until_rows_are_held(dsn: str, *, within_secs: float) -> None:
     """Waits for a commit that has locked its devices' rows and has its next statement yet to come."""
-    async with asyncio.timeout(within_secs):
-        while not await rows(dsn, _HOLDING_ROWS):
-            await asyncio.sleep(0.01)
+    connection = await asyncpg.connect(dsn)
+    try:
+        async with asyncio.timeout(within_secs):
+            while not await connection.fetch(_HOLDING_ROWS):
+                await asyncio.sleep(0.01)
+    finally:
+        await connection.close()
 
 
 _STORED = """
