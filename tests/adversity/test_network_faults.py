@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import time
 from contextlib import asynccontextmanager
 
 import pytest
@@ -87,8 +88,10 @@ async def test_half_open_network_is_said_and_comes_back(proxy, client, tenant, w
 async def test_slow_network_slows_receipts_and_nothing_else(proxy, client, tenant):
     ledger = Ledger()
     async with _load(client, tenant, ledger) as senders:
-        with proxy.slow(delay_secs=0.03, bytes_per_sec=20_000):
+        started_secs = time.monotonic()
+        with proxy.slow(delay_secs=0.02, bytes_per_sec=100_000):
             await senders.acknowledged(2)
+        assert time.monotonic() - started_secs > 0.3, "a commit is several round trips"
     assert ledger.refusals == {}
 
 
