@@ -175,6 +175,30 @@ class LiveTable:
         """Devices with a position, of all tenants."""
 
 @final
+class Departures:
+    """What moved by this worker's commits since the last `take`, to be told to other workers."""
+
+    def __new__(cls) -> Departures: ...
+    def meet(self, tenant_id: int, device_id: int, name: str) -> None:
+        """This worker met a device, which others may not know: its name travels with the next message."""
+
+    def record(self, sealed: Sealed) -> None:
+        """Stored positions moved forward."""
+
+    def take(self) -> list[tuple[int, bytes]]:
+        """(tenant_id, packed message) of each tenant, once. Grows with the devices that moved; releases the GIL."""
+
+def apply_moved(table: LiveTable, tenant_id: int, message: bytes) -> int:
+    """Moves `table` by another worker's message; returns how many moved. Releases the GIL.
+
+    Raises:
+        ValueError: the message is damaged or of another version; nothing of it was applied.
+    """
+
+def catch_up(table: LiveTable, rows: list[tuple[int | str | None, ...]]) -> int:
+    """Moves `table` by rows of `load_live`, as movements; returns how many moved. Releases the GIL."""
+
+@final
 class TrackWriter:
     """Renders a device's history in order of time from segments that may overlap."""
 

@@ -19,5 +19,6 @@ pub mod pg_array;
 mod python;
 pub mod receipt;
 pub mod reject;
+pub mod relay;
 pub mod segment;
 pub mod track;

@@ -6,6 +6,7 @@ mod group;
 mod live;
 mod lru;
 mod merge;
+mod relay;
 mod track;
 
 use pyo3::prelude::*;
@@ -30,7 +31,10 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<live::LiveTable>()?;
     module.add_class::<track::TrackWriter>()?;
     module.add_class::<lru::Lru>()?;
+    module.add_class::<relay::Departures>()?;
     module.add_function(wrap_pyfunction!(merge::merge_segments, module)?)?;
+    module.add_function(wrap_pyfunction!(relay::apply_moved, module)?)?;
+    module.add_function(wrap_pyfunction!(relay::catch_up, module)?)?;
     Ok(())
 }
 

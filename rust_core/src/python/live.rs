@@ -107,6 +107,11 @@ impl LiveTable {
 }
 
 impl LiveTable {
+    /// The table, for the functions in `relay.rs`.
+    pub(super) fn table(&self) -> MutexGuard<'_, live::LiveTable> {
+        lock(&self.inner)
+    }
+
     fn share(&self, py: Python<'_>, tenant_id: i32, frame: Arc<[u8]>) -> Py<PyBytes> {
         if let Some((known, bytes)) = lock(&self.shared).get(&tenant_id)
             && Arc::ptr_eq(known, &frame)
