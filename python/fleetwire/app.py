@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 
 from litestar import Litestar
 
-from fleetwire import asgi, logs
+from fleetwire import asgi, logs, worker_socket
 from fleetwire.api import create_api
 from fleetwire.engine import Engine
 from fleetwire.fanout import watch
@@ -34,12 +34,13 @@ def create_app() -> asgi.App:
     @contextlib.asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         adopt_worker_signals(engine.drain)
-        await engine.start_patiently()
-        _calm_the_collector()
-        try:
-            yield
-        finally:
-            await engine.stop()
+        async with worker_socket.listening(settings.runtime_dir, engine.answers()):
+            try:
+                await engine.start_patiently()
+                _calm_the_collector()
+                yield
+            finally:
+                await engine.stop()
 
     return front_door(engine, create_api(engine, lifespan))
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 import asyncpg
 import structlog
 
+from fleetwire import metrics, metrics_merge
 from fleetwire.access.gate import Gate, open_gate
 from fleetwire.errors import ConfigError
 from fleetwire.fanout.hub import Hub
@@ -19,6 +20,8 @@ from fleetwire.ingest.http import LocationRoute
 from fleetwire.ingest.outage import Outage
 from fleetwire.ingest.pipeline import Pipeline
 from fleetwire.ingest.ws import DriverSocket
+from fleetwire.live.movements import Movements
+from fleetwire.live.relay import Kind, Relay
 from fleetwire.live.state import Live
 from fleetwire.settings import Settings
 from fleetwire.store.devices import Devices
@@ -31,10 +34,13 @@ from fleetwire.store.spool import Spool
 from fleetwire.store.upkeep import Upkeep
 from fleetwire.store.writer import Writer
 from fleetwire.tasks import spawn
+from fleetwire.worker_socket import Answers
 
 _log = structlog.get_logger(__name__)
 
 START_PAUSE_SECS = 0.5  # between two tries while the database is away
+# With several workers: how long after the tick's moment it is closed, so that what the others publish then is in it.
+SETTLE_MILLIS = 10
 
 
 class Engine:
@@ -51,7 +57,8 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.health = Health()
-        self.live = Live()
+        self.live = Live(relayed=settings.redis_url is not None)
+        self.relay = None if settings.redis_url is None else Relay(settings)
         self._draining: asyncio.Task[None] | None = None
         self._exits = contextlib.AsyncExitStack()
 
@@ -86,9 +93,12 @@ class Engine:
             settings.database_url, "fleetwire_ingest", settings.writer_connections, {**PLANNER, **lost}
         )
         self.app_pool = await self._pool(settings.database_url, "fleetwire_app", settings.app_connections)
-        self.gate = await open_gate(self.app_pool, settings.database_url, allowed_origins=settings.origins)
+        self.gate = await open_gate(
+            self.app_pool, settings.database_url, allowed_origins=settings.origins, tell_revoked=self._tell_revoked
+        )
         self._exits.push_async_callback(self.gate.close)
-        await self.live.warm(ingest_pool)
+        hub = Hub(self.live, tick_millis=settings.feed_tick_millis, settle_millis=SETTLE_MILLIS if self.relay else 0)
+        await self._warm(ingest_pool, hub)
 
         partitions = Partitions(ingest_pool)
         self.writer = Writer(writer_pool, partitions=partitions, settings=settings, on_stored=self.live.advance)
@@ -105,7 +115,6 @@ class Engine:
             outage.start()
             self._exits.push_async_callback(outage.stop)
         pipeline = Pipeline(decoder=decoder, devices=devices, writer=self.writer, outage=outage)
-        hub = Hub(self.live, tick_millis=settings.feed_tick_millis)
         await hub.start()
         self._exits.push_async_callback(hub.stop)
 
@@ -118,6 +127,35 @@ class Engine:
         upkeep.start()
         self._exits.push_async_callback(upkeep.stop)
         self.health.phase = "ready"
+
+    async def _warm(self, pool: asyncpg.Pool, hub: Hub) -> None:
+        """Loads the present; with other workers, without a gap to what they tell from then on."""
+        if self.relay is None:
+            await self.live.warm(pool)
+            return
+        self.relay.on(Kind.REVOKED, lambda _, key: self.gate.credentials.revoke(key.decode()))
+        movements = Movements(
+            self.live, self.relay, tick_millis=self.settings.feed_tick_millis, moved=hub.hasten, renewed=hub.resync
+        )
+        self._exits.push_async_callback(movements.stop)
+        await movements.start(pool)
+
+    def _tell_revoked(self, key: str) -> None:
+        if self.relay is not None:
+            self.relay.publish(Kind.REVOKED, 0, key.encode())
+
+    def answers(self) -> Answers:
+        """What this worker is asked in person."""
+        return {b"state": self._state, b"metrics": self.packed_metrics}
+
+    def _state(self) -> bytes:
+        return self.health.phase.encode()
+
+    def packed_metrics(self) -> bytes:
+        """This worker's counters, for whichever worker is asked for those of all."""
+        if self.health.phase != "starting":
+            metrics.INTAKE_BATCHES.set(self.writer.held_batches)
+        return metrics_merge.pack()
 
     def drain(self) -> None:
         """Begins a stop: what is held is answered, what comes is refused with 503, every socket is told."""

@@ -1,11 +1,11 @@
 """Counters of the whole way, in one place: `fleetwire_<stage>_<noun>_<unit>`, labels with few values only."""
 
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from fleetwire.tally import Durations, Tallies
 
-__all__ = ["CONTENT_TYPE", "render"]
+__all__ = ["CONTENT_TYPE"]
 
 REGISTRY = CollectorRegistry()
 _RECEIPT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -62,6 +62,28 @@ CONFLATED = Counter(
 )
 CLOSES = Counter("fleetwire_fanout_closes", "WebSockets closed by us, by code.", ["code"], registry=REGISTRY)
 
+RELAY_CONNECTED = Gauge(
+    "fleetwire_relay_connected_workers", "Workers connected to the relay, of those that need it.", registry=REGISTRY
+)
+RELAY_CONNECTIONS = Counter("fleetwire_relay_connections", "Times the relay was connected.", registry=REGISTRY)
+RELAY_WORKERS = Gauge("fleetwire_relay_heard_workers", "Workers heard, this one included.", registry=REGISTRY)
+RELAY_MESSAGES = Counter("fleetwire_relay_messages", "Messages by direction.", ["direction"], registry=REGISTRY)
+RELAY_BYTES = Counter(
+    "fleetwire_relay_message_bytes", "Bytes of messages by direction.", ["direction"], registry=REGISTRY
+)
+RELAY_DROPPED = Counter(
+    "fleetwire_relay_dropped_messages", "Messages not sent; the other workers notice.", ["policy"], registry=REGISTRY
+)
+RELAY_REFUSED = Counter(
+    "fleetwire_relay_refused_messages", "Messages of others that could not be used.", registry=REGISTRY
+)
+RELAY_MISSED = Counter(
+    "fleetwire_relay_missed", "Times messages may not have been heard, by why.", ["why"], registry=REGISTRY
+)
+RELAY_CAUGHT_UP = Counter(
+    "fleetwire_relay_caught_up_positions", "Positions read from the database for what was missed.", registry=REGISTRY
+)
+
 
 class Door:
     """The batch counters of one way in."""
@@ -74,8 +96,3 @@ class Door:
 
 HTTP = Door("http")
 SOCKET = Door("ws")
-
-
-def render() -> bytes:
-    """The text Prometheus scrapes."""
-    return generate_latest(REGISTRY)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from fleetwire.errors import ConfigError
+from fleetwire.live import redis_url
 
 PREFIX = "FLEETWIRE_"
 _PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^&\s]*)", re.IGNORECASE)
@@ -38,7 +39,15 @@ class Settings:
     port: int = _setting(8000, "TCP port to listen on.", at_least=1)
     workers: int = _setting(1, "Processes that serve. More than one needs Redis.", at_least=1)
     database_url: str | None = _setting(None, "DSN of a PostgreSQL 15 to 18; without it the embedded one is used.")
-    redis_url: str | None = _setting(None, "Redis or Valkey 7.2+, for more than one worker.")
+    redis_url: str | None = _setting(None, "Redis or Valkey 7.2+, for more than one worker or node.")
+    redis_prefix: str = _setting("fleetwire", "Begins every name in Redis; servers of one database share it.")
+    relay_queue_bytes: int = _setting(
+        32 * 1024 * 1024,
+        "Bytes that may wait to be sent to other workers; beyond, they read the database.",
+        at_least=1024,
+    )
+    respawn: bool = _setting(True, "Whether a worker that dies is started again; otherwise the server stops.")  # noqa: FBT003
+    runtime_dir: Path | None = _setting(None, "Folder of the workers' own sockets; without it, a temporary one.")
     log_level: str = _setting("info", "Least level that is logged.", one_of=("debug", "info", "warning", "error"))
     log_format: str = _setting("console", "Logs for people or for machines.", one_of=("console", "json"))
     allowed_origins: str = _setting("", "Comma-separated origins (https://host) whose pages may use the cookie, too.")
@@ -107,11 +116,16 @@ class Settings:
     def faults(self) -> list[str]:
         """Everything that cannot work, each a sentence that names the variable."""
         found = list(_field_faults(self))
-        if self.workers > 1:
+        if self.workers > 1 and self.redis_url is None:
             found.append(
-                f"{variable('workers')}={self.workers}: several workers share their feeds and limits through Redis, "
-                "which this version does not use yet; start one worker (it carries about 10,000 drivers)"
+                f"{variable('workers')}={self.workers}: several workers tell each other of movements through Redis or "
+                "Valkey; start one and name it with --redis-url redis://HOST:6379, or start one worker"
             )
+        if self.redis_url is not None:
+            try:
+                redis_url.parse(self.redis_url)
+            except ConfigError as error:
+                found.append(f"{variable('redis_url')}: {error}")
         if self.map_overlay is not None and not self.map_overlay.is_file():
             found.append(f"{variable('map_overlay')}={self.map_overlay}: there is no such file")
         return found
@@ -151,7 +165,7 @@ def variable(name: str) -> str:
 
 
 def _kind(spec: Field[Any]) -> str:
-    kinds = {int: "a whole number", float: "a number", Path: "a path", str: "text"}
+    kinds = {int: "a whole number", float: "a number", Path: "a path", str: "text", bool: "true or false"}
     return kinds[_type_of(spec)]
 
 
@@ -165,7 +179,14 @@ def _parse(spec: Field[Any], text: str) -> Any:
     # An empty variable unsets an optional setting: compose files can only leave a value empty, not absent.
     if text == "" and spec.default is None:
         return None
-    return _type_of(spec)(text)
+    kind = _type_of(spec)
+    return _parse_switch(text) if kind is bool else kind(text)
+
+
+def _parse_switch(text: str) -> bool:
+    if text.lower() not in {"true", "false", "1", "0", "yes", "no"}:
+        raise ValueError(text)
+    return text.lower() in {"true", "1", "yes"}
 
 
 def _field_faults(settings: Settings) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Everything that decides who may pass, opened and closed as one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,7 @@ async def open_gate(
     *,
     allowed_origins: frozenset[str] = frozenset(),
     make_memory: MakeMemory = lru,
+    tell_revoked: Callable[[str], None] = lambda _: None,
 ) -> Gate:
     """Opens a worker's access.
 
@@ -45,11 +47,17 @@ async def open_gate(
         dsn: for the connection that hears of revocations.
         allowed_origins: besides the server's own, origins in lower case whose pages may use the session cookie.
         make_memory: from a capacity and a life in milliseconds to a bounded map.
+        tell_revoked: is told what this worker revokes, besides the database, which tells everyone.
     """
     keys, uses, passwords = Keys(pool, keep_retired_secs=SESSION_LIFE_SECS), Uses(pool), Passwords()
     credentials = Credentials(pool, keys, uses, make_memory=make_memory, allowed_origins=allowed_origins)
     listener = Listener(dsn, REVOKED_CHANNEL, heard=credentials.revoke, connected=credentials.forget)
-    sessions = Sessions(pool, keys, passwords, revoked=credentials.revoke)
+
+    def revoke(key: str) -> None:
+        credentials.revoke(key)
+        tell_revoked(key)
+
+    sessions = Sessions(pool, keys, passwords, revoked=revoke)
     await listener.start()
     uses.start()
     return Gate(credentials, sessions, LoginAttempts(), passwords, listener, uses)

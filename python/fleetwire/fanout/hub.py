@@ -3,6 +3,7 @@
 import asyncio
 
 from fleetwire.fanout.outbox import Outbox
+from fleetwire.fanout.rhythm import Rhythm
 from fleetwire.live.state import Live
 from fleetwire.tasks import cancel, spawn
 
@@ -10,9 +11,9 @@ from fleetwire.tasks import cancel, spawn
 class Hub:
     """The watchers of this worker."""
 
-    def __init__(self, live: Live, *, tick_millis: int) -> None:
+    def __init__(self, live: Live, *, tick_millis: int, settle_millis: int = 0) -> None:
         self._live = live
-        self._tick_secs = tick_millis / 1000
+        self._rhythm = Rhythm(tick_millis=tick_millis, settle_millis=settle_millis)
         self._watchers: dict[int, set[Outbox]] = {}
         self._ticking: asyncio.Task[None] | None = None
 
@@ -35,9 +36,19 @@ class Hub:
         if not watchers:
             self._watchers.pop(outbox.tenant_id, None)
 
+    def hasten(self) -> None:
+        """Another worker's movements arrived: they do not wait for a whole tick."""
+        self._rhythm.hasten()
+
+    def resync(self) -> None:
+        """The epoch is a new one: every watcher is told."""
+        for outboxes in self._watchers.values():
+            for outbox in outboxes:
+                outbox.wake()
+
     async def _tick_forever(self) -> None:
         while True:
-            await asyncio.sleep(self._tick_secs)
+            await self._rhythm.beat()
             for tenant_id in self._live.tick():
                 for outbox in self._watchers.get(tenant_id, ()):
                     outbox.wake()

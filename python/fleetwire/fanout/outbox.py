@@ -47,6 +47,7 @@ class Outbox:
         self.tenant_id = tenant_id
         self._heartbeat_secs = heartbeat_secs
         self._seq: int | None = None
+        self._epoch = live.epoch
         self._request: Request | None = None
         self.has_spoken = False
         self._woken = asyncio.Event()
@@ -78,19 +79,24 @@ class Outbox:
             return self._resume(request)
         if request is not None:
             return [self._snapshot()]
+        if self._seq is not None and self._epoch != self._live.epoch:
+            return self._resync()
         if self._seq is not None:
             metrics.CONFLATED.inc(max(0, self._live.seq(self.tenant_id) - self._seq - 1))
         return self._moved()
 
     def _snapshot(self) -> bytes:
         frame = self._live.snapshot(self.tenant_id)
-        self._seq = self._live.seq(self.tenant_id)
+        self._seq, self._epoch = self._live.seq(self.tenant_id), self._live.epoch
         return self._counted(frame, "snapshot")
 
     def _resume(self, request: Resume) -> list[bytes]:
         if request.epoch == self._live.epoch and 0 <= request.seq <= self._live.seq(self.tenant_id):
-            self._seq = request.seq
+            self._seq, self._epoch = request.seq, request.epoch
             return self._moved()
+        return self._resync()
+
+    def _resync(self) -> list[bytes]:
         resync = msgspec.json.encode({"type": "resync", "epoch": self._live.epoch})
         return [self._counted(resync, "resync"), self._snapshot()]
 
