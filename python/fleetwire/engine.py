@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import asyncpg
 import structlog
@@ -20,8 +21,7 @@ from fleetwire.ingest.http import LocationRoute
 from fleetwire.ingest.outage import Outage
 from fleetwire.ingest.pipeline import Pipeline
 from fleetwire.ingest.ws import DriverSocket
-from fleetwire.live.movements import Movements
-from fleetwire.live.relay import Kind, Relay
+from fleetwire.live.kinds import Kind
 from fleetwire.live.state import Live
 from fleetwire.settings import Settings
 from fleetwire.store.devices import Devices
@@ -35,6 +35,9 @@ from fleetwire.store.upkeep import Upkeep
 from fleetwire.store.writer import Writer
 from fleetwire.tasks import spawn
 from fleetwire.worker_socket import Answers
+
+if TYPE_CHECKING:
+    from fleetwire.live.relay import Relay
 
 _log = structlog.get_logger(__name__)
 
@@ -58,7 +61,7 @@ class Engine:
         self.settings = settings
         self.health = Health()
         self.live = Live(relayed=settings.redis_url is not None)
-        self.relay = None if settings.redis_url is None else Relay(settings)
+        self.relay = _open_relay(settings)
         self._draining: asyncio.Task[None] | None = None
         self._exits = contextlib.AsyncExitStack()
 
@@ -133,6 +136,8 @@ class Engine:
         if self.relay is None:
             await self.live.warm(pool)
             return
+        from fleetwire.live.movements import Movements
+
         self.relay.on(Kind.REVOKED, lambda _, key: self.gate.credentials.revoke(key.decode()))
         movements = Movements(
             self.live, self.relay, tick_millis=self.settings.feed_tick_millis, moved=hub.hasten, renewed=hub.resync
@@ -188,3 +193,12 @@ class Engine:
         # Terminated, not closed: close waits for connections that a frozen database never gives back.
         self._exits.callback(pool.terminate)
         return pool
+
+
+def _open_relay(settings: Settings) -> "Relay | None":
+    if settings.redis_url is None:
+        return None
+    # Only where it is needed: its client library takes a good part of a worker's start.
+    from fleetwire.live.relay import Relay
+
+    return Relay(settings)

@@ -25,13 +25,22 @@ class Valkey:
         self.url = f"redis://127.0.0.1:{self.port}"
         self._options = options
         self._folder = Path(tempfile.mkdtemp(prefix="fleetwire-valkey-"))
+        self._configuration: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
+
+    def write_configuration(self, text: str) -> None:
+        """A file that the server may write to as well, as a Sentinel must be able to."""
+        path = self._folder / "valkey.conf"
+        path.write_text(text)
+        self._configuration = [str(path)]
 
     def start(self) -> "Valkey":
         """Starts it, also again, and waits until it answers."""
-        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
+        if "--sentinel" not in self._options:
+            arguments += ["--save", "", "--appendonly", "no"]
         self._process = subprocess.Popen(
-            [str(get_binary_path()), *arguments, "--dir", str(self._folder), *self._options],
+            [str(get_binary_path()), *self._configuration, *arguments, *self._options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -43,6 +52,8 @@ class Valkey:
         try:
             with redis.Redis(port=self.port, socket_timeout=1, retry=None) as client:
                 return bool(client.ping())
+        except redis.AuthenticationError:
+            return True
         except redis.RedisError:
             return False
 
@@ -95,6 +106,31 @@ def valkey_cluster() -> Iterator[list[Valkey]]:
     finally:
         for node in nodes:
             node.close()
+
+
+@contextmanager
+def valkey_sentinel() -> Iterator[tuple[Valkey, Valkey, Valkey]]:
+    """A master called `fleet`, its replica, and the one Sentinel that watches over them."""
+    master = Valkey()
+    replica = Valkey("--replicaof", f"127.0.0.1 {master.port}", "--repl-diskless-sync-delay", "0")
+    sentinel = Valkey("--sentinel")
+    servers = master, replica, sentinel
+    try:
+        master.start()
+        replica.start()
+        sentinel.write_configuration("")
+        sentinel.start()
+        sentinel.command("SENTINEL", "MONITOR", "fleet", "127.0.0.1", master.port, 1)
+        sentinel.command("SENTINEL", "SET", "fleet", "down-after-milliseconds", 1000)
+        wait_until(
+            lambda: len(list(sentinel.command("SENTINEL", "REPLICAS", "fleet"))) == 1,  # type: ignore[call-overload]
+            limit_secs=START_LIMIT_SECS,
+            what="the Sentinel knows the replica",
+        )
+        yield servers
+    finally:
+        for server in servers:
+            server.close()
 
 
 def _is_whole(node: Valkey) -> bool:

@@ -17,7 +17,8 @@ import structlog
 
 from fleetwire import metrics
 from fleetwire.fanout.rhythm import Rhythm
-from fleetwire.live.relay import Kind, Relay
+from fleetwire.live.kinds import Kind
+from fleetwire.live.relay import Relay
 from fleetwire.live.state import Live
 from fleetwire.store.faults import PASSING
 from fleetwire.tasks import cancel, spawn

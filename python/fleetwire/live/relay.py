@@ -11,13 +11,13 @@ import asyncio
 import secrets
 import struct
 from collections.abc import Callable
-from enum import IntEnum
 from typing import Any, Final, Literal
 from zlib import crc32
 
 import structlog
 
 from fleetwire import clock, metrics
+from fleetwire.live.kinds import Kind
 from fleetwire.live.peers import FIRST_EPOCH, LOST_SECS, Peers
 from fleetwire.live.redis_url import parse
 from fleetwire.live.relay_connection import RelayConnection
@@ -35,17 +35,6 @@ Missed = Callable[[int, str], object]
 State = Literal["connected", "catching_up", "disconnected"]
 
 _log = structlog.get_logger(__name__)
-
-
-class Kind(IntEnum):
-    """What a message is about; its number on the wire."""
-
-    HEARTBEAT = 0
-    GOODBYE = 1
-    MOVED = 2
-    EVENT = 3
-    INVALIDATE = 4
-    REVOKED = 5
 
 
 class Relay:

@@ -12,8 +12,8 @@ import asyncio
 import contextlib
 import random
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, NoReturn
 
 import structlog
 from redis.asyncio.client import PubSub
@@ -128,9 +128,9 @@ class RelayConnection:
             connected_before = self.connections
             try:
                 await self._serve()
-            except* (RedisError, OSError, TimeoutError) as errors:
-                _log.warning("The relay is not connected.", error=repr(errors.exceptions[0]), tries=tries)
-            except* Exception:  # noqa: BLE001
+            except (RedisError, OSError, TimeoutError) as error:
+                _log.warning("The relay is not connected.", error=repr(error), tries=tries)
+            except Exception:  # noqa: BLE001
                 # Whatever it was, a relay that ends would leave this worker alone until its restart.
                 _log.exception("The relay's connection failed.")
             tries = 0 if self.connections > connected_before else tries + 1
@@ -143,22 +143,24 @@ class RelayConnection:
         """One connection from its opening to its end, which is an exception."""
         routes = await asyncio.wait_for(open_routes(self._address, self._channels), OPEN_SECS)
         pubsubs = [route.client.pubsub() for route in routes]
+        tasks: set[asyncio.Task[Exception]] = set()
         try:
             self._lanes = {channel: lane for lane in map(_Lane, routes) for channel in lane.route.channels}
             self._unconfirmed = set(self._channels)
             self._heard_at_secs = dict.fromkeys(self._channels, clock.monotonic_secs())
-            async with asyncio.TaskGroup() as group:
-                for route, pubsub in zip(routes, pubsubs, strict=True):
-                    group.create_task(self._read(route, pubsub), name="relay-read")
-                    lane = self._lanes[route.channels[0]]
-                    group.create_task(self._publish(lane), name="relay-publish")
-                group.create_task(self._watch(), name="relay-watch")
+            for route, pubsub in zip(routes, pubsubs, strict=True):
+                tasks.add(spawn(_failure(self._read(route, pubsub)), name="relay-read"))
+                tasks.add(spawn(_failure(self._publish(self._lanes[route.channels[0]])), name="relay-publish"))
+            tasks.add(spawn(_failure(self._watch()), name="relay-watch"))
+            ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            raise ended.pop().result()
         finally:
             self._drop()
+            await _end(tasks)
             for pubsub, route in zip(pubsubs, routes, strict=True):
                 await _close(pubsub, route)
 
-    async def _read(self, route: Route, pubsub: PubSub) -> None:
+    async def _read(self, route: Route, pubsub: PubSub) -> NoReturn:
         for channel in route.channels:
             # One by one: a Cluster refuses a subscription to several slots.
             await (pubsub.ssubscribe(channel) if route.is_sharded else pubsub.subscribe(channel))
@@ -185,7 +187,7 @@ class RelayConnection:
             # A slot that moved to another shard ends its subscriptions.
             raise _SilentError(f"the server ended the subscription to {channel}")
 
-    async def _publish(self, lane: _Lane) -> None:
+    async def _publish(self, lane: _Lane) -> NoReturn:
         command = "SPUBLISH" if lane.route.is_sharded else "PUBLISH"
         while True:
             await lane.arrived.wait()
@@ -201,7 +203,7 @@ class RelayConnection:
             metrics.RELAY_MESSAGES.labels("out").inc(len(taken))
             metrics.RELAY_BYTES.labels("out").inc(sum(len(message) for _, message in taken))
 
-    async def _watch(self) -> None:
+    async def _watch(self) -> NoReturn:
         while True:
             await asyncio.sleep(SILENT_SECS / 8)
             silent_since_secs = clock.monotonic_secs() - SILENT_SECS
@@ -217,6 +219,23 @@ class RelayConnection:
             self.is_connected = False
             metrics.RELAY_CONNECTED.set(0)
             self._lost()
+
+
+async def _failure(work: Coroutine[Any, Any, NoReturn]) -> Exception:
+    """What ended `work`. Returned: that a connection breaks is not an error of this server."""
+    try:
+        await work
+    except Exception as error:  # noqa: BLE001 - whatever it is, the connection begins anew
+        return error
+
+
+async def _end(tasks: set[asyncio.Task[Exception]]) -> None:
+    """Cancels until all are gone: the client library now and then swallows a cancellation and goes on."""
+    left = tasks
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CLOSE_SECS)
 
 
 async def _close(pubsub: PubSub, route: Route) -> None:
