@@ -129,7 +129,8 @@ class RelayConnection:
             try:
                 await self._serve()
             except (RedisError, OSError, TimeoutError) as error:
-                _log.warning("The relay is not connected.", error=repr(error), tries=tries)
+                was_connected = self.connections > connected_before
+                _log.warning("The relay is not connected.", error=str(error), was_connected=was_connected)
             except Exception:  # noqa: BLE001
                 # Whatever it was, a relay that ends would leave this worker alone until its restart.
                 _log.exception("The relay's connection failed.")
