@@ -61,7 +61,7 @@ class Engine:
         self.settings = settings
         self.health = Health()
         self.live = Live(relayed=settings.redis_url is not None)
-        self.relay = _open_relay(settings)
+        self.relay: Relay | None = None
         self._draining: asyncio.Task[None] | None = None
         self._exits = contextlib.AsyncExitStack()
 
@@ -88,6 +88,7 @@ class Engine:
         settings = self.settings
         if settings.database_url is None:
             raise ConfigError("FLEETWIRE_DATABASE_URL is not set: start the server with `fleetwire serve`")
+        self.relay = _open_relay(settings)
         # Two pools: device look-ups and partitions must not wait for a commit.
         ingest_pool = await self._pool(settings.database_url, "fleetwire_ingest", 2)
         # A group is given up by then: what still holds its devices' rows is a connection that got lost on the way.
