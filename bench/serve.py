@@ -6,9 +6,12 @@ from typing import Any
 
 from fleetwire import serve
 from fleetwire.settings import Settings
+from fleetwire.workers import Workers
 
 
-class _WithEmptyRoute(serve._Granian):  # noqa: SLF001 - the same server, with another application
+class _WithEmptyRoute(Workers):
+    """The same server, with another application."""
+
     def __init__(self, _product: str, **options: Any) -> None:  # noqa: ANN401 - Granian's own
         super().__init__("bench.empty_app:create_app", **options)
 
@@ -19,7 +22,7 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     given = parser.parse_args()
-    serve._Granian = _WithEmptyRoute  # type: ignore[misc,assignment]  # noqa: SLF001
+    serve.Workers = _WithEmptyRoute  # type: ignore[misc]
     settings = Settings.from_env(data_dir=given.data_dir, port=given.port, log_level="warning")
     serve.serve(settings, on_ready=lambda address, _: print(f"ready {address}", flush=True))
 
