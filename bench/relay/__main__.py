@@ -1,7 +1,7 @@
 """How much later a watcher sees a movement that another worker stored: `python -m bench.relay`.
 
-Drivers post one fix a second each, spread evenly. The delay of a movement is from its receipt to the frame that shows it,
-both taken in this process. Three groups of watchers, two runs on one database:
+Drivers post one fix a second each, spread evenly. The delay of a movement is from its receipt to the frame that shows
+it, both taken in this process. Three groups of watchers, two runs on one database:
 
     one     one worker takes the batches and feeds the watchers; no relay
     near    two workers with a relay; watchers on the worker that takes the batches
@@ -66,7 +66,9 @@ def percentile(ascending: Sequence[float], share: float) -> float:
     return ascending[min(len(ascending) - 1, int(share * len(ascending)))]
 
 
-async def drive(session: aiohttp.ClientSession, url: str, token: str, number: int, delays: Delays, secs: float) -> None:
+async def drive(
+    session: aiohttp.ClientSession, url: str, *, token: str, number: int, delays: Delays, secs: float
+) -> None:
     """One driver: a fix a second, at a phase of its own; a failed batch is left out."""
     device, deadline = f"van-{number}", monotonic_secs() + secs
     await asyncio.sleep((number * 0.618) % 1)
@@ -125,7 +127,10 @@ async def measure(
         await asyncio.sleep(1)
         secs = WARM_SECS + given.secs
         await asyncio.gather(
-            *(drive(session, urls[0], tokens["ingest"], number, delays, secs) for number in range(given.drivers))
+            *(
+                drive(session, urls[0], token=tokens["ingest"], number=number, delays=delays, secs=secs)
+                for number in range(given.drivers)
+            )
         )
         await asyncio.sleep(SETTLE_SECS)
         for task in watching:
