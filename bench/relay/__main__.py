@@ -126,12 +126,11 @@ async def measure(
         ]
         await asyncio.sleep(1)
         secs = WARM_SECS + given.secs
-        await asyncio.gather(
-            *(
-                drive(session, urls[0], token=tokens["ingest"], number=number, delays=delays, secs=secs)
-                for number in range(given.drivers)
-            )
-        )
+        driving = [
+            drive(session, urls[0], token=tokens["ingest"], number=number, delays=delays, secs=secs)
+            for number in range(given.drivers)
+        ]
+        await asyncio.gather(*driving)
         await asyncio.sleep(SETTLE_SECS)
         for task in watching:
             task.cancel()

@@ -15,6 +15,7 @@ from fleetwire.live.redis_url import parse
         ("redis+sentinel://:x@a,b:7/fleet/2", "sentinel", [("a", 26379), ("b", 7)], {"password": "x", "db": 2}),
         ("redis+cluster://a,b:7", "cluster", [("a", 6379), ("b", 7)], {}),
         ("rediss+cluster://a", "cluster", [("a", 6379)], {"ssl": True}),
+        ("redis://a?password=x&db=4", "single", [("a", 6379)], {"password": "x", "db": 4}),
         ("unix:///run/valkey.sock?db=2", "single", [], {"db": 2}),
     ],
 )
@@ -38,6 +39,7 @@ def test_every_form(url, form, hosts, options):
         "redis://a/b",
         "redis://a/1/2",
         "redis+sentinel://a",
+        "redis://a?ssl=1",
         "redis+cluster://a/1",
         "redis+cluster://a,,b",
         "unix://",

@@ -4,12 +4,14 @@ redis://[user:password@]host[:6379][/db]                       rediss://...     
 unix://[user:password@]/run/valkey.sock[?db=0]
 redis+sentinel://[user:password@]host[:26379],host/master[/db] rediss+sentinel://...  the Sentinels without either
 redis+cluster://[user:password@]host[:6379],host               rediss+cluster://...
+
+`username`, `password` and `db` may also be given as parameters behind a question mark.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from fleetwire.errors import ConfigError
 
@@ -48,10 +50,16 @@ def _parse(url: str) -> RedisAddress:
     parts = urlsplit(url)
     user, _, netloc = parts.netloc.rpartition("@")
     name, _, password = user.partition(":")
-    options: dict[str, Any] = {"username": unquote(name) or None, "password": unquote(password) or None}
+    query = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+    if not query.keys() <= {"db", "username", "password"}:
+        raise ValueError("there is no such parameter")
+    options: dict[str, Any] = {
+        "username": query.get("username") or unquote(name) or None,
+        "password": query.get("password") or unquote(password) or None,
+    }
     path = unquote(parts.path)
     if parts.scheme == "unix":
-        options["db"] = int(parse_qs(parts.query).get("db", ["0"])[0])
+        options["db"] = int(query.get("db", "0"))
         return RedisAddress(form="single", path=_present(path), options=options)
     if parts.scheme.startswith("rediss"):
         options["ssl"] = True
@@ -63,7 +71,7 @@ def _parse(url: str) -> RedisAddress:
         _none_left(steps)
         return RedisAddress(form="cluster", hosts=hosts, options=options)
     master = _present(steps.pop(0) if steps else "") if form == "sentinel" else None
-    options["db"] = int(steps.pop(0)) if steps else 0
+    options["db"] = int(steps.pop(0) if steps else query.get("db", "0"))
     _none_left(steps)
     if form == "sentinel":
         return RedisAddress(form="sentinel", hosts=hosts, master=master, options=options)
