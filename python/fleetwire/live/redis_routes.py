@@ -1,14 +1,19 @@
 """From an address of Redis or Valkey to connections: which server has which channel."""
 
+import asyncio
+import contextlib
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.client import PubSub
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from fleetwire.live.redis_url import RedisAddress
 
@@ -84,3 +89,37 @@ async def _shards(address: RedisAddress, channels: Sequence[str]) -> list[Route]
         Route(Redis(host=host, port=port, **options(address)), tuple(of_primary), is_sharded=True)
         for (host, port), of_primary in by_primary.items()
     ]
+
+
+class Lane:
+    """A route with what waits to be published on it."""
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self.waiting: deque[tuple[str, bytes]] = deque()
+        self.arrived = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.idle.set()
+
+    def put(self, channel: str, message: bytes) -> None:
+        """The message waits; whoever puts it minds the bound."""
+        self.waiting.append((channel, message))
+        self.idle.clear()
+        self.arrived.set()
+
+    def take(self, *, at_most_bytes: int) -> list[tuple[str, bytes]]:
+        """What waits, up to about so many bytes."""
+        taken: list[tuple[str, bytes]] = []
+        size_bytes = 0
+        while self.waiting and size_bytes < at_most_bytes:
+            taken.append(self.waiting.popleft())
+            size_bytes += len(taken[-1][1])
+        return taken
+
+
+async def close(pubsub: PubSub, route: Route, *, within_secs: float) -> None:
+    """Closes a subscription and its client. A server that is frozen does not answer to a farewell."""
+    with contextlib.suppress(TimeoutError, OSError, RedisError):
+        async with asyncio.timeout(within_secs):
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+            await route.client.aclose()

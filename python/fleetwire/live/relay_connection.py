@@ -11,7 +11,6 @@ only its own heartbeat, within `SILENT_SECS`.
 import asyncio
 import contextlib
 import random
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, NoReturn
 
@@ -20,7 +19,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from fleetwire import clock, metrics
-from fleetwire.live.redis_routes import Route, open_routes
+from fleetwire.live.redis_routes import Lane, Route, close, open_routes
 from fleetwire.live.redis_url import RedisAddress
 from fleetwire.tasks import cancel, spawn
 
@@ -36,30 +35,6 @@ _log = structlog.get_logger(__name__)
 
 class _SilentError(ConnectionError):
     """A channel on which nothing is heard any more."""
-
-
-class _Lane:
-    """A route with what waits to be published on it."""
-
-    def __init__(self, route: Route) -> None:
-        self.route = route
-        self.waiting: deque[tuple[str, bytes]] = deque()
-        self.arrived = asyncio.Event()
-        self.idle = asyncio.Event()
-        self.idle.set()
-
-    def put(self, channel: str, message: bytes) -> None:
-        self.waiting.append((channel, message))
-        self.idle.clear()
-        self.arrived.set()
-
-    def take(self) -> list[tuple[str, bytes]]:
-        taken: list[tuple[str, bytes]] = []
-        size_bytes = 0
-        while self.waiting and size_bytes < PIPELINE_BYTES:
-            taken.append(self.waiting.popleft())
-            size_bytes += len(taken[-1][1])
-        return taken
 
 
 class RelayConnection:
@@ -85,7 +60,7 @@ class RelayConnection:
         self._heard = heard
         self._connected = connected
         self._lost = lost
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         self._unconfirmed: set[str] = set()
         self._heard_at_secs: dict[str, float] = {}
         self._waiting_bytes = 0
@@ -146,7 +121,7 @@ class RelayConnection:
         pubsubs = [route.client.pubsub() for route in routes]
         tasks: set[asyncio.Task[Exception]] = set()
         try:
-            self._lanes = {channel: lane for lane in map(_Lane, routes) for channel in lane.route.channels}
+            self._lanes = {channel: lane for lane in map(Lane, routes) for channel in lane.route.channels}
             self._unconfirmed = set(self._channels)
             self._heard_at_secs = dict.fromkeys(self._channels, clock.monotonic_secs())
             for route, pubsub in zip(routes, pubsubs, strict=True):
@@ -159,7 +134,7 @@ class RelayConnection:
             self._drop()
             await _end(tasks)
             for pubsub, route in zip(pubsubs, routes, strict=True):
-                await _close(pubsub, route)
+                await close(pubsub, route, within_secs=CLOSE_SECS)
 
     async def _read(self, route: Route, pubsub: PubSub) -> NoReturn:
         for channel in route.channels:
@@ -188,11 +163,11 @@ class RelayConnection:
             # A slot that moved to another shard ends its subscriptions.
             raise _SilentError(f"the server ended the subscription to {channel}")
 
-    async def _publish(self, lane: _Lane) -> NoReturn:
+    async def _publish(self, lane: Lane) -> NoReturn:
         command = "SPUBLISH" if lane.route.is_sharded else "PUBLISH"
         while True:
             await lane.arrived.wait()
-            if not (taken := lane.take()):
+            if not (taken := lane.take(at_most_bytes=PIPELINE_BYTES)):
                 lane.arrived.clear()
                 lane.idle.set()
                 continue
@@ -237,11 +212,3 @@ async def _end(tasks: set[asyncio.Task[Exception]]) -> None:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=CLOSE_SECS)
-
-
-async def _close(pubsub: PubSub, route: Route) -> None:
-    # A server that is frozen does not answer to a farewell.
-    with contextlib.suppress(TimeoutError, OSError, RedisError):
-        async with asyncio.timeout(CLOSE_SECS):
-            await pubsub.aclose()  # type: ignore[no-untyped-call]
-            await route.client.aclose()
