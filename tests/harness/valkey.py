@@ -93,14 +93,16 @@ def valkey(*options: str) -> Iterator[Valkey]:
 def valkey_cluster() -> Iterator[list[Valkey]]:
     """Three servers that share the slots."""
     options = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-config-file", "nodes.conf"]
-    nodes = [Valkey(*options) for _ in range(3)]
+    # By itself a node takes the port 10,000 above, where outgoing connections get theirs.
+    bus_ports = [free_port() for _ in range(3)]
+    nodes = [Valkey(*options, "--cluster-port", str(port)) for port in bus_ports]
     try:
         for number, node in enumerate(nodes):
             node.start()
             node.command("CLUSTER", "ADDSLOTSRANGE", number * 16384 // 3, (number + 1) * 16384 // 3 - 1)
             node.command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        for node in nodes[1:]:
-            nodes[0].command("CLUSTER", "MEET", "127.0.0.1", node.port)
+        for node, bus_port in zip(nodes[1:], bus_ports[1:], strict=True):
+            nodes[0].command("CLUSTER", "MEET", "127.0.0.1", node.port, bus_port)
         wait_until(lambda: all(map(_is_whole, nodes)), limit_secs=START_LIMIT_SECS, what="the Cluster is whole")
         yield nodes
     finally:
