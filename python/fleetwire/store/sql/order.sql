@@ -18,4 +18,4 @@ DELETE FROM order_device WHERE tenant_id = $1 AND order_name = $2;
 -- Gives devices to an order that has none.
 -- $1 tenant_id int, $2 order_name text, $3 device_ids int8[]
 INSERT INTO order_device (tenant_id, order_name, device_id)
-SELECT $1, $2, ids.device_id FROM unnest($3) AS ids (device_id);
+SELECT $1, $2, ids.device_id FROM unnest($3::bigint[]) AS ids (device_id);
