@@ -94,7 +94,8 @@ impl Fleet {
                 accuracy_dm: 50,
                 battery_permille: NONE_I16,
             };
-            moves.push(Position { tenant_id: TENANT_ID, device_id: at as i64, fix });
+            let device_id = i64::try_from(at).unwrap_or_default();
+            moves.push(Position { tenant_id: TENANT_ID, device_id, fix });
         }
         assert_eq!(self.table.advance(&moves), moves.len(), "every device moved forward");
     }

@@ -93,10 +93,19 @@ fn seen() -> impl Strategy<Value = Seen> {
             device_id,
             name,
             (fixed_at_millis, lat_e7, lon_e7),
-            (altitude_dm, speed_cmps, accuracy_dm, battery_permille),
+            (altitude_dm, speed_cmps, heading_cdeg, accuracy_dm, battery_permille),
             is_new,
         )| {
-            let fix = Fix { fixed_at_millis, lat_e7, lon_e7, altitude_dm, speed_cmps, accuracy_dm, battery_permille };
+            let fix = Fix {
+                fixed_at_millis,
+                lat_e7,
+                lon_e7,
+                altitude_dm,
+                speed_cmps,
+                heading_cdeg,
+                accuracy_dm,
+                battery_permille,
+            };
             Seen { device_id, name, fix, is_new }
         },
     )

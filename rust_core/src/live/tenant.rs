@@ -41,6 +41,9 @@ pub(super) struct Devices {
     slots: Vec<Slot>,
     /// Parallel to `slots`: the tick that announced the last movement, 0 before the first.
     moved_seq: Vec<u64>,
+    /// Parallel to `slots`: the tick that announced the last movement or change of status. Every view looks through
+    /// these at every tick, and slots are large.
+    changed_seq: Vec<u64>,
 }
 
 /// A device. It is shown when it has a name and a fix: the fix may arrive first.
@@ -55,8 +58,6 @@ struct Slot {
     is_touched: bool,
     /// Kept up to date while somebody watches a status.
     status: Status,
-    /// The tick that announced the last change of the status.
-    status_seq: u64,
     /// The tick at which watchers could see it first.
     shown_seq: u64,
 }
@@ -123,6 +124,7 @@ impl Tenant {
             let place = devices.len();
             devices.slots.push(Slot::new(device_id));
             devices.moved_seq.push(0);
+            devices.changed_seq.push(0);
             place
         })
     }
@@ -169,13 +171,13 @@ impl Tenant {
     }
 
     fn announce(&mut self, place: u32, seq: u64) {
-        let (Some(slot), Some(moved_seq)) =
-            (self.devices.slots.get_mut(place as usize), self.devices.moved_seq.get_mut(place as usize))
-        else {
-            return;
-        };
+        let Some(slot) = self.devices.slots.get_mut(place as usize) else { return };
         slot.is_touched = false;
-        *moved_seq = seq;
+        for seqs in [&mut self.devices.moved_seq, &mut self.devices.changed_seq] {
+            if let Some(last) = seqs.get_mut(place as usize) {
+                *last = seq;
+            }
+        }
         let Some(fix) = slot.pending.take() else { return };
         let old = slot.fix.replace(fix);
         if slot.shown_seq == 0 {
@@ -195,7 +197,7 @@ impl Tenant {
     fn restate(&mut self, moved: &[u32], rule: StatusRule, now_millis: i64, seq: u64, everybody: bool) -> Vec<u32> {
         for place in moved {
             if let Some(slot) = self.devices.slots.get_mut(*place as usize) {
-                slot.restate(rule, now_millis, seq);
+                slot.restate(rule, now_millis);
                 if let Some(millis) = slot.offline_millis(rule) {
                     self.next_offline_millis = self.next_offline_millis.map(|next| next.min(millis));
                 }
@@ -206,9 +208,10 @@ impl Tenant {
         }
         let mut restated = Vec::new();
         let mut next_offline_millis = i64::MAX;
-        for (place, slot) in (0..).zip(&mut self.devices.slots) {
-            let has_moved = self.devices.moved_seq.get(place as usize) == Some(&seq);
-            if slot.restate(rule, now_millis, seq) && !has_moved {
+        for ((place, slot), changed_seq) in (0..).zip(&mut self.devices.slots).zip(&mut self.devices.changed_seq) {
+            // Who has moved at this tick was looked at above.
+            if slot.restate(rule, now_millis) && *changed_seq != seq {
+                *changed_seq = seq;
                 restated.push(place);
             }
             next_offline_millis = next_offline_millis.min(slot.offline_millis(rule).unwrap_or(i64::MAX));
@@ -350,7 +353,7 @@ impl Devices {
 
     /// Whether the tick announced a movement or a change of status.
     pub(super) fn has_changed(&self, place: u32, seq: u64) -> bool {
-        self.has_moved(place, seq) || self.slots.get(place as usize).is_some_and(|slot| slot.status_seq == seq)
+        self.changed_seq.get(place as usize) == Some(&seq)
     }
 
     pub(super) fn has_moved(&self, place: u32, seq: u64) -> bool {
@@ -405,7 +408,6 @@ impl Slot {
             pending: None,
             is_touched: false,
             status: Status::default(),
-            status_seq: 0,
             shown_seq: 0,
         }
     }
@@ -423,15 +425,10 @@ impl Slot {
     }
 
     /// Finds the status anew; true if it changed.
-    fn restate(&mut self, rule: StatusRule, now_millis: i64, seq: u64) -> bool {
+    fn restate(&mut self, rule: StatusRule, now_millis: i64) -> bool {
         let Some(fix) = &self.fix else { return false };
         let status = rule.status(fix, now_millis);
-        let is_changed = status != self.status;
-        if is_changed {
-            self.status = status;
-            self.status_seq = seq;
-        }
-        is_changed
+        std::mem::replace(&mut self.status, status) != status
     }
 
     /// When its fix becomes too old; `None` if it is already, or there is none.
