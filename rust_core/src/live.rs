@@ -5,6 +5,7 @@
 //! gets the newest position of what it missed, and no backlog is kept for anyone. Watchers of a part of the fleet share
 //! a view, which has such numbers for its devices. A frame shows the tenant as it was at the tick of its `seq`.
 
+mod devices;
 mod tenant;
 mod view;
 

@@ -1,14 +1,15 @@
-//! The devices of a tenant, its ticks, and the views of them.
+//! A tenant: its ticks, and the views that a tick brings up to date.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use super::devices::{Devices, Slot};
 use super::view::View;
 use crate::area::Grid;
-use crate::filter::{Filter, Status, StatusRule};
+use crate::filter::{Filter, StatusRule};
 use crate::fix::Fix;
-use crate::frame::{Format, Head, Left, Name, Row, render};
+use crate::frame::{Format, Head, Name, render};
 
 /// Views without a watcher that are kept per tenant, for those who come back.
 const IDLE_VIEWS: usize = 64;
@@ -33,33 +34,6 @@ pub(super) struct Tenant {
     grid: Option<Grid>,
     /// While somebody watches a status: the next time at which a fix becomes too old.
     next_offline_millis: Option<i64>,
-}
-
-/// In the order the devices became known, which is the order in every frame. A device's place never changes.
-#[derive(Debug, Default)]
-pub(super) struct Devices {
-    slots: Vec<Slot>,
-    /// Parallel to `slots`: the tick that announced the last movement, 0 before the first.
-    moved_seq: Vec<u64>,
-    /// Parallel to `slots`: the tick that announced the last movement or change of status. Every view looks through
-    /// these at every tick, and slots are large.
-    changed_seq: Vec<u64>,
-}
-
-/// A device. It is shown when it has a name and a fix: the fix may arrive first.
-#[derive(Debug)]
-struct Slot {
-    device_id: i64,
-    name: Option<Name>,
-    /// The newest fix that a tick announced, or that was loaded.
-    fix: Option<Fix>,
-    /// A newer one, to be announced.
-    pending: Option<Fix>,
-    is_touched: bool,
-    /// Kept up to date while somebody watches a status.
-    status: Status,
-    /// The tick at which watchers could see it first.
-    shown_seq: u64,
 }
 
 impl Tenant {
@@ -343,97 +317,5 @@ impl Tenant {
     /// Every position, announced or not.
     pub(super) fn positions(&self) -> impl Iterator<Item = (&Name, &Fix)> {
         self.devices.slots.iter().filter_map(|slot| Some((slot.name.as_ref()?, slot.newest()?)))
-    }
-}
-
-impl Devices {
-    pub(super) fn len(&self) -> u32 {
-        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
-    }
-
-    /// Whether the tick announced a movement or a change of status.
-    pub(super) fn has_changed(&self, place: u32, seq: u64) -> bool {
-        self.changed_seq.get(place as usize) == Some(&seq)
-    }
-
-    pub(super) fn has_moved(&self, place: u32, seq: u64) -> bool {
-        self.moved_seq.get(place as usize) == Some(&seq)
-    }
-
-    /// What filters look at; `None` for a device that is not shown.
-    pub(super) fn shown(&self, place: u32) -> Option<(&Fix, Status)> {
-        let slot = self.slots.get(place as usize).filter(|slot| slot.name.is_some())?;
-        Some((slot.fix.as_ref()?, slot.status))
-    }
-
-    pub(super) fn row(&self, place: u32, is_new: bool) -> Option<Row<'_>> {
-        let slot = self.slots.get(place as usize)?;
-        Some(Row { device_id: slot.device_id, name: slot.name.as_ref()?, fix: slot.fix.as_ref()?, is_new })
-    }
-
-    pub(super) fn left(&self, place: u32) -> Option<Left<'_>> {
-        let slot = self.slots.get(place as usize)?;
-        Some(Left { device_id: slot.device_id, name: slot.name.as_ref()? })
-    }
-
-    /// Everybody who moved after `since_seq`, or everybody.
-    fn rows(&self, since_seq: Option<u64>) -> impl Iterator<Item = Row<'_>> {
-        let told = self.moved_seq.iter().zip(&self.slots);
-        told.filter_map(move |(moved_seq, slot)| {
-            if since_seq.is_some_and(|since| *moved_seq <= since) {
-                return None;
-            }
-            let is_new = since_seq.is_none_or(|since| slot.shown_seq > since);
-            Some(Row { device_id: slot.device_id, name: slot.name.as_ref()?, fix: slot.fix.as_ref()?, is_new })
-        })
-    }
-
-    fn grid(&self) -> Grid {
-        let mut grid = Grid::default();
-        for (place, slot) in (0..).zip(&self.slots) {
-            if let Some(fix) = &slot.fix {
-                grid.insert(place, fix.lat_e7, fix.lon_e7);
-            }
-        }
-        grid
-    }
-}
-
-impl Slot {
-    fn new(device_id: i64) -> Self {
-        Self {
-            device_id,
-            name: None,
-            fix: None,
-            pending: None,
-            is_touched: false,
-            status: Status::default(),
-            shown_seq: 0,
-        }
-    }
-
-    fn newest(&self) -> Option<&Fix> {
-        self.pending.as_ref().or(self.fix.as_ref())
-    }
-
-    fn is_shown(&self) -> bool {
-        self.name.is_some() && self.newest().is_some()
-    }
-
-    fn is_behind(&self, fix: &Fix) -> bool {
-        self.newest().is_none_or(|known| known.fixed_at_millis < fix.fixed_at_millis)
-    }
-
-    /// Finds the status anew; true if it changed.
-    fn restate(&mut self, rule: StatusRule, now_millis: i64) -> bool {
-        let Some(fix) = &self.fix else { return false };
-        let status = rule.status(fix, now_millis);
-        std::mem::replace(&mut self.status, status) != status
-    }
-
-    /// When its fix becomes too old; `None` if it is already, or there is none.
-    fn offline_millis(&self, rule: StatusRule) -> Option<i64> {
-        let fix = self.fix.as_ref().filter(|_| self.status != Status::Offline)?;
-        Some(fix.fixed_at_millis.saturating_add(rule.offline_millis))
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::tenant::Devices;
+use super::devices::Devices;
 use crate::area::Grid;
 use crate::filter::Filter;
 use crate::frame::{Left, Row};
