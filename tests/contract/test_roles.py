@@ -19,6 +19,7 @@ TABLES = [
     "app_user",
     "credential",
     "session",
+    "order_device",
     "fix",
 ]
 
@@ -50,6 +51,11 @@ async def filled(owner, ingest, acme, rival):
             " VALUES ($1, gen_random_uuid(), $2, now())",
             fleet.tenant_id,
             user_id,
+        )
+        await owner.execute(
+            "INSERT INTO order_device (tenant_id, order_name, device_id) VALUES ($1, 'load-7', $2)",
+            fleet.tenant_id,
+            fleet.device_ids[0],
         )
         await owner.execute("SELECT ensure_merged_partition('track_segment_d20251122')")
         await owner.execute(

@@ -15,6 +15,7 @@ from harness.tenants import PASSWORD, Tenant
 ANYONE = "anyone"
 SENDERS = frozenset({"ingest", "device"})
 WATCHERS = frozenset({"admin", "dispatcher", "viewer", "session"})
+DISPATCHERS = frozenset({"admin", "dispatcher"})
 EVERYBODY = SENDERS | WATCHERS | {"customer", "driver"}
 
 # Route: who may use it, and the status they get.
@@ -29,6 +30,8 @@ ROUTES = {
     ("get", "/api/devices/{name}/track"): (WATCHERS, 200),
     ("get", "/api/console/overlay"): (WATCHERS, 200),
     ("get", "/metrics"): (WATCHERS, 200),
+    ("put", "/api/orders/{order}/devices"): (DISPATCHERS, 204),
+    ("delete", "/api/orders/{order}/devices"): (DISPATCHERS, 204),
     ("post", "/api/driver/location"): (SENDERS, 200),
     ("post", "/api/session/renew"): (frozenset({"session"}), 200),
     ("post", "/api/logout"): (frozenset({"session"}), 204),  # last: afterwards the session is over
@@ -73,7 +76,10 @@ async def ask(client, route, token=None, headers=None):
     if method == "post":
         body = json.dumps({"device": DEVICE, "fixes": [fix()]}).encode() if "location" in path else b""
         sent["Content-Type"] = "application/json"
-    return await client.request(method.upper(), path.replace("{name}", DEVICE), token=token, body=body, headers=sent)
+    elif method == "put":
+        body, sent["Content-Type"] = json.dumps({"devices": []}).encode(), "application/json"
+    path = path.replace("{name}", DEVICE).replace("{order}", "load-7")
+    return await client.request(method.upper(), path, token=token, body=body, headers=sent)
 
 
 async def test_the_table_names_every_route(client):

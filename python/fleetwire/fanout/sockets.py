@@ -1,7 +1,7 @@
 """All WebSockets of this worker: how many there may be, sends that cannot hang, and a goodbye to everyone at a stop."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Literal, NamedTuple
 
 import structlog
@@ -52,13 +52,15 @@ class Socket:
         self._send = send
         self._send_secs = settings.feed_send_secs
         self._message_bytes = settings.socket_message_bytes
+        self.subprotocol: str | None = None
+        """What the handshake agrees on; to be set before it."""
         self.handler = asyncio.current_task()
         self.goodbye: Close | None = None
 
     async def accept(self) -> None:
         """Completes the handshake."""
         await self._receive()  # websocket.connect
-        await self._send({"type": "websocket.accept"})
+        await self._send({"type": "websocket.accept", "subprotocol": self.subprotocol})
 
     async def receive(self) -> Message:
         """The next message.
@@ -77,15 +79,24 @@ class Socket:
         return message
 
     async def send(self, frame: bytes) -> None:
-        """Sends a text frame.
+        """Sends text that is UTF-8 already.
 
         Raises:
             Closing: the peer did not take it within the time limit.
         """
+        await self.send_message(str(frame, "utf-8"))
+
+    async def send_message(self, message: str | bytes) -> None:
+        """Sends a text message, or a binary one.
+
+        Raises:
+            Closing: the peer did not take it within the time limit.
+        """
+        kind = "text" if isinstance(message, str) else "bytes"
         try:
             # The server sends one message after another; a lock of ours would wait for the same.
             with TimeLimit(self._send_secs):
-                await self._send({"type": "websocket.send", "text": str(frame, "utf-8")})
+                await self._send({"type": "websocket.send", kind: message})
         except TimeoutError:
             raise Closing(Close.SLOW) from None
 
@@ -120,8 +131,13 @@ class Sockets:
         permission: Permission,
         conversation: Callable[[Socket], Coroutine[Any, Any, None]],
         connection: tuple[asgi.Scope, asgi.Receive, asgi.Send],
+        *,
+        subprotocols: Collection[str] = (),
     ) -> None:
-        """Serves one connection from handshake to close; one that may not pass is answered with a problem."""
+        """Serves one connection from handshake to close; one that may not pass is answered with a problem.
+
+        Of the subprotocols that the client offers, the first one among `subprotocols` is agreed on.
+        """
         scope, receive, send = connection
         try:
             principal = await authenticate(scope, self._credentials)
@@ -131,6 +147,7 @@ class Sockets:
             await asgi.deny(send, problem)
             return
         socket = Socket(kind, principal, receive, send, self._settings)
+        socket.subprotocol = next((offer for offer in scope["subprotocols"] if offer in subprotocols), None)
         # Before the next await: a revocation in between would go unheard.
         unfollow = self._credentials.follow(principal, lambda _: socket.dismiss(Close.UNAUTHORIZED))
         self._count(socket, present=True)
