@@ -10,6 +10,7 @@ import structlog
 
 from fleetwire.access.gate import Gate, open_gate
 from fleetwire.errors import ConfigError
+from fleetwire.fanout.events import EventHub
 from fleetwire.fanout.hub import Hub
 from fleetwire.fanout.sockets import Sockets
 from fleetwire.fanout.watch import DispatchSocket
@@ -43,6 +44,7 @@ class Engine:
     app_pool: asyncpg.Pool
     gate: Gate
     writer: Writer
+    events: EventHub
     sockets: Sockets
     location_route: LocationRoute
     driver_socket: DriverSocket
@@ -109,11 +111,21 @@ class Engine:
         await hub.start()
         self._exits.push_async_callback(hub.stop)
 
+        self.events = EventHub(self.app_pool, settings.database_url)
+        await self.events.start()
+        self._exits.push_async_callback(self.events.stop)
+
         credentials = self.gate.credentials
         self.sockets = Sockets(credentials, settings)
+        self.sockets.start()
+        self._exits.push_async_callback(self.sockets.stop)
         self.location_route = LocationRoute(credentials=credentials, pipeline=pipeline, settings=settings)
-        self.driver_socket = DriverSocket(pipeline=pipeline, sockets=self.sockets, settings=settings)
-        self.dispatch_socket = DispatchSocket(hub=hub, live=self.live, sockets=self.sockets, settings=settings)
+        self.driver_socket = DriverSocket(
+            pipeline=pipeline, events=self.events, sockets=self.sockets, settings=settings
+        )
+        self.dispatch_socket = DispatchSocket(
+            hub=hub, events=self.events, live=self.live, sockets=self.sockets, settings=settings
+        )
         upkeep = Upkeep(settings.database_url, settings)
         upkeep.start()
         self._exits.push_async_callback(upkeep.stop)

@@ -105,5 +105,5 @@ class Outbox:
     @staticmethod
     def _counted(frame: bytes, kind: Literal["snapshot", "moved", "resync", "heartbeat"]) -> bytes:
         metrics.FRAMES.labels(kind).inc()
-        metrics.FRAME_BYTES.inc(len(frame))
+        metrics.FRAME_BYTES.labels(kind).inc(len(frame))
         return frame

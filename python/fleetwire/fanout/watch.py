@@ -6,6 +6,8 @@ import msgspec
 
 from fleetwire import asgi
 from fleetwire.errors import Problem
+from fleetwire.fanout.event_talk import EventTalk
+from fleetwire.fanout.events import EventHub
 from fleetwire.fanout.hub import Hub
 from fleetwire.fanout.outbox import Outbox, Request, Watch
 from fleetwire.fanout.sockets import Closing, Message, Socket, Sockets
@@ -21,8 +23,9 @@ _REQUESTS: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 class DispatchSocket:
     """The route as an ASGI callable in front of the framework."""
 
-    def __init__(self, *, hub: Hub, live: Live, sockets: Sockets, settings: Settings) -> None:
+    def __init__(self, *, hub: Hub, events: EventHub, live: Live, sockets: Sockets, settings: Settings) -> None:
         self._hub = hub
+        self._events = events
         self._live = live
         self._sockets = sockets
         self._settings = settings
@@ -35,6 +38,8 @@ class DispatchSocket:
         """Reads the client's wishes while another task feeds it: without a reader, pings go unanswered."""
         outbox = Outbox(self._live, socket.principal.tenant_id, heartbeat_secs=self._settings.feed_heartbeat_secs)
         self._hub.add(outbox)
+        talk = EventTalk(self._events, socket, self._settings)
+        talk.start()
         feeding = spawn(self._feed(socket, outbox), name="feed")
         silence = asyncio.get_running_loop().call_later(
             self._settings.feed_first_message_secs, outbox.ask_unless_spoken
@@ -42,6 +47,8 @@ class DispatchSocket:
         try:
             while True:
                 message = await socket.receive()
+                if await talk.takes(message):
+                    continue
                 outbox.has_spoken = True
                 try:
                     outbox.ask(_understood(message))
@@ -50,6 +57,7 @@ class DispatchSocket:
         finally:
             silence.cancel()
             self._hub.remove(outbox)
+            await talk.stop()
             await cancel(feeding)
 
     async def _feed(self, socket: Socket, outbox: Outbox) -> None:
