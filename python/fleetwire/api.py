@@ -16,6 +16,7 @@ from fleetwire.console import console_routes
 from fleetwire.engine import Engine
 from fleetwire.errors import DatabaseAway, Problem
 from fleetwire.fanout.event_routes import event_router
+from fleetwire.fanout.stats import stats_router
 from fleetwire.live.routes import live_router
 from fleetwire.openapi import describe_hot_routes, openapi_config, openapi_document
 from fleetwire.ops import ops_router
@@ -31,6 +32,7 @@ def create_api(engine: Engine, lifespan: Callable[[Litestar], AbstractAsyncConte
             access_router(),
             live_router,
             event_router,
+            stats_router,
             ops_router,
             openapi_document,
             *console_routes(engine.settings),

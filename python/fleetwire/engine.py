@@ -10,6 +10,7 @@ import structlog
 
 from fleetwire.access.gate import Gate, open_gate
 from fleetwire.errors import ConfigError
+from fleetwire.fanout.delay import Delay
 from fleetwire.fanout.events import EventHub
 from fleetwire.fanout.hub import Hub
 from fleetwire.fanout.sockets import Sockets
@@ -92,8 +93,13 @@ class Engine:
         self._exits.push_async_callback(self.gate.close)
         await self.live.warm(ingest_pool)
 
-        partitions = Partitions(ingest_pool)
-        self.writer = Writer(writer_pool, partitions=partitions, settings=settings, on_stored=self.live.advance)
+        partitions, delay = Partitions(ingest_pool), Delay()
+        self.writer = Writer(
+            writer_pool,
+            partitions=partitions,
+            settings=settings,
+            on_stored=delay.counted_from(self.live.advance),
+        )
         await self.writer.start()
         self._exits.push_async_callback(self.writer.stop, within_secs=settings.drain_secs)
         retention = Retention(ingest_pool, default_days=settings.retention_days)
@@ -107,7 +113,7 @@ class Engine:
             outage.start()
             self._exits.push_async_callback(outage.stop)
         pipeline = Pipeline(decoder=decoder, devices=devices, writer=self.writer, outage=outage)
-        hub = Hub(self.live, tick_millis=settings.feed_tick_millis)
+        hub = Hub(self.live, delay, tick_millis=settings.feed_tick_millis)
         await hub.start()
         self._exits.push_async_callback(hub.stop)
 

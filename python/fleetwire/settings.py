@@ -83,8 +83,8 @@ class Settings:
     socket_messages_per_sec: float = _setting(1000.0, "Messages a socket may send on average.", at_least=1)
     socket_messages_burst: int = _setting(2000, "Messages a socket may send at once.", at_least=1)
     socket_rate_violations: int = _setting(100, "Messages refused by rate before the socket is closed.", at_least=1)
-    stop_spread_secs: float = _setting(
-        3.0, "Time over which sockets are told of a stop; 0 tells all at once.", at_least=0
+    stop_sockets_per_sec: float = _setting(
+        2000.0, "Sockets told of a stop in a second; quicker if that takes too much of the drain.", at_least=1
     )
     event_window: int = _setting(256, "Events a socket may leave unacknowledged before it gets no more.", at_least=1)
     event_ack_secs: float = _setting(30.0, "An acknowledging watcher that is later than this is closed.", at_least=0.1)

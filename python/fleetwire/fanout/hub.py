@@ -2,6 +2,7 @@
 
 import asyncio
 
+from fleetwire.fanout.delay import Delay
 from fleetwire.fanout.outbox import Outbox
 from fleetwire.live.state import Live
 from fleetwire.tasks import cancel, spawn
@@ -10,8 +11,9 @@ from fleetwire.tasks import cancel, spawn
 class Hub:
     """The watchers of this worker."""
 
-    def __init__(self, live: Live, *, tick_millis: int) -> None:
+    def __init__(self, live: Live, delay: Delay, *, tick_millis: int) -> None:
         self._live = live
+        self.delay = delay
         self._tick_secs = tick_millis / 1000
         self._watchers: dict[int, set[Outbox]] = {}
         self._ticking: asyncio.Task[None] | None = None
@@ -38,6 +40,7 @@ class Hub:
     async def _tick_forever(self) -> None:
         while True:
             await asyncio.sleep(self._tick_secs)
+            self.delay.ticked()
             for tenant_id in self._live.tick():
                 for outbox in self._watchers.get(tenant_id, ()):
                     outbox.wake()

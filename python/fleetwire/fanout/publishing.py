@@ -9,6 +9,7 @@ from fleetwire.fanout import rooms
 from fleetwire.fanout.event_messages import Publish
 from fleetwire.fanout.events import EventHub
 from fleetwire.store import events
+from fleetwire.store.event_kinds import check_kind
 from fleetwire.store.faults import PASSING
 from fleetwire.store.pool import tenant_transaction
 
@@ -25,6 +26,7 @@ async def publish(hub: EventHub, principal: Principal, message: Publish, *, futu
     """
     principal.require("events")
     rooms.check_names([message.room])
+    check_kind(message.kind)
     _check_time(message.occurred_at, future_secs)
     try:
         orders = await orders_heard(hub, principal, [message.room])

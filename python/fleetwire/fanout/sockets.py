@@ -28,7 +28,6 @@ __all__ = ["Closing", "Gone", "Kind", "Message", "Socket", "Sockets"]
 
 Kind = Literal["driver", "dispatch"]
 CLOSE_SECS = 2.0  # a peer that reads nothing blocks the close frame as well
-GOODBYES_PER_SEC = 1000
 SPREAD_SHARE = 0.6  # of the time for a stop; the rest is for the last ones to close
 SPREAD_STEP_SECS = 0.05
 TOO_MANY = msgspec.json.encode(
@@ -60,6 +59,8 @@ class Socket:
         self._send_secs = settings.feed_send_secs
         self._message_bytes = settings.socket_message_bytes
         self._pace = Pace(settings)
+        self.protocol = "json"
+        """How its frames are written, for the figures."""
         self.heard_secs = clock.monotonic_secs()
         """When the peer last said anything."""
         self.asked_secs = self.heard_secs
@@ -249,8 +250,7 @@ class Sockets:
         self._stopping = True
         stop_at_secs = clock.monotonic_secs() + within_secs
         sockets = self.all()
-        most_secs = min(self._settings.stop_spread_secs, SPREAD_SHARE * within_secs)
-        spread_secs = min(most_secs, len(sockets) / GOODBYES_PER_SEC)
+        spread_secs = min(SPREAD_SHARE * within_secs, len(sockets) / self._settings.stop_sockets_per_sec)
         rounds = max(1, round(spread_secs / SPREAD_STEP_SECS))
         for turn in range(rounds):
             for socket in sockets[turn::rounds]:

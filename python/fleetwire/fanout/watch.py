@@ -17,6 +17,7 @@ from fleetwire.tasks import cancel, spawn
 
 PATH = "/ws/dispatch"
 
+_MOVED = b'{"type":"moved"'
 _REQUESTS: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 
 
@@ -65,6 +66,8 @@ class DispatchSocket:
             while True:
                 for frame in await outbox.next_frames():
                     await socket.send(frame)
+                    if frame.startswith(_MOVED):
+                        self._hub.delay.sent()
         except Closing as closing:
             socket.dismiss(closing.code)
 

@@ -59,14 +59,23 @@ KINDS: Final[Mapping[str, type[Payload]]] = MappingProxyType(
 )
 
 
+def check_kind(kind: str) -> None:
+    """Lets the name of a kind pass.
+
+    Raises:
+        Problem: 400 `event_kind`.
+    """
+    if kind not in KINDS:
+        raise Problem("event_kind", f"kind must be one of {', '.join(KINDS)}.", status=400)
+
+
 def check(kind: str, payload: bytes) -> bytes:
     """A payload as it is stored: JSON that fits its kind.
 
     Raises:
         Problem: 400 `event_kind`, `event_payload`.
     """
-    if kind not in KINDS:
-        raise Problem("event_kind", f"kind must be one of {', '.join(KINDS)}.", status=400)
+    check_kind(kind)
     if len(payload) > PAYLOAD_BYTES:
         raise Problem("event_payload", f"The payload holds more than {PAYLOAD_BYTES} bytes.", status=400)
     try:
