@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from fleetwire import problem
 from fleetwire.access.guards import AccessMiddleware
 from fleetwire.access.routes import access_dependencies, access_router
+from fleetwire.asyncapi import asyncapi_document
 from fleetwire.console import console_routes
 from fleetwire.engine import Engine
 from fleetwire.errors import DatabaseAway, Problem
@@ -35,6 +36,7 @@ def create_api(engine: Engine, lifespan: Callable[[Litestar], AbstractAsyncConte
             stats_router,
             ops_router,
             openapi_document,
+            asyncapi_document,
             *console_routes(engine.settings),
         ],
         dependencies={
