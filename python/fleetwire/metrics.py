@@ -66,7 +66,7 @@ CLOSES = Counter("fleetwire_fanout_closes", "WebSockets closed by us, by code.",
 SOCKET_RATE_REFUSED = Counter(
     "fleetwire_fanout_rate_refused", "Messages of sockets refused: over the rate.", registry=REGISTRY
 )
-FIX_TO_WATCHER_SECONDS = Histogram(
+FIX_TO_WATCHER_SECONDS = Durations(
     "fleetwire_fanout_fix_to_watcher_seconds",
     "From a commit to the frame with its positions in the hands of a watcher's socket.",
     buckets=(0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0),

@@ -1,13 +1,14 @@
 """The bucket that a socket's messages are taken from, and the figures that are read off a histogram."""
 
 import pytest
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry
 
 from fleetwire.fanout.close_codes import Close
 from fleetwire.fanout.pace import Pace
 from fleetwire.fanout.pulse import is_heartbeat
 from fleetwire.fanout.stats import quantile
 from fleetwire.settings import Settings
+from fleetwire.tally import Durations
 
 
 @pytest.fixture
@@ -17,8 +18,8 @@ def pace():
 
 def test_burst_then_the_rate(pace):
     assert [pace.admits(100.0) for _ in range(7)] == [True] * 5 + [False] * 2
-    assert [pace.admits(100.1), pace.admits(100.1)] == [True, False]
-    assert [pace.admits(100.0 + number / 10) for number in range(2, 30)] == [True] * 28
+    assert [pace.admits(100.15), pace.admits(100.15)] == [True, False]
+    assert [pace.admits(100.2 + number / 10) for number in range(1, 30)] == [True] * 29
 
 
 def test_refusals_add_up_until_the_bucket_has_been_full(pace):
@@ -52,7 +53,7 @@ def test_heartbeat_is_told_by_its_type(message, is_one):
 
 
 def test_quantiles_are_read_off_the_buckets():
-    histogram = Histogram("delay_seconds", "x", buckets=(1.0, 2.0, 4.0), registry=CollectorRegistry())
+    histogram = Durations("delay_seconds", "x", buckets=(1.0, 2.0, 4.0), registry=CollectorRegistry())
     assert quantile(histogram, 0.5) is None
     for value in (0.5, 1.5, 1.5, 3.0):
         histogram.observe(value)

@@ -6,7 +6,6 @@ from typing import Final
 import msgspec
 from litestar import Response, Router, get
 from litestar.di import NamedDependency
-from prometheus_client import Histogram
 from prometheus_client.registry import Collector
 
 from fleetwire import metrics
@@ -82,7 +81,7 @@ async def socket_stats(engine: NamedDependency[Engine]) -> Response[SocketStats]
 stats_router = Router("/", route_handlers=[socket_stats], tags=["Operations"])
 
 
-def quantile(histogram: Histogram, share: float) -> float | None:
+def quantile(histogram: Collector, share: float) -> float | None:
     """Below what so large a share of the observations lies, as well as the buckets tell; None without any.
 
     Within a bucket they are taken as evenly spread; beyond the last bound nothing is known but that bound.
