@@ -178,6 +178,33 @@ async def test_event_that_does_not_fit_is_refused_by_name(client, tenant, change
     assert (await client.get("/api/events", token=tenant.dispatcher)).json["newest"] == 0
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "after=9223372036854775808", "after=-1", "after=x", "limit=0", "limit=201", "room=", "room=driver:%00",
+        "room=driver:" + "x" * 256, "room=attic",
+    ],
+)  # fmt: skip
+async def test_page_that_cannot_be_is_refused(client, tenant, query):
+    answer = await client.request("GET", f"/api/events?{query}", token=tenant.dispatcher)
+    assert answer.refusal in {(400, "request_invalid"), (400, "room_invalid")}
+
+
+@pytest.mark.parametrize("text", [r"\ud800", r"\udc00x", "\ufeff\u2028"])
+async def test_text_that_some_cannot_write_harms_nothing(client, tenant, text):
+    """Half of a pair of surrogates has no place in a text; the rest of Unicode has."""
+    for form in (
+        '{"room":"dispatch","kind":"message","payload":{"text":"%s"}}',
+        '{"room":"order:%s","kind":"message"}',
+    ):
+        answer = await post(client, (form % text).encode(), tenant.dispatcher)
+        assert answer.status in {201, 400}, answer.body
+    form = '{"room":"dispatch","kind":"message","payload":{"text":"x"},"client_id":"%s"}' % text  # noqa: UP031
+    assert (await post(client, form.encode(), tenant.dispatcher)).status in {201, 400}
+    answer = await client.request("GET", "/api/events?room=driver:%ff%fe", token=tenant.dispatcher)
+    assert answer.status in {200, 400}
+
+
 async def test_who_may_say_what_where(client, tenant, van):
     viewer = await tenant.issue_async("user", "vera", "viewer")
     assignment = {"kind": "assignment", "payload": {"order": "7", "state": "assigned"}}

@@ -132,7 +132,15 @@ class EventFeed:
                         await self._send(line)
                     self._seq = line.seq
         except Closing as closing:
-            self._socket.dismiss(closing.code)
+            self._end(closing.code)
+        except Exception:  # noqa: BLE001 - whatever it is, it is logged and the socket closed
+            _log.exception("A watcher could not be told of an event.")
+            self._end(Close.INTERNAL)
+
+    def _end(self, code: Close) -> None:
+        """Closes the socket, and tells it nothing more: an event behind one that was not sent would hide the hole."""
+        self._source = None
+        self._socket.dismiss(code)
 
     async def _next(self, source: Source) -> list[Line]:
         """What comes next in the rooms; moves the number on past what concerns others."""

@@ -16,10 +16,11 @@ from fleetwire.fanout.event_messages import MAX_EVENT_MESSAGE_BYTES, ClientId, M
 from fleetwire.fanout.publishing import orders_heard, publish
 from fleetwire.store import events
 
+LATEST_SEQ: Final = 2**63 - 1  # of PostgreSQL's bigint
 _NO_STORE: Final = {"cache-control": "no-store"}
 
 _ROOM = Parameter(query="room", description="One room; without it all that the credential may hear.")
-_AFTER = Parameter(query="after", ge=0, description="The number behind which the page starts.")
+_AFTER = Parameter(query="after", ge=0, le=LATEST_SEQ, description="The number behind which the page starts.")
 _LIMIT = Parameter(query="limit", ge=1, le=events.PAGE_ROWS, description="How many events, at most.")
 
 

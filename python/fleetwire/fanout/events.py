@@ -152,8 +152,11 @@ class Tail:
             except PASSING as error:
                 _log.warning("Events could not be read; trying again.", error=repr(error))
                 await asyncio.sleep(RETRY_SECS)
-                continue
-            await self._is_behind.wait()
+            except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the watchers do not go deaf for it
+                _log.exception("Events could not be read; trying again.")
+                await asyncio.sleep(RETRY_SECS)
+            else:
+                await self._is_behind.wait()
 
     async def _read(self) -> None:
         """Reads until nothing is new. The flag is taken down first: what is committed during the reading sets it."""
