@@ -1,7 +1,7 @@
 /**
  * The dispatcher's view: the feed moves the fleet, the fleet is drawn on the map and in the list.
  *
- * The map is drawn at most every `DRAW_MILLIS` and never while it is still busy with the draw before; the list and all ages once a
+ * Of a large fleet, only the part around what the map shows is watched. The map is drawn at most every `DRAW_MILLIS` and never while it is still busy with the draw before; the list and all ages once a
  * second. A hidden page keeps its fleet up to date and draws nothing.
  */
 
@@ -21,6 +21,7 @@ import type { FleetMap } from "./map";
 import { setData, setSheetOpen, showNotice } from "./page";
 import { isRecord } from "./position";
 import { trackFeatures } from "./track";
+import { Viewport } from "./viewport";
 
 const DRAW_MILLIS = 250;
 const TICK_MILLIS = 1_000;
@@ -46,6 +47,7 @@ export class Console {
     if (view !== null) this.detail.showHistory(view);
   });
   private readonly feed: Feed;
+  private readonly viewport = new Viewport((area) => this.feed.watch(area));
   private ticker: ReturnType<typeof setInterval> | undefined;
   private picked: string | null = null;
   private follows = false;
@@ -64,7 +66,7 @@ export class Console {
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     this.feed = new Feed({
       openSocket: () => new WebSocket(address),
-      onFrame: (frame) => this.take(frame),
+      onFrame: (frame, goesOn) => this.take(frame, goesOn),
       onState: (state) => this.connection.enter(state),
       isSessionAlive: () => currentSession().then((session) => session !== null, () => true),
       onSessionOver,
@@ -83,6 +85,7 @@ export class Console {
   stop(): void {
     clearInterval(this.ticker);
     this.feed.stop();
+    this.viewport.reset();
     this.pick(null, false);
     this.fleet.replace([]);
     this.fitted = this.answered = false;
@@ -112,6 +115,16 @@ export class Console {
       if (centred) this.centre(CLOSE_ZOOM);
     }
     this.showPicked();
+    this.chooseArea();
+  }
+
+  /** Watches the part of the fleet that the map shows, when both have come to rest. A picked vehicle is kept wherever it drives. */
+  chooseArea(): void {
+    if (!this.answered) return;
+    this.viewport.settle(() => {
+      if (this.map === null || !this.answered) return null;
+      return { shown: this.map.bounds(), fleet: [...this.fleet.positions()], everything: this.picked !== null };
+    });
   }
 
   /** Lets the map stay where the user has dragged it to. */
@@ -121,26 +134,39 @@ export class Console {
   }
 
   fitFleet(animated: boolean): void {
+    // Where the rest of the fleet is, only the snapshot of everything tells.
+    if (this.viewport.release()) {
+      this.fitted = false;
+      return;
+    }
     const bounds = boundsOf(this.fleet.positions());
     if (bounds !== null) this.map?.fit(bounds, animated);
   }
 
-  private take(frame: Frame): void {
+  private take(frame: Frame, goesOn: boolean): void {
     if (frame.type === "error") console.warn("The feed reports an error.", frame.code, frame.detail);
     if (frame.type === "snapshot") {
       this.answered = true;
-      this.fleet.replace(frame.positions);
-      if (!this.fitted && this.fleet.size > 0) this.fitFleet(false);
-      this.fitted ||= this.fleet.size > 0;
-      this.tick();
+      if (goesOn) this.fleet.advance(frame.positions);
+      else this.fleet.replace(frame.positions);
+      if (!frame.more) this.arrive();
     } else if (frame.type === "moved") {
       this.moves += this.fleet.advance(frame.positions);
+      this.fleet.remove(frame.left);
       const followed = frame.positions.findLast(({ device }) => device === this.picked);
       if (followed !== undefined) this.history.append(followed);
     } else {
       return;
     }
     this.scheduleDraw();
+  }
+
+  /** The fleet is as the server has it. */
+  private arrive(): void {
+    if (!this.fitted && this.fleet.size > 0) this.fitFleet(false);
+    this.fitted ||= this.fleet.size > 0;
+    this.tick();
+    this.chooseArea();
   }
 
   private scheduleDraw(): void {

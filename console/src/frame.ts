@@ -8,8 +8,22 @@
 import { isRecord, finite, readPosition, type Position } from "./position";
 
 export type Frame =
-  | { readonly type: "snapshot"; readonly epoch: string; readonly seq: number; readonly positions: Position[] }
-  | { readonly type: "moved"; readonly seq: number; readonly positions: Position[] }
+  | {
+      readonly type: "snapshot";
+      readonly epoch: string;
+      readonly seq: number;
+      readonly positions: Position[];
+      /** The rest comes in the next message. */
+      readonly more: boolean;
+    }
+  | {
+      readonly type: "moved";
+      readonly seq: number;
+      readonly positions: Position[];
+      /** Vehicles that are not watched any more. */
+      readonly left: string[];
+      readonly more: boolean;
+    }
   | { readonly type: "resync"; readonly epoch: string | null }
   | { readonly type: "heartbeat" }
   | { readonly type: "error"; readonly code: string; readonly detail: string };
@@ -24,9 +38,16 @@ export function readFrame(text: string): Frame | null {
         epoch: String(value["epoch"] ?? ""),
         seq: finite(value["seq"]) ?? 0,
         positions: readPositions(value["positions"]),
+        more: value["more"] === true,
       };
     case "moved":
-      return { type: "moved", seq: finite(value["seq"]) ?? 0, positions: readPositions(value["positions"]) };
+      return {
+        type: "moved",
+        seq: finite(value["seq"]) ?? 0,
+        positions: readPositions(value["positions"]),
+        left: readNames(value["left"]),
+        more: value["more"] === true,
+      };
     case "resync":
       return { type: "resync", epoch: typeof value["epoch"] === "string" ? value["epoch"] : null };
     case "heartbeat":
@@ -41,6 +62,10 @@ export function readFrame(text: string): Frame | null {
 function readPositions(value: unknown): Position[] {
   if (!Array.isArray(value)) return [];
   return value.map(readPosition).filter((position) => position !== null);
+}
+
+function readNames(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((name): name is string => typeof name === "string") : [];
 }
 
 function parse(text: string): unknown {

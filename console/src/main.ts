@@ -39,6 +39,7 @@ async function main(): Promise<void> {
     map = new FleetMap(byId("map", HTMLElement), settings.mapStyle, {
       onPick: (device) => view.pick(device, false),
       onDrag: () => view.stopFollowing(),
+      onMoved: () => view.chooseArea(),
     });
   } catch (error) {
     console.warn("The map cannot be drawn.", error);

@@ -17,6 +17,7 @@ from fleetwire.console import console_routes
 from fleetwire.engine import Engine
 from fleetwire.errors import DatabaseAway, Problem
 from fleetwire.fanout.event_routes import event_router
+from fleetwire.fanout.orders import orders_router
 from fleetwire.fanout.stats import stats_router
 from fleetwire.live.routes import live_router
 from fleetwire.openapi import describe_hot_routes, openapi_config, openapi_document
@@ -34,6 +35,7 @@ def create_api(engine: Engine, lifespan: Callable[[Litestar], AbstractAsyncConte
             live_router,
             event_router,
             stats_router,
+            orders_router,
             ops_router,
             openapi_document,
             asyncapi_document,

@@ -11,7 +11,7 @@ from litestar.di import NamedDependency
 
 from fleetwire import __version__
 from fleetwire.engine import Engine
-from fleetwire.fanout import event_messages, frames, outbox, watch
+from fleetwire.fanout import event_messages, frames, watch, wishes
 from fleetwire.fanout.close_codes import MEANINGS, Close
 from fleetwire.ingest import ws
 from fleetwire.settings import Settings
@@ -35,7 +35,7 @@ _DOWN: Final = (
 )
 UP: Final[dict[str, tuple[type[msgspec.Struct], ...]]] = {
     ws.PATH: (frames.Batch, *_UP),
-    watch.PATH: (outbox.Watch, outbox.Resume, *_UP),
+    watch.PATH: (wishes.Watch, wishes.Resume, *_UP),
 }
 """Path to the messages that a client sends."""
 DOWN: Final[dict[str, tuple[type[msgspec.Struct], ...]]] = {
@@ -47,10 +47,26 @@ _CHANNELS: Final = {
     ws.PATH: ("driver", "A driver's socket", "Batches up, receipts down; for an ingest key or a device token."),
     watch.PATH: ("dispatch", "A dispatcher's feed", "A snapshot, then what moves; for whoever may watch."),
 }
+_NAMES: Final = {"type": "array", "items": {"type": "string", "minLength": 1, "maxLength": wishes.LONGEST_NAME}}
+_STATUS: Final = {"enum": list(wishes.STATUSES)}
+_FILTER: Final = {
+    "area": {
+        "type": "array",
+        "items": {"type": "number", "minimum": -180, "maximum": 180},
+        "minItems": len(wishes.EDGES),
+        "maxItems": len(wishes.EDGES),
+        "description": "West, south, east, north in degrees.",
+    },
+    "devices": {**_NAMES, "maxItems": wishes.MOST_DEVICES},
+    "status": {"anyOf": [_STATUS, {"type": "array", "items": _STATUS, "minItems": 1}]},
+    "orders": {**_NAMES, "maxItems": wishes.MOST_ORDERS},
+}
+"""What a wish may hold; the code looks at it by hand, to name what is wrong."""
 _DESCRIPTION: Final = (
     "Messages are text frames with JSON, told apart by `type`; on `/ws` a batch may also be a binary frame with "
     "MessagePack. The credential travels as `Authorization: Bearer ...`, as the session cookie, or as `auth` in the "
-    "first message. The HTTP part is described in [/openapi.json](/openapi.json)."
+    "first message. With the subprotocol `fleetwire.v1.protobuf`, `snapshot` and `moved` are binary frames as in "
+    "`proto/feed.proto`. The HTTP part is described in [/openapi.json](/openapi.json)."
 )
 
 
@@ -95,6 +111,7 @@ def _channel(path: str) -> dict[str, Any]:
         "description": description,
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in names},
         "bindings": {"ws": {"method": "GET"}},
+        "x-subprotocols": list(watch.SUBPROTOCOLS) if path == watch.PATH else [],
         "x-close-codes": [_close_code(close) for close in Close],
     }
 
@@ -140,6 +157,8 @@ def _message(kind: type[msgspec.Struct]) -> dict[str, Any]:
 def _schemas(types: tuple[type[msgspec.Struct], ...]) -> dict[str, Any]:
     payloads = tuple(event_kinds.KINDS.values())
     _, schemas = msgspec.json.schema_components((*types, *payloads), ref_template="#/components/schemas/{name}")
+    for wish in (wishes.Watch, wishes.Resume):
+        schemas[wish.__name__]["properties"].update(_FILTER)
     for carrier in (event_messages.Publish, events.Event):
         # To the types a payload is any JSON; which one it is follows from the kind.
         properties = schemas[carrier.__name__]["properties"]

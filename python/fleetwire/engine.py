@@ -54,7 +54,7 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.health = Health()
-        self.live = Live()
+        self.live = Live(settings)
         self._draining: asyncio.Task[None] | None = None
         self._exits = contextlib.AsyncExitStack()
 
@@ -113,7 +113,7 @@ class Engine:
             outage.start()
             self._exits.push_async_callback(outage.stop)
         pipeline = Pipeline(decoder=decoder, devices=devices, writer=self.writer, outage=outage)
-        hub = Hub(self.live, delay, tick_millis=settings.feed_tick_millis)
+        hub = Hub(self.live, delay, tick_millis=settings.feed_tick_millis, heartbeat_secs=settings.feed_heartbeat_secs)
         await hub.start()
         self._exits.push_async_callback(hub.stop)
 

@@ -55,10 +55,21 @@ UPKEEP_LAST = Gauge(
 )
 POSITIONS_MOVED = Counter("fleetwire_live_positions_moved", "Live positions that moved forward.", registry=REGISTRY)
 SOCKETS = Gauge("fleetwire_fanout_sockets", "Open WebSockets by kind.", ["kind"], registry=REGISTRY)
-FRAMES = Counter("fleetwire_fanout_frames", "Frames sent to watchers by type.", ["type"], registry=REGISTRY)
-FRAME_BYTES = Counter(
+FRAMES = Tallies("fleetwire_fanout_frames", "Frames sent to watchers by type.", ["type"], registry=REGISTRY)
+FRAMES_SNAPSHOT, FRAMES_MOVED, FRAMES_RESYNC, FRAMES_HEARTBEAT = (
+    FRAMES.labels(kind) for kind in ("snapshot", "moved", "resync", "heartbeat")
+)
+_FRAMES_MADE = Tallies(
+    "fleetwire_fanout_frames_made",
+    "Frames of positions: rendered anew, or shared, since another watcher of the same got it before.",
+    ["how"],
+    registry=REGISTRY,
+)
+FRAMES_RENDERED, FRAMES_SHARED = (_FRAMES_MADE.labels(how) for how in ("rendered", "shared"))
+FRAME_BYTES = Tallies(
     "fleetwire_fanout_frame_bytes", "Bytes of frames sent to watchers by type.", ["type"], registry=REGISTRY
 )
+FRAME_BYTES_SNAPSHOT, FRAME_BYTES_MOVED = (FRAME_BYTES.labels(kind) for kind in ("snapshot", "moved"))
 CONFLATED = Counter(
     "fleetwire_fanout_conflated_ticks", "Ticks a busy watcher got as one frame of newest positions.", registry=REGISTRY
 )

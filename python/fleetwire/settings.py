@@ -74,6 +74,10 @@ class Settings:
     feed_tick_millis: int = _setting(250, "Longest a movement waits before watchers are told.", at_least=10)
     feed_heartbeat_secs: float = _setting(30.0, "A feed without movement says at this pace that it lives.", at_least=1)
     feed_send_secs: float = _setting(10.0, "A watcher that takes longer for one frame is closed as slow.", at_least=0.1)
+    feed_moving_mps: float = _setting(
+        0.8, "From this speed on a device is moving; parked phones report up to half of it.", at_least=0.01, at_most=300
+    )
+    feed_offline_secs: float = _setting(120.0, "A device whose newest fix is older is offline.", at_least=1)
     feed_first_message_secs: float = _setting(1.0, "A socket silent for this long watches its whole tenant.")
     max_sockets: int = _setting(20_000, "WebSockets one worker holds, drivers and watchers together.", at_least=1)
     socket_message_bytes: int = _setting(1024 * 1024, "Bytes of one message on a socket.", at_least=1024)

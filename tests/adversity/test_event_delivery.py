@@ -9,7 +9,7 @@ import aiohttp
 import asyncpg
 import pytest
 
-from fleetwire.client_events import EventStream, publish
+from fleetwire.client.events import EventStream, publish
 from harness.fixtures import running_server
 from harness.process import Server, serving, wait_until
 from harness.tenants import Tenant

@@ -17,6 +17,7 @@ SOURCES = [
     *(ROOT / "python/fleetwire/ingest").glob("*.py"),
     ROOT / "python/fleetwire/store/events.py",
     ROOT / "rust_core/src/frame.rs",
+    *(ROOT / "rust_core/src/frame").glob("*.rs"),
     ROOT / "rust_core/src/receipt.rs",
     *(ROOT / "rust_core/src/decode").glob("*.rs"),
 ]

@@ -21,6 +21,7 @@ TABLES = [
     "session",
     "event",
     "event_counter",
+    "order_device",
     "fix",
 ]
 
@@ -58,6 +59,11 @@ async def filled(owner, ingest, acme, rival):
             "INSERT INTO event (tenant_id, seq, room, kind, payload, actor, occurred_at, recorded_at)"
             " VALUES ($1, 1, 'dispatch', 'message', '{}', 'eva', now(), now())",
             fleet.tenant_id,
+        )
+        await owner.execute(
+            "INSERT INTO order_device (tenant_id, order_name, device_id) VALUES ($1, 'load-7', $2)",
+            fleet.tenant_id,
+            fleet.device_ids[0],
         )
         await owner.execute("SELECT ensure_merged_partition('track_segment_d20251122')")
         await owner.execute(

@@ -16,6 +16,7 @@ ANYONE = "anyone"
 SENDERS = frozenset({"ingest", "device"})
 WATCHERS = frozenset({"admin", "dispatcher", "viewer", "session"})
 EVENTFUL = frozenset({"admin", "dispatcher", "device", "driver"})
+DISPATCHERS = frozenset({"admin", "dispatcher"})
 EVERYBODY = SENDERS | WATCHERS | {"customer", "driver"}
 
 # Route: who may use it, and the status they get.
@@ -33,6 +34,8 @@ ROUTES = {
     ("get", "/api/websocket/stats"): (WATCHERS, 200),
     ("get", "/api/events"): (EVENTFUL, 200),
     ("post", "/api/events"): (EVENTFUL, 400),
+    ("put", "/api/orders/{order}/devices"): (DISPATCHERS, 204),
+    ("delete", "/api/orders/{order}/devices"): (DISPATCHERS, 204),
     ("post", "/api/driver/location"): (SENDERS, 200),
     ("post", "/api/session/renew"): (frozenset({"session"}), 200),
     ("post", "/api/logout"): (frozenset({"session"}), 204),  # last: afterwards the session is over
@@ -77,7 +80,10 @@ async def ask(client, route, token=None, headers=None):
     if method == "post":
         body = json.dumps({"device": DEVICE, "fixes": [fix()]}).encode() if "location" in path else b""
         sent["Content-Type"] = "application/json"
-    return await client.request(method.upper(), path.replace("{name}", DEVICE), token=token, body=body, headers=sent)
+    elif method == "put":
+        body, sent["Content-Type"] = json.dumps({"devices": []}).encode(), "application/json"
+    path = path.replace("{name}", DEVICE).replace("{order}", "load-7")
+    return await client.request(method.upper(), path, token=token, body=body, headers=sent)
 
 
 async def test_the_table_names_every_route(client):

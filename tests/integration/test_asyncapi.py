@@ -92,6 +92,8 @@ async def test_frames_are_as_described(client, tenant):
         assert (await hear(driver, "/ws", "receipt"))["rejected"]
         await driver.send({"type": "batch", "id": "worse"})
         await hear(driver, "/ws", "error")
+        await say(feed, "/ws/dispatch", {"type": "watch", "area": [-180, -90, 180, 90], "status": "moving"})
+        await hear(feed, "/ws/dispatch", "snapshot")
         await say(feed, "/ws/dispatch", {"type": "watch"})
         epoch = (await hear(feed, "/ws/dispatch", "snapshot"))["epoch"]
         await say(driver, "/ws", {"type": "batch", "id": "8", "fixes": [fix()]})

@@ -62,18 +62,24 @@ class Position(msgspec.Struct):
 
 
 class Snapshot(msgspec.Struct, tag_field="type", tag="snapshot"):
-    """Down: every device of the watch that has a position."""
+    """Down: every device of the watch that has a position. With `more`, the rest comes in another of the same `seq`."""
 
     epoch: str
     seq: int
     positions: list[Position]
+    more: bool = False
 
 
 class Moved(msgspec.Struct, tag_field="type", tag="moved"):
-    """Down: what moved since this socket's last frame, each device with its newest position only."""
+    """Down: what moved or came since this socket's last frame, newest positions only, and what `left` the watch.
+
+    With `more`, the rest comes in another of the same `seq`.
+    """
 
     seq: int
     positions: list[Position]
+    left: list[str] = []
+    more: bool = False
 
 
 class Resync(msgspec.Struct, tag_field="type", tag="resync"):

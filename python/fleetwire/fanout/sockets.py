@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -58,9 +58,9 @@ class Socket:
         self._send = send
         self._send_secs = settings.feed_send_secs
         self._message_bytes = settings.socket_message_bytes
+        self.subprotocol: str | None = None
+        """What the handshake agrees on; to be set before it."""
         self._pace = Pace(settings)
-        self.protocol = "json"
-        """How its frames are written, for the figures."""
         self.heard_secs = clock.monotonic_secs()
         """When the peer last said anything."""
         self.asked_secs = self.heard_secs
@@ -70,10 +70,15 @@ class Socket:
         self.handler = asyncio.current_task()
         self.goodbye: Close | None = None
 
+    @property
+    def protocol(self) -> str:
+        """How its frames are written, for the figures."""
+        return "json" if self.subprotocol is None else self.subprotocol.rpartition(".")[2]
+
     async def accept(self) -> None:
         """Completes the handshake."""
         await self._receive()  # websocket.connect
-        await self._send({"type": "websocket.accept"})
+        await self._send({"type": "websocket.accept", "subprotocol": self.subprotocol})
 
     async def receive(self) -> Message:
         """The next message that is not about the socket itself. One above the rate is refused here, unread.
@@ -106,15 +111,24 @@ class Socket:
         return message
 
     async def send(self, frame: bytes) -> None:
-        """Sends a text frame.
+        """Sends text that is UTF-8 already.
 
         Raises:
             Closing: the peer did not take it within the time limit.
         """
+        await self.send_message(str(frame, "utf-8"))
+
+    async def send_message(self, message: str | bytes) -> None:
+        """Sends a text message, or a binary one.
+
+        Raises:
+            Closing: the peer did not take it within the time limit.
+        """
+        kind = "text" if isinstance(message, str) else "bytes"
         try:
             # The server sends one message after another; a lock of ours would wait for the same.
             with TimeLimit(self._send_secs):
-                await self._send({"type": "websocket.send", "text": str(frame, "utf-8")})
+                await self._send({"type": "websocket.send", kind: message})
         except TimeoutError:
             raise Closing(Close.SLOW) from None
 
@@ -159,8 +173,13 @@ class Sockets:
         permission: Permission,
         conversation: Callable[[Socket], Coroutine[Any, Any, None]],
         connection: tuple[asgi.Scope, asgi.Receive, asgi.Send],
+        *,
+        subprotocols: Collection[str] = (),
     ) -> None:
-        """Serves one connection from handshake to close; one that may not pass is answered with a problem."""
+        """Serves one connection from handshake to close; one that may not pass is answered with a problem.
+
+        Of the subprotocols that the client offers, the first one among `subprotocols` is agreed on.
+        """
         scope, receive, send = connection
         socket = Socket(kind, receive, send, self._settings)
         try:
@@ -171,6 +190,7 @@ class Sockets:
         except Problem as problem:
             await asgi.deny(send, problem)
             return
+        socket.subprotocol = next((offer for offer in scope["subprotocols"] if offer in subprotocols), None)
 
         async def introduced(socket: Socket) -> None:
             if principal is None:

@@ -15,7 +15,14 @@ from typing import Any, NamedTuple, Self
 import aiohttp
 import orjson
 
-from fleetwire.client import REQUEST_TIMEOUT_SECS, authorization, endpoint, is_temporary, read_problem, wait_secs
+from fleetwire.client.batches import (
+    REQUEST_TIMEOUT_SECS,
+    authorization,
+    endpoint,
+    is_temporary,
+    read_problem,
+    wait_secs,
+)
 from fleetwire.clock import monotonic_secs
 from fleetwire.errors import Problem
 from fleetwire.fanout.close_codes import MEANINGS, Close
