@@ -5,12 +5,14 @@
  * second. A hidden page keeps its fleet up to date and draws nothing.
  */
 
-import { currentSession, request } from "./api";
+import { acknowledge, currentSession, newestEvent, Problem, request } from "./api";
 import { boundsOf } from "./bounds";
 import { serverNowMillis } from "./clock";
 import { ConnectionView } from "./connection";
 import { Detail } from "./detail";
 import { VehicleFeatures } from "./features";
+import { EventList } from "./event-list";
+import { EventLog } from "./events";
 import { Feed } from "./feed";
 import { Fleet } from "./fleet";
 import type { Frame } from "./frame";
@@ -26,6 +28,8 @@ import { Viewport } from "./viewport";
 const DRAW_MILLIS = 250;
 const TICK_MILLIS = 1_000;
 const CLOSE_ZOOM = 14;
+// How many events back a fresh page begins: an emergency of before may still be open.
+const EVENTS_BACK = 200;
 
 export class Console {
   private readonly fleet = new Fleet();
@@ -46,6 +50,8 @@ export class Console {
     this.map?.drawTrack(view === null ? null : trackFeatures(view.points, view.fromMillis, view.toMillis));
     if (view !== null) this.detail.showHistory(view);
   });
+  private readonly events = new EventLog();
+  private readonly eventList = new EventList(acknowledge);
   private readonly feed: Feed;
   private readonly viewport = new Viewport((area) => this.feed.watch(area));
   private ticker: ReturnType<typeof setInterval> | undefined;
@@ -76,6 +82,7 @@ export class Console {
 
   start(overlay: string | null): void {
     this.feed.start();
+    void this.hearEvents();
     this.ticker = setInterval(() => this.tick(), TICK_MILLIS);
     this.tick();
     if (overlay !== null) void this.loadStreets(overlay);
@@ -88,6 +95,8 @@ export class Console {
     this.viewport.reset();
     this.pick(null, false);
     this.fleet.replace([]);
+    this.events.clear();
+    this.eventList.show([]);
     this.fitted = this.answered = false;
     this.tick();
   }
@@ -145,6 +154,10 @@ export class Console {
 
   private take(frame: Frame, goesOn: boolean): void {
     if (frame.type === "error") console.warn("The feed reports an error.", frame.code, frame.detail);
+    if (frame.type === "event") {
+      this.events.take(frame.event);
+      this.eventList.show(this.events.shown());
+    }
     if (frame.type === "snapshot") {
       this.answered = true;
       if (goesOn) this.fleet.advance(frame.positions);
@@ -215,6 +228,15 @@ export class Console {
   private follow(follows: boolean): void {
     this.follows = follows;
     if (follows) this.centre(CLOSE_ZOOM);
+  }
+
+  private async hearEvents(): Promise<void> {
+    try {
+      this.feed.hear(Math.max(0, (await newestEvent()) - EVENTS_BACK));
+    } catch (error) {
+      // Viewers may not hear them.
+      if (!(error instanceof Problem && error.status === 403)) console.warn("Events cannot be heard.", error);
+    }
   }
 
   private async loadStreets(address: string): Promise<void> {

@@ -49,6 +49,8 @@ export class Feed {
   private seen: { epoch: string; seq: number } | null = null;
   /** What is watched; null for everything. */
   private area: Area | null = null;
+  /** The last event that was seen; null as long as events are not asked for. */
+  private eventSeq: number | null = null;
   private isOpen = false;
   /** Whether a snapshot has begun and not ended. */
   private inSnapshot = false;
@@ -64,6 +66,7 @@ export class Feed {
     this.drop(CLOSED_BY_US);
     this.seen = null;
     this.area = null;
+    this.eventSeq = null;
     this.attempt = 0;
     this.lives += 1;
     this.enter({ kind: "stopped" });
@@ -79,6 +82,17 @@ export class Feed {
     this.area = area;
     this.seen = null;
     if (this.isOpen) this.ask();
+  }
+
+  /** Hears the events of the dispatch room behind this number, and goes on behind the last one after a loss. */
+  hear(afterSeq: number): void {
+    this.eventSeq = afterSeq;
+    if (this.isOpen) this.join();
+  }
+
+  private join(): void {
+    if (this.eventSeq === null) return;
+    this.socket?.send(JSON.stringify({ type: "events", rooms: ["dispatch"], after: this.eventSeq }));
   }
 
   private ask(): void {
@@ -97,6 +111,7 @@ export class Feed {
       this.inSnapshot = false;
       this.expectWordWithin(SILENCE_MILLIS);
       this.ask();
+      this.join();
     };
     socket.onmessage = (event) => {
       this.expectWordWithin(SILENCE_MILLIS);
@@ -115,6 +130,9 @@ export class Feed {
       if (!frame.more) this.seen = { epoch: frame.epoch, seq: frame.seq };
     } else if (frame.type === "moved" && this.seen !== null && !frame.more) {
       this.seen = { epoch: this.seen.epoch, seq: Math.max(this.seen.seq, frame.seq) };
+    } else if (frame.type === "event" && this.eventSeq !== null) {
+      this.eventSeq = Math.max(this.eventSeq, frame.event.seq);
+      this.socket?.send(JSON.stringify({ type: "ack", seq: frame.event.seq }));
     } else if (frame.type === "resync") {
       // Nothing of the old epoch can be resumed, and the snapshot that ends the resync may get lost.
       this.seen = null;

@@ -5,6 +5,7 @@
  * text that is no JSON. A position that cannot be read is left out; the others of its frame count.
  */
 
+import { readEvent, type FleetEvent } from "./events";
 import { isRecord, finite, readPosition, type Position } from "./position";
 
 export type Frame =
@@ -25,6 +26,7 @@ export type Frame =
       readonly more: boolean;
     }
   | { readonly type: "resync"; readonly epoch: string | null }
+  | { readonly type: "event"; readonly event: FleetEvent }
   | { readonly type: "heartbeat" }
   | { readonly type: "error"; readonly code: string; readonly detail: string };
 
@@ -50,6 +52,10 @@ export function readFrame(text: string): Frame | null {
       };
     case "resync":
       return { type: "resync", epoch: typeof value["epoch"] === "string" ? value["epoch"] : null };
+    case "event": {
+      const event = readEvent(value);
+      return event === null ? null : { type: "event", event };
+    }
     case "heartbeat":
       return { type: "heartbeat" };
     case "error":

@@ -6,6 +6,7 @@ import "./styles/page.css";
 import "./styles/panel.css";
 import "./styles/stage.css";
 import "./styles/detail.css";
+import "./styles/events.css";
 import "./styles/phone.css";
 import { consoleSettings, currentSession, logOut, type ConsoleSettings, type Session } from "./api";
 import { Console } from "./console";

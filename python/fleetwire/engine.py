@@ -10,6 +10,8 @@ import structlog
 
 from fleetwire.access.gate import Gate, open_gate
 from fleetwire.errors import ConfigError
+from fleetwire.fanout.delay import Delay
+from fleetwire.fanout.events import EventHub
 from fleetwire.fanout.hub import Hub
 from fleetwire.fanout.sockets import Sockets
 from fleetwire.fanout.watch import DispatchSocket
@@ -43,6 +45,7 @@ class Engine:
     app_pool: asyncpg.Pool
     gate: Gate
     writer: Writer
+    events: EventHub
     sockets: Sockets
     location_route: LocationRoute
     driver_socket: DriverSocket
@@ -90,8 +93,13 @@ class Engine:
         self._exits.push_async_callback(self.gate.close)
         await self.live.warm(ingest_pool)
 
-        partitions = Partitions(ingest_pool)
-        self.writer = Writer(writer_pool, partitions=partitions, settings=settings, on_stored=self.live.advance)
+        partitions, delay = Partitions(ingest_pool), Delay()
+        self.writer = Writer(
+            writer_pool,
+            partitions=partitions,
+            settings=settings,
+            on_stored=delay.counted_from(self.live.advance),
+        )
         await self.writer.start()
         self._exits.push_async_callback(self.writer.stop, within_secs=settings.drain_secs)
         retention = Retention(ingest_pool, default_days=settings.retention_days)
@@ -105,15 +113,25 @@ class Engine:
             outage.start()
             self._exits.push_async_callback(outage.stop)
         pipeline = Pipeline(decoder=decoder, devices=devices, writer=self.writer, outage=outage)
-        hub = Hub(self.live, tick_millis=settings.feed_tick_millis, heartbeat_secs=settings.feed_heartbeat_secs)
+        hub = Hub(self.live, delay, tick_millis=settings.feed_tick_millis, heartbeat_secs=settings.feed_heartbeat_secs)
         await hub.start()
         self._exits.push_async_callback(hub.stop)
 
+        self.events = EventHub(self.app_pool, settings.database_url)
+        await self.events.start()
+        self._exits.push_async_callback(self.events.stop)
+
         credentials = self.gate.credentials
         self.sockets = Sockets(credentials, settings)
+        self.sockets.start()
+        self._exits.push_async_callback(self.sockets.stop)
         self.location_route = LocationRoute(credentials=credentials, pipeline=pipeline, settings=settings)
-        self.driver_socket = DriverSocket(pipeline=pipeline, sockets=self.sockets, settings=settings)
-        self.dispatch_socket = DispatchSocket(hub=hub, live=self.live, sockets=self.sockets, settings=settings)
+        self.driver_socket = DriverSocket(
+            pipeline=pipeline, events=self.events, sockets=self.sockets, settings=settings
+        )
+        self.dispatch_socket = DispatchSocket(
+            hub=hub, events=self.events, live=self.live, sockets=self.sockets, settings=settings
+        )
         upkeep = Upkeep(settings.database_url, settings)
         upkeep.start()
         self._exits.push_async_callback(upkeep.stop)

@@ -15,6 +15,7 @@ from harness.tenants import PASSWORD, Tenant
 ANYONE = "anyone"
 SENDERS = frozenset({"ingest", "device"})
 WATCHERS = frozenset({"admin", "dispatcher", "viewer", "session"})
+EVENTFUL = frozenset({"admin", "dispatcher", "device", "driver"})
 DISPATCHERS = frozenset({"admin", "dispatcher"})
 EVERYBODY = SENDERS | WATCHERS | {"customer", "driver"}
 
@@ -30,6 +31,9 @@ ROUTES = {
     ("get", "/api/devices/{name}/track"): (WATCHERS, 200),
     ("get", "/api/console/overlay"): (WATCHERS, 200),
     ("get", "/metrics"): (WATCHERS, 200),
+    ("get", "/api/websocket/stats"): (WATCHERS, 200),
+    ("get", "/api/events"): (EVENTFUL, 200),
+    ("post", "/api/events"): (EVENTFUL, 400),
     ("put", "/api/orders/{order}/devices"): (DISPATCHERS, 204),
     ("delete", "/api/orders/{order}/devices"): (DISPATCHERS, 204),
     ("post", "/api/driver/location"): (SENDERS, 200),
@@ -97,7 +101,11 @@ async def test_without_a_credential_only_health_login_and_the_page_answer(client
             assert answer.refusal == (401, "token_missing"), route
             assert answer.headers["WWW-Authenticate"] == "Bearer"
     for path in SOCKETS:
-        assert (await client.handshake(path)).refusal == (401, "token_missing")
+        async with client.socket(path) as socket:
+            await socket.silent(for_secs=1.2)
+            await socket.send({"type": "watch"})
+            assert (await socket.receive_type("error"))["code"] == "token_missing"
+            assert await socket.closed() == 4401
 
 
 async def test_a_wrong_credential_is_no_better_than_none(client):

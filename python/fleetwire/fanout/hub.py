@@ -3,6 +3,7 @@
 import asyncio
 
 from fleetwire import clock, metrics
+from fleetwire.fanout.delay import Delay
 from fleetwire.fanout.outbox import Outbox
 from fleetwire.live.state import Live
 from fleetwire.tasks import cancel, spawn
@@ -13,8 +14,9 @@ ROUNDS_PER_HEARTBEAT = 8  # looks for feeds that were silent too long; one is la
 class Hub:
     """The watchers of this worker."""
 
-    def __init__(self, live: Live, *, tick_millis: int, heartbeat_secs: float) -> None:
+    def __init__(self, live: Live, delay: Delay, *, tick_millis: int, heartbeat_secs: float) -> None:
         self._live = live
+        self.delay = delay
         self._tick_secs = tick_millis / 1000
         self._heartbeat_secs = heartbeat_secs
         self._watchers: dict[int, set[Outbox]] = {}
@@ -46,6 +48,7 @@ class Hub:
     async def _tick_forever(self) -> None:
         while True:
             await asyncio.sleep(self._tick_secs)
+            self.delay.ticked()
             for tenant_id in self._live.tick():
                 for outbox in self._watchers.get(tenant_id, ()):
                     outbox.wake()

@@ -13,6 +13,7 @@ import msgspec
 from fleetwire import clock, metrics
 from fleetwire.fanout.wishes import WHOLE, Filter, Resume, Watch, Wish
 from fleetwire.live.state import Format, Frame, Live
+from fleetwire.tally import Tally
 
 Messages = tuple[str | bytes, ...]
 
@@ -35,6 +36,8 @@ class Outbox:
         self._seq: int | None = None
         self._wish: tuple[Wish, Filter] | None = None
         self.has_spoken = False
+        self.has_told_movement = False
+        """Whether the newest messages tell of movement."""
         self._is_late = False
         self._has_moved = False
         self._waiting: asyncio.Future[None] | None = None
@@ -89,7 +92,7 @@ class Outbox:
     def _due(self) -> Messages:
         wish, self._wish = self._wish, None
         is_late, self._is_late = self._is_late, False
-        self._has_moved = False
+        self._has_moved = self.has_told_movement = False
         if wish is not None:
             return self._answer(*wish)
         if messages := self._moved():
@@ -122,7 +125,7 @@ class Outbox:
         frame = self._live.snapshot(self.tenant_id, self._view or 0, form=self._form, tag=self._filter.tag)
         self._seq = self._live.seq(self.tenant_id)
         metrics.FRAMES_SNAPSHOT.inc()
-        return self._counted(frame)
+        return self._counted(frame, metrics.FRAME_BYTES_SNAPSHOT)
 
     def _moved(self) -> Messages:
         since_seq, view = self._seq, self._view
@@ -138,9 +141,10 @@ class Outbox:
         if frame is None:
             return ()
         metrics.FRAMES_MOVED.inc()
-        return self._counted(frame)
+        self.has_told_movement = True
+        return self._counted(frame, metrics.FRAME_BYTES_MOVED)
 
     @staticmethod
-    def _counted(frame: Frame) -> Messages:
-        metrics.FRAME_BYTES.inc(frame.size_bytes)
+    def _counted(frame: Frame, sent_bytes: Tally) -> Messages:
+        sent_bytes.inc(frame.size_bytes)
         return frame.messages

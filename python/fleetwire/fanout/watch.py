@@ -6,6 +6,8 @@ import msgspec
 
 from fleetwire import asgi
 from fleetwire.errors import Problem
+from fleetwire.fanout.event_talk import EventTalk
+from fleetwire.fanout.events import EventHub
 from fleetwire.fanout.hub import Hub
 from fleetwire.fanout.outbox import Outbox
 from fleetwire.fanout.sockets import Closing, Socket, Sockets
@@ -22,8 +24,9 @@ SUBPROTOCOLS: dict[str, Format] = {"fleetwire.v1.json": "json", "fleetwire.v1.pr
 class DispatchSocket:
     """The route as an ASGI callable in front of the framework."""
 
-    def __init__(self, *, hub: Hub, live: Live, sockets: Sockets, settings: Settings) -> None:
+    def __init__(self, *, hub: Hub, events: EventHub, live: Live, sockets: Sockets, settings: Settings) -> None:
         self._hub = hub
+        self._events = events
         self._live = live
         self._sockets = sockets
         self._settings = settings
@@ -39,6 +42,8 @@ class DispatchSocket:
         form = SUBPROTOCOLS.get(socket.subprotocol or "", "json")
         outbox = Outbox(self._live, socket.principal.tenant_id, form=form)
         self._hub.add(outbox)
+        talk = EventTalk(self._events, socket, self._settings)
+        talk.start()
         feeding = spawn(self._feed(socket, outbox), name="feed")
         silence = asyncio.get_running_loop().call_later(
             self._settings.feed_first_message_secs, outbox.ask_unless_spoken
@@ -46,6 +51,8 @@ class DispatchSocket:
         try:
             while True:
                 message = await socket.receive()
+                if await talk.takes(message):
+                    continue
                 outbox.has_spoken = True
                 try:
                     outbox.ask(*read_wish(message.data))
@@ -54,14 +61,16 @@ class DispatchSocket:
         finally:
             silence.cancel()
             self._hub.remove(outbox)
+            await talk.stop()
             await cancel(feeding)
             outbox.close()
 
-    @staticmethod
-    async def _feed(socket: Socket, outbox: Outbox) -> None:
+    async def _feed(self, socket: Socket, outbox: Outbox) -> None:
         try:
             while True:
                 for message in await outbox.next_messages():
                     await socket.send_message(message)
+                if outbox.has_told_movement:
+                    self._hub.delay.sent()
         except Closing as closing:
             socket.dismiss(closing.code)
