@@ -1,5 +1,6 @@
 """The Rust core. Bytes cross the border once per batch, never a fix; time and limits are parameters."""
 
+from collections.abc import Sequence
 from typing import Final, final
 
 __all__ = [
@@ -8,6 +9,7 @@ __all__ = [
     "REJECT_CODES",
     "Batch",
     "Decoder",
+    "Frame",
     "Group",
     "LiveTable",
     "Lru",
@@ -135,10 +137,26 @@ class Sealed:
         """One JSON receipt per member, in the order of the members."""
 
 @final
-class LiveTable:
-    """The newest fix of every device, and since when watchers know it."""
+class Frame:
+    """What a watcher is sent at once. Watchers of the same view at the same place get the same object."""
 
-    def __new__(cls) -> LiveTable: ...
+    @property
+    def messages(self) -> tuple[str, ...] | tuple[bytes, ...]:
+        """Text for JSON, bytes for Protobuf; each of 64 KiB at most, to be sent in order."""
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all messages on the wire."""
+
+@final
+class LiveTable:
+    """The newest fix of every device, and since when watchers know it.
+
+    A view is what the watchers of one filter share; 0 is the view of everything. A format is `json` or `protobuf`.
+    """
+
+    def __new__(cls, *, moving_cmps: int, offline_millis: int) -> LiveTable:
+        """From which speed on a device is moving, and how old the newest fix of one that is not offline may be."""
+
     def load(
         self,
         tenant_id: int,
@@ -153,20 +171,50 @@ class LiveTable:
         accuracy_dm: int | None,
         battery_permille: int | None,
     ) -> None:
-        """Makes a device known, with its stored position if it has one. Not a movement."""
+        """Makes a device known, with its stored position if it has one. Not a movement before the first tick."""
 
     def advance(self, sealed: Sealed) -> int:
         """Moves positions forward; returns how many moved. An older fix never replaces a newer one."""
 
-    def tick(self) -> list[int]:
-        """Closes the tick: tenants with movement since the last call; the sequence number of each went up by one."""
+    def tick(self, *, now_millis: int) -> list[int]:
+        """Closes the tick: tenants whose sequence number went up since the last call, for movements or with time."""
 
     def seq(self, tenant_id: int) -> int: ...
-    def snapshot(self, tenant_id: int, *, epoch: str) -> bytes:
-        """A `snapshot` frame of all positions. Grows with the tenant's devices."""
+    def watch(
+        self,
+        tenant_id: int,
+        *,
+        area: tuple[int, int, int, int] | None,
+        devices: Sequence[str] | None,
+        statuses: Sequence[str] | None,
+        groups: Sequence[str] | None,
+        now_millis: int,
+    ) -> int:
+        """The view of what satisfies all given members, with one watcher more. Closes the tenant's tick.
 
-    def moved(self, tenant_id: int, *, since_seq: int) -> bytes | None:
-        """A `moved` frame of every device that moved after `since_seq`, newest position only; None if none did."""
+        `area`: west, south, east, north in 1e-7 degrees. `statuses`: moving, stopped, offline.
+
+        Raises:
+            ValueError: another status.
+        """
+
+    def release(self, tenant_id: int, view: int) -> None:
+        """One watcher of the view less. A view without any is kept for a while, for those who come back."""
+
+    def set_group(self, tenant_id: int, name: str, device_ids: list[int]) -> None:
+        """Says which devices belong to a group, from the next tick on; none ends it."""
+
+    def is_exact(self, tenant_id: int, view: int, since_seq: int) -> bool:
+        """Whether `moved` holds all that differs since then. A watcher of which it does not needs a snapshot."""
+
+    def snapshot(self, tenant_id: int, view: int, *, format: str, epoch: str, now_millis: int) -> Frame:
+        """A `snapshot` frame of all positions of a view. Closes the tenant's tick."""
+
+    def moved(self, tenant_id: int, view: int, *, format: str, since_seq: int) -> Frame | None:
+        """A `moved` frame of what changed after `since_seq`, newest position only; None if nothing did."""
+
+    def frames_made(self) -> tuple[int, int]:
+        """Frames that were rendered, and those that were handed out again, since the start."""
 
     def geojson(self, tenant_id: int) -> bytes:
         """All positions as a GeoJSON FeatureCollection."""

@@ -12,9 +12,13 @@ from litestar.exceptions import HTTPException, ValidationException
 from fleetwire import problem
 from fleetwire.access.guards import AccessMiddleware
 from fleetwire.access.routes import access_dependencies, access_router
+from fleetwire.asyncapi import asyncapi_document
 from fleetwire.console import console_routes
 from fleetwire.engine import Engine
 from fleetwire.errors import DatabaseAway, Problem
+from fleetwire.fanout.event_routes import event_router
+from fleetwire.fanout.orders import orders_router
+from fleetwire.fanout.stats import stats_router
 from fleetwire.live.routes import live_router
 from fleetwire.openapi import describe_hot_routes, openapi_config, openapi_document
 from fleetwire.ops import ops_router
@@ -26,7 +30,17 @@ _log = structlog.get_logger(__name__)
 def create_api(engine: Engine, lifespan: Callable[[Litestar], AbstractAsyncContextManager[None]]) -> Litestar:
     """The application around one engine."""
     api = Litestar(
-        route_handlers=[access_router(), live_router, ops_router, openapi_document, *console_routes(engine.settings)],
+        route_handlers=[
+            access_router(),
+            live_router,
+            event_router,
+            stats_router,
+            orders_router,
+            ops_router,
+            openapi_document,
+            asyncapi_document,
+            *console_routes(engine.settings),
+        ],
         dependencies={
             "engine": Provide(lambda: engine, sync_to_thread=False),
             **access_dependencies(lambda: engine.gate),

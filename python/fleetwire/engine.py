@@ -7,11 +7,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import asyncpg
+import msgspec
 import structlog
 
 from fleetwire import metrics, metrics_merge
 from fleetwire.access.gate import Gate, open_gate
 from fleetwire.errors import ConfigError
+from fleetwire.fanout.delay import Delay
+from fleetwire.fanout.events import EventHub
 from fleetwire.fanout.hub import Hub
 from fleetwire.fanout.sockets import Sockets
 from fleetwire.fanout.watch import DispatchSocket
@@ -52,6 +55,7 @@ class Engine:
     app_pool: asyncpg.Pool
     gate: Gate
     writer: Writer
+    events: EventHub
     sockets: Sockets
     location_route: LocationRoute
     driver_socket: DriverSocket
@@ -60,7 +64,7 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.health = Health()
-        self.live = Live(relayed=settings.redis_url is not None)
+        self.live = Live(settings)
         self.relay: Relay | None = None
         self._draining: asyncio.Task[None] | None = None
         self._exits = contextlib.AsyncExitStack()
@@ -101,11 +105,23 @@ class Engine:
             self.app_pool, settings.database_url, allowed_origins=settings.origins, tell_revoked=self._tell_revoked
         )
         self._exits.push_async_callback(self.gate.close)
-        hub = Hub(self.live, tick_millis=settings.feed_tick_millis, settle_millis=SETTLE_MILLIS if self.relay else 0)
+        self.events = EventHub(self.app_pool, settings.database_url, tell=self._tell_event)
+        partitions, delay = Partitions(ingest_pool), Delay()
+        hub = Hub(
+            self.live,
+            delay,
+            tick_millis=settings.feed_tick_millis,
+            heartbeat_secs=settings.feed_heartbeat_secs,
+            settle_millis=SETTLE_MILLIS if self.relay else 0,
+        )
         await self._warm(ingest_pool, hub)
 
-        partitions = Partitions(ingest_pool)
-        self.writer = Writer(writer_pool, partitions=partitions, settings=settings, on_stored=self.live.advance)
+        self.writer = Writer(
+            writer_pool,
+            partitions=partitions,
+            settings=settings,
+            on_stored=delay.counted_from(self.live.advance),
+        )
         await self.writer.start()
         self._exits.push_async_callback(self.writer.stop, within_secs=settings.drain_secs)
         retention = Retention(ingest_pool, default_days=settings.retention_days)
@@ -122,11 +138,20 @@ class Engine:
         await hub.start()
         self._exits.push_async_callback(hub.stop)
 
+        await self.events.start()
+        self._exits.push_async_callback(self.events.stop)
+
         credentials = self.gate.credentials
         self.sockets = Sockets(credentials, settings)
+        self.sockets.start()
+        self._exits.push_async_callback(self.sockets.stop)
         self.location_route = LocationRoute(credentials=credentials, pipeline=pipeline, settings=settings)
-        self.driver_socket = DriverSocket(pipeline=pipeline, sockets=self.sockets, settings=settings)
-        self.dispatch_socket = DispatchSocket(hub=hub, live=self.live, sockets=self.sockets, settings=settings)
+        self.driver_socket = DriverSocket(
+            pipeline=pipeline, events=self.events, sockets=self.sockets, settings=settings
+        )
+        self.dispatch_socket = DispatchSocket(
+            hub=hub, events=self.events, live=self.live, sockets=self.sockets, settings=settings
+        )
         upkeep = Upkeep(settings.database_url, settings)
         upkeep.start()
         self._exits.push_async_callback(upkeep.stop)
@@ -140,6 +165,9 @@ class Engine:
         from fleetwire.live.movements import Movements
 
         self.relay.on(Kind.REVOKED, lambda _, key: self.gate.credentials.revoke(key.decode()))
+        self.relay.on(Kind.ORDER, self._hear_order)
+        self.relay.on(Kind.EVENT, lambda tenant_id, seq: self.events.wake(tenant_id, int.from_bytes(seq, "big")))
+        self.relay.on_missed(lambda _since_millis, _why: self.events.wake_all())
         movements = Movements(
             self.live, self.relay, tick_millis=self.settings.feed_tick_millis, moved=hub.hasten, renewed=hub.resync
         )
@@ -149,6 +177,20 @@ class Engine:
     def _tell_revoked(self, key: str) -> None:
         if self.relay is not None:
             self.relay.publish(Kind.REVOKED, 0, key.encode())
+
+    def set_order(self, tenant_id: int, order: str, device_ids: list[int]) -> None:
+        """Says, here and to the other workers, which devices work on an order."""
+        self.live.set_order(tenant_id, order, device_ids)
+        if self.relay is not None:
+            self.relay.publish(Kind.ORDER, tenant_id, msgspec.msgpack.encode((order, device_ids)))
+
+    def _hear_order(self, tenant_id: int, payload: bytes) -> None:
+        order, device_ids = msgspec.msgpack.decode(payload, type=tuple[str, list[int]])
+        self.live.set_order(tenant_id, order, device_ids)
+
+    def _tell_event(self, tenant_id: int, seq: int) -> None:
+        if self.relay is not None:
+            self.relay.publish(Kind.EVENT, tenant_id, seq.to_bytes(8, "big"))
 
     def answers(self) -> Answers:
         """What this worker is asked in person."""

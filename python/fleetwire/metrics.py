@@ -55,12 +55,56 @@ UPKEEP_LAST = Gauge(
 )
 POSITIONS_MOVED = Counter("fleetwire_live_positions_moved", "Live positions that moved forward.", registry=REGISTRY)
 SOCKETS = Gauge("fleetwire_fanout_sockets", "Open WebSockets by kind.", ["kind"], registry=REGISTRY)
-FRAMES = Counter("fleetwire_fanout_frames", "Frames sent to watchers by type.", ["type"], registry=REGISTRY)
-FRAME_BYTES = Counter("fleetwire_fanout_frame_bytes", "Bytes of frames sent to watchers.", registry=REGISTRY)
+FRAMES = Tallies("fleetwire_fanout_frames", "Frames sent to watchers by type.", ["type"], registry=REGISTRY)
+FRAMES_SNAPSHOT, FRAMES_MOVED, FRAMES_RESYNC, FRAMES_HEARTBEAT = (
+    FRAMES.labels(kind) for kind in ("snapshot", "moved", "resync", "heartbeat")
+)
+_FRAMES_MADE = Tallies(
+    "fleetwire_fanout_frames_made",
+    "Frames of positions: rendered anew, or shared, since another watcher of the same got it before.",
+    ["how"],
+    registry=REGISTRY,
+)
+FRAMES_RENDERED, FRAMES_SHARED = (_FRAMES_MADE.labels(how) for how in ("rendered", "shared"))
+FRAME_BYTES = Tallies(
+    "fleetwire_fanout_frame_bytes", "Bytes of frames sent to watchers by type.", ["type"], registry=REGISTRY
+)
+FRAME_BYTES_SNAPSHOT, FRAME_BYTES_MOVED = (FRAME_BYTES.labels(kind) for kind in ("snapshot", "moved"))
 CONFLATED = Counter(
     "fleetwire_fanout_conflated_ticks", "Ticks a busy watcher got as one frame of newest positions.", registry=REGISTRY
 )
 CLOSES = Counter("fleetwire_fanout_closes", "WebSockets closed by us, by code.", ["code"], registry=REGISTRY)
+SOCKET_RATE_REFUSED = Counter(
+    "fleetwire_fanout_rate_refused", "Messages of sockets refused: over the rate.", registry=REGISTRY
+)
+FIX_TO_WATCHER_SECONDS = Durations(
+    "fleetwire_fanout_fix_to_watcher_seconds",
+    "From a commit to the frame with its positions in the hands of a watcher's socket.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0),
+    registry=REGISTRY,
+)
+EVENTS_PUBLISHED = Counter(
+    "fleetwire_fanout_events_published",
+    "Events of clients by kind and outcome.",
+    ["kind", "outcome"],
+    registry=REGISTRY,
+)
+EVENTS_DELIVERED = Counter("fleetwire_fanout_events_delivered", "Events handed to sockets.", registry=REGISTRY)
+EVENTS_REDELIVERED = Counter(
+    "fleetwire_fanout_events_redelivered", "Of them, older than the moment their watcher came back.", registry=REGISTRY
+)
+EVENTS_UNACKNOWLEDGED = Gauge(
+    "fleetwire_fanout_events_unacknowledged",
+    "Events that acknowledging watchers have not acknowledged.",
+    registry=REGISTRY,
+)
+EVENT_WINDOWS_FULL = Counter(
+    "fleetwire_fanout_event_windows_full",
+    "Times a watcher got no more events until it acknowledged.",
+    registry=REGISTRY,
+)
+EVENT_PAGES = Counter("fleetwire_fanout_event_pages", "Pages of events read from the database.", registry=REGISTRY)
+EXPIRED_EVENTS = Counter("fleetwire_store_expired_events", "Events deleted by retention.", registry=REGISTRY)
 
 RELAY_CONNECTED = Gauge(
     "fleetwire_relay_connected_workers", "Workers connected to the relay, of those that need it.", registry=REGISTRY

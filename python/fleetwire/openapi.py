@@ -76,7 +76,8 @@ def openapi_config(settings: Settings) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Fleetwire",
         version=__version__,
-        description="Fleet telemetry ingest: batches of fixes in, receipts out; live positions and tracks.",
+        description="Fleet telemetry ingest: batches of fixes in, receipts out; live positions and tracks. The "
+        "WebSockets are described in [/asyncapi.json](/asyncapi.json).",
         openapi_router=Router(
             "/api-docs",
             route_handlers=[],

@@ -83,10 +83,25 @@ class Settings:
     feed_tick_millis: int = _setting(250, "Longest a movement waits before watchers are told.", at_least=10)
     feed_heartbeat_secs: float = _setting(30.0, "A feed without movement says at this pace that it lives.", at_least=1)
     feed_send_secs: float = _setting(10.0, "A watcher that takes longer for one frame is closed as slow.", at_least=0.1)
+    feed_moving_mps: float = _setting(
+        0.8, "From this speed on a device is moving; parked phones report up to half of it.", at_least=0.01, at_most=300
+    )
+    feed_offline_secs: float = _setting(120.0, "A device whose newest fix is older is offline.", at_least=1)
     feed_first_message_secs: float = _setting(1.0, "A socket silent for this long watches its whole tenant.")
     max_sockets: int = _setting(20_000, "WebSockets one worker holds, drivers and watchers together.", at_least=1)
     socket_message_bytes: int = _setting(1024 * 1024, "Bytes of one message on a socket.", at_least=1024)
     socket_inflight_batches: int = _setting(16, "Batches of one socket under way; beyond, it is not read.", at_least=1)
+    socket_auth_secs: float = _setting(10.0, "Time a socket opened without a credential has to send one.", at_least=0.1)
+    socket_strangers: int = _setting(256, "Sockets of a worker that may be without a credential at once.", at_least=0)
+    socket_messages_per_sec: float = _setting(1000.0, "Messages a socket may send on average.", at_least=1)
+    socket_messages_burst: int = _setting(2000, "Messages a socket may send at once.", at_least=1)
+    socket_rate_violations: int = _setting(100, "Messages refused by rate before the socket is closed.", at_least=1)
+    stop_sockets_per_sec: float = _setting(
+        2000.0, "Sockets told of a stop in a second; quicker if that takes too much of the drain.", at_least=1
+    )
+    event_window: int = _setting(256, "Events a socket may leave unacknowledged before it gets no more.", at_least=1)
+    event_ack_secs: float = _setting(30.0, "An acknowledging watcher that is later than this is closed.", at_least=0.1)
+    event_retention_days: int = _setting(30, "Days that events are kept; 0 keeps them for ever.", at_least=0)
     drain_secs: float = _setting(5.0, "Time that sockets and held batches have at a stop.", at_least=0)
 
     @classmethod

@@ -28,6 +28,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<decode::Decoder>()?;
     module.add_class::<group::Group>()?;
     module.add_class::<group::Sealed>()?;
+    module.add_class::<live::Frame>()?;
     module.add_class::<live::LiveTable>()?;
     module.add_class::<track::TrackWriter>()?;
     module.add_class::<lru::Lru>()?;

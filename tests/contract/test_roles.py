@@ -19,6 +19,9 @@ TABLES = [
     "app_user",
     "credential",
     "session",
+    "event",
+    "event_counter",
+    "order_device",
     "fix",
 ]
 
@@ -50,6 +53,17 @@ async def filled(owner, ingest, acme, rival):
             " VALUES ($1, gen_random_uuid(), $2, now())",
             fleet.tenant_id,
             user_id,
+        )
+        await owner.execute("INSERT INTO event_counter (tenant_id, seq) VALUES ($1, 1)", fleet.tenant_id)
+        await owner.execute(
+            "INSERT INTO event (tenant_id, seq, room, kind, payload, actor, occurred_at, recorded_at)"
+            " VALUES ($1, 1, 'dispatch', 'message', '{}', 'eva', now(), now())",
+            fleet.tenant_id,
+        )
+        await owner.execute(
+            "INSERT INTO order_device (tenant_id, order_name, device_id) VALUES ($1, 'load-7', $2)",
+            fleet.tenant_id,
+            fleet.device_ids[0],
         )
         await owner.execute("SELECT ensure_merged_partition('track_segment_d20251122')")
         await owner.execute(
@@ -92,6 +106,8 @@ async def test_the_app_role_cannot_write_for_another_tenant(app, filled):
     [
         "DELETE FROM track_segment",
         "DELETE FROM track_merged",
+        "DELETE FROM event",
+        "UPDATE event SET actor = 'x'",
         "UPDATE live_position SET lat_e7 = 0",
         "INSERT INTO device (tenant_id, name) VALUES (1, 'x')",
         "SELECT * FROM signing_key",
@@ -117,6 +133,7 @@ async def test_the_app_role_may_not(app, statement):
         "DELETE FROM live_position",
         "SELECT * FROM app_user",
         "SELECT * FROM credential",
+        "SELECT * FROM event",
         "SELECT * FROM signing_keys()",
     ],
 )

@@ -15,6 +15,8 @@ from harness.tenants import PASSWORD, Tenant
 ANYONE = "anyone"
 SENDERS = frozenset({"ingest", "device"})
 WATCHERS = frozenset({"admin", "dispatcher", "viewer", "session"})
+EVENTFUL = frozenset({"admin", "dispatcher", "device", "driver"})
+DISPATCHERS = frozenset({"admin", "dispatcher"})
 EVERYBODY = SENDERS | WATCHERS | {"customer", "driver"}
 
 # Route: who may use it, and the status they get.
@@ -29,6 +31,11 @@ ROUTES = {
     ("get", "/api/devices/{name}/track"): (WATCHERS, 200),
     ("get", "/api/console/overlay"): (WATCHERS, 200),
     ("get", "/metrics"): (WATCHERS, 200),
+    ("get", "/api/websocket/stats"): (WATCHERS, 200),
+    ("get", "/api/events"): (EVENTFUL, 200),
+    ("post", "/api/events"): (EVENTFUL, 400),
+    ("put", "/api/orders/{order}/devices"): (DISPATCHERS, 204),
+    ("delete", "/api/orders/{order}/devices"): (DISPATCHERS, 204),
     ("post", "/api/driver/location"): (SENDERS, 200),
     ("post", "/api/session/renew"): (frozenset({"session"}), 200),
     ("post", "/api/logout"): (frozenset({"session"}), 204),  # last: afterwards the session is over
@@ -73,7 +80,10 @@ async def ask(client, route, token=None, headers=None):
     if method == "post":
         body = json.dumps({"device": DEVICE, "fixes": [fix()]}).encode() if "location" in path else b""
         sent["Content-Type"] = "application/json"
-    return await client.request(method.upper(), path.replace("{name}", DEVICE), token=token, body=body, headers=sent)
+    elif method == "put":
+        body, sent["Content-Type"] = json.dumps({"devices": []}).encode(), "application/json"
+    path = path.replace("{name}", DEVICE).replace("{order}", "load-7")
+    return await client.request(method.upper(), path, token=token, body=body, headers=sent)
 
 
 async def test_the_table_names_every_route(client):
@@ -91,7 +101,11 @@ async def test_without_a_credential_only_health_login_and_the_page_answer(client
             assert answer.refusal == (401, "token_missing"), route
             assert answer.headers["WWW-Authenticate"] == "Bearer"
     for path in SOCKETS:
-        assert (await client.handshake(path)).refusal == (401, "token_missing")
+        async with client.socket(path) as socket:
+            await socket.silent(for_secs=1.2)
+            await socket.send({"type": "watch"})
+            assert (await socket.receive_type("error"))["code"] == "token_missing"
+            assert await socket.closed() == 4401
 
 
 async def test_a_wrong_credential_is_no_better_than_none(client):

@@ -13,17 +13,17 @@ from fleetwire.errors import Problem
 Kind: TypeAlias = Literal["ingest", "device", "user"]
 UserRole: TypeAlias = Literal["admin", "dispatcher", "driver", "customer", "viewer"]
 Role: TypeAlias = Literal["ingest", "device", "admin", "dispatcher", "driver", "customer", "viewer"]
-Permission: TypeAlias = Literal["ingest", "watch"]
+Permission: TypeAlias = Literal["ingest", "watch", "report", "dispatch", "events"]
 
 USER_ROLES: Final[frozenset[str]] = frozenset(get_args(UserRole))
 
 PERMISSIONS: Final[Mapping[str, frozenset[Permission]]] = {
-    # A credential that sits in a vehicle or in a script may be lost: it can add fixes, and read nothing back.
+    # A credential that sits in a vehicle or in a script may be lost: it can add fixes, and reads no position back.
     "ingest": frozenset({"ingest"}),
-    "device": frozenset({"ingest"}),
-    "driver": frozenset({"ingest"}),
-    "admin": frozenset({"watch"}),
-    "dispatcher": frozenset({"watch"}),
+    "device": frozenset({"ingest", "report", "events"}),
+    "driver": frozenset({"ingest", "report", "events"}),
+    "admin": frozenset({"watch", "dispatch", "events"}),
+    "dispatcher": frozenset({"watch", "dispatch", "events"}),
     "viewer": frozenset({"watch"}),
     "customer": frozenset(),
 }

@@ -1,4 +1,4 @@
-"""`/ws`: a driver's socket. Batches go up, receipts come down, each named by the sender's `id`.
+"""`/ws`: a driver's socket. Batches go up, receipts come down, each named by the sender's `id`; events go both ways.
 
 Several batches of one socket may be under way; their receipts come in the order of the commits. When
 `socket_inflight_batches` are, the socket is not read until one is answered, so that a fast sender waits in its own
@@ -12,6 +12,8 @@ import structlog
 
 from fleetwire import asgi, metrics
 from fleetwire.errors import Problem
+from fleetwire.fanout.event_talk import EventTalk
+from fleetwire.fanout.events import EventHub
 from fleetwire.fanout.sockets import Closing, Message, Socket, Sockets
 from fleetwire.ingest.decode import Body
 from fleetwire.ingest.pipeline import Pipeline
@@ -33,8 +35,9 @@ class _Named(msgspec.Struct):
 class DriverSocket:
     """The route as an ASGI callable in front of the framework."""
 
-    def __init__(self, *, pipeline: Pipeline, sockets: Sockets, settings: Settings) -> None:
+    def __init__(self, *, pipeline: Pipeline, events: EventHub, sockets: Sockets, settings: Settings) -> None:
         self._pipeline = pipeline
+        self._events = events
         self._sockets = sockets
         self._settings = settings
 
@@ -44,14 +47,20 @@ class DriverSocket:
 
     async def _converse(self, socket: Socket) -> None:
         answers: set[asyncio.Task[None]] = set()
+        talk = EventTalk(self._events, socket, self._settings)
+        talk.start()
         try:
             while True:
                 if len(answers) >= self._settings.socket_inflight_batches:
                     await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
-                answer = spawn(self._answer(socket, await socket.receive()), name="socket-batch")
+                message = await socket.receive()
+                if await talk.takes(message):
+                    continue
+                answer = spawn(self._answer(socket, message), name="socket-batch")
                 answers.add(answer)
                 answer.add_done_callback(answers.discard)
         finally:
+            await talk.stop()
             if answers:
                 await asyncio.wait(answers, timeout=FINISH_SECS)
 

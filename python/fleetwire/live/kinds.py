@@ -12,3 +12,4 @@ class Kind(IntEnum):
     EVENT = 3
     INVALIDATE = 4
     REVOKED = 5
+    ORDER = 6

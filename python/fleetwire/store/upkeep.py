@@ -20,6 +20,7 @@ from fleetwire.errors import FleetwireError
 from fleetwire.settings import Settings
 from fleetwire.store import statements
 from fleetwire.store.compaction import Compaction, Pace
+from fleetwire.store.event_expiry import expire_events
 from fleetwire.store.expiry import Expired, Expiry
 from fleetwire.store.faults import PASSING
 from fleetwire.store.merging import Merged
@@ -103,7 +104,7 @@ class Upkeep:
             self._expire_at_secs = clock.monotonic_secs() + EXPIRY_EVERY_SECS
         metrics.UPKEEP_SECONDS.observe(done.seconds)
         metrics.UPKEEP_LAST.set(clock.now_millis() / 1000)
-        if done.merged.segments_before or done.expired.fixes:
+        if done.merged.segments_before or done.expired.fixes or done.expired.events:
             _log.info("A round of upkeep is done.", **done.as_dict())
 
 
@@ -149,6 +150,9 @@ async def _do(
     if expires:
         expiry = Expiry(connection, retention_days=settings.retention_days, pace=pace)
         expired = await expiry.run(now_millis=now_millis)
+        expired.events = await expire_events(
+            connection, retention_days=settings.event_retention_days, now_millis=now_millis, pace=pace
+        )
     compaction = Compaction(connection, merge_after_secs=settings.merge_after_secs, pace=pace, quiet_secs=quiet_secs)
     merged = await compaction.run(now_millis=now_millis, visited=visited)
     return Round(merged, expired, clock.monotonic_secs() - began_secs)
