@@ -4,6 +4,7 @@
 //! that knows Python.
 
 pub mod batch;
+pub mod bucket;
 pub mod copy;
 pub mod decimal;
 pub mod decode;
