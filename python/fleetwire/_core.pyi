@@ -230,9 +230,7 @@ class Lru:
 class Policy:
     """A rule for many token buckets, one for each scope and key, and how often it allowed and refused."""
 
-    def __new__(
-        cls, name: str, *, quota: int, period_micros: int, burst: int, within: Policy | None = None
-    ) -> Policy:
+    def __new__(cls, name: str, *, quota: int, period_micros: int, burst: int, within: Policy | None = None) -> Policy:
         """`quota` units flow in during each period, `burst` of them can be taken at once.
 
         What is taken by a policy `within` another is taken from the scope's one bucket of that other one as well.
@@ -261,7 +259,7 @@ class Policy:
 
 @final
 class Buckets:
-    """Token buckets by policy, scope and key, in memory that is bounded from the start: 32 bytes for each of `max_keys`.
+    """Token buckets by policy, scope and key, in memory bounded from the start: 32 bytes for each of `max_keys`.
 
     Times are microseconds on a clock that does not go back. A bucket that is full again is forgotten without loss;
     where there is no room, the one nearest to being full is.

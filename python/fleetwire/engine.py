@@ -8,7 +8,9 @@ from types import MappingProxyType
 import asyncpg
 import structlog
 
+from fleetwire import metrics
 from fleetwire.access.gate import Gate, open_gate
+from fleetwire.access.limits import Limits
 from fleetwire.errors import ConfigError
 from fleetwire.fanout.hub import Hub
 from fleetwire.fanout.sockets import Sockets
@@ -16,6 +18,7 @@ from fleetwire.fanout.watch import DispatchSocket
 from fleetwire.health import Health
 from fleetwire.ingest.decode import BatchDecoder
 from fleetwire.ingest.http import LocationRoute
+from fleetwire.ingest.limit import IngestLimit
 from fleetwire.ingest.outage import Outage
 from fleetwire.ingest.pipeline import Pipeline
 from fleetwire.ingest.ws import DriverSocket
@@ -52,6 +55,7 @@ class Engine:
         self.settings = settings
         self.health = Health()
         self.live = Live()
+        self.limits = Limits(settings)
         self._draining: asyncio.Task[None] | None = None
         self._exits = contextlib.AsyncExitStack()
 
@@ -86,7 +90,12 @@ class Engine:
             settings.database_url, "fleetwire_ingest", settings.writer_connections, {**PLANNER, **lost}
         )
         self.app_pool = await self._pool(settings.database_url, "fleetwire_app", settings.app_connections)
-        self.gate = await open_gate(self.app_pool, settings.database_url, allowed_origins=settings.origins)
+        self.limits.start()
+        metrics.LIMITS.source = self.limits
+        self._exits.push_async_callback(self.limits.stop)
+        self.gate = await open_gate(
+            self.app_pool, settings.database_url, allowed_origins=settings.origins, limits=self.limits
+        )
         self._exits.push_async_callback(self.gate.close)
         await self.live.warm(ingest_pool)
 
@@ -104,15 +113,16 @@ class Engine:
             outage = Outage(spool, pool=ingest_pool, decoder=decoder, devices=devices, writer=self.writer)
             outage.start()
             self._exits.push_async_callback(outage.stop)
-        pipeline = Pipeline(decoder=decoder, devices=devices, writer=self.writer, outage=outage)
+        limit = IngestLimit(self.limits)
+        pipeline = Pipeline(decoder=decoder, limit=limit, devices=devices, writer=self.writer, outage=outage)
         hub = Hub(self.live, tick_millis=settings.feed_tick_millis)
         await hub.start()
         self._exits.push_async_callback(hub.stop)
 
         credentials = self.gate.credentials
         self.sockets = Sockets(credentials, settings)
-        self.location_route = LocationRoute(credentials=credentials, pipeline=pipeline, settings=settings)
-        self.driver_socket = DriverSocket(pipeline=pipeline, sockets=self.sockets, settings=settings)
+        self.location_route = LocationRoute(credentials=credentials, pipeline=pipeline, limit=limit, settings=settings)
+        self.driver_socket = DriverSocket(pipeline=pipeline, limit=limit, sockets=self.sockets, settings=settings)
         self.dispatch_socket = DispatchSocket(hub=hub, live=self.live, sockets=self.sockets, settings=settings)
         upkeep = Upkeep(settings.database_url, settings)
         upkeep.start()

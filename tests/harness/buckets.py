@@ -5,6 +5,7 @@
 
 import json
 import random
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,5 +92,11 @@ def vectors() -> list[dict[str, Any]]:
     return found
 
 
+def as_json() -> str:
+    """The file of vectors: a line for each take."""
+    text = json.dumps(vectors(), separators=(",", ":"))
+    return text.replace('},{"now', '},\n{"now').replace('{"name', '\n{"name') + "\n"
+
+
 if __name__ == "__main__":
-    print(json.dumps(vectors(), indent=None, separators=(",", ":")).replace('},{"now', '},\n{"now').replace('{"name', '\n{"name'))
+    sys.stdout.write(as_json())

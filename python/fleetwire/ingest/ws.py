@@ -14,6 +14,7 @@ from fleetwire import asgi, metrics
 from fleetwire.errors import Problem
 from fleetwire.fanout.sockets import Closing, Message, Socket, Sockets
 from fleetwire.ingest.decode import Body
+from fleetwire.ingest.limit import IngestLimit
 from fleetwire.ingest.pipeline import Pipeline
 from fleetwire.settings import Settings
 from fleetwire.tasks import spawn
@@ -33,8 +34,9 @@ class _Named(msgspec.Struct):
 class DriverSocket:
     """The route as an ASGI callable in front of the framework."""
 
-    def __init__(self, *, pipeline: Pipeline, sockets: Sockets, settings: Settings) -> None:
+    def __init__(self, *, pipeline: Pipeline, limit: IngestLimit, sockets: Sockets, settings: Settings) -> None:
         self._pipeline = pipeline
+        self._limit = limit
         self._sockets = sockets
         self._settings = settings
 
@@ -57,6 +59,7 @@ class DriverSocket:
 
     async def _answer(self, socket: Socket, message: Message) -> None:
         try:
+            self._limit.request(socket.principal)
             body = Body(message.data) if message.is_text else Body(message.data, "application/msgpack")
             frame = _receipt_frame((await self._pipeline.take(socket.principal, body, door=metrics.SOCKET)).json)
         except Problem as problem:
