@@ -236,7 +236,7 @@ class Policy:
         What is taken by a policy `within` another is taken from the scope's one bucket of that other one as well.
 
         Raises:
-            ValueError: a number is zero, burst * period exceeds 2^53, or `within` lies within a third.
+            ValueError: a number is zero, burst * period exceeds 2^51, or `within` lies within a third.
         """
 
     @property

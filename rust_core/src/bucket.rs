@@ -9,14 +9,14 @@
 //! What time brings back needs no work, and a bucket whose `full_at` has passed is as good as one never seen.
 //!
 //! The same arithmetic stands in `python/fleetwire/access/lua/bucket.lua` and in the tests' reference; all three pass
-//! `tests/core/bucket_vectors.json`. Products stay below 2^53, so that Lua's numbers hold them exactly.
+//! `tests/core/bucket_vectors.json`. Numbers stay below 2^53, which Lua holds exactly.
 
 mod table;
 
 pub use table::{Buckets, Charge, Refusal};
 
-/// What Lua's numbers hold exactly.
-const EXACT: i64 = 1 << 53;
+/// A quarter of what Lua's numbers hold exactly: room for the time since 1970, and for debts.
+const MAX_PRODUCT: i64 = 1 << 51;
 
 /// How fast a bucket fills, and how much it holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Rate {
         if quota == 0 || burst == 0 || period_micros <= 0 {
             return None;
         }
-        burst.checked_mul(period_micros)?.checked_add(quota).filter(|product| *product <= EXACT)?;
+        burst.checked_mul(period_micros)?.checked_add(quota).filter(|product| *product <= MAX_PRODUCT)?;
         let depth_micros = (burst * period_micros).div_ceil_positive(quota);
         Some(Self { quota, period_micros, burst, depth_micros })
     }

@@ -32,8 +32,9 @@ impl Policy {
     #[new]
     #[pyo3(signature = (name, *, quota, period_micros, burst, within=None))]
     fn new(name: String, quota: u32, period_micros: i64, burst: u32, within: Option<Py<Policy>>) -> PyResult<Self> {
-        let rate = Rate::new(quota, period_micros, burst)
-            .ok_or_else(|| PyValueError::new_err("quota, period and burst must be at least 1, burst * period 2^53"))?;
+        let rate = Rate::new(quota, period_micros, burst).ok_or_else(|| {
+            PyValueError::new_err("quota, period and burst must be at least 1, burst * period at most 2^51")
+        })?;
         if within.as_ref().is_some_and(|outer| outer.get().within.is_some()) {
             return Err(PyValueError::new_err("a policy lies within one other at most"));
         }

@@ -1,5 +1,5 @@
 -- Takes a cost from every bucket named, or from none. A bucket is the time at which it is full again (GCRA); the same
--- arithmetic as rust_core/src/bucket.rs, exact because no product passes 2^53.
+-- arithmetic as rust_core/src/bucket.rs, exact because no number passes 2^53.
 --
 -- KEYS[i]  string: microseconds since 1970 by this server's clock; expires when the bucket is full
 -- ARGV[1]  1: take in any case, for what was let through already; 0: only if all of it is there
