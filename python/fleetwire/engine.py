@@ -123,7 +123,9 @@ class Engine:
         self.sockets = Sockets(credentials, settings)
         self.location_route = LocationRoute(credentials=credentials, pipeline=pipeline, limit=limit, settings=settings)
         self.driver_socket = DriverSocket(pipeline=pipeline, limit=limit, sockets=self.sockets, settings=settings)
-        self.dispatch_socket = DispatchSocket(hub=hub, live=self.live, sockets=self.sockets, settings=settings)
+        self.dispatch_socket = DispatchSocket(
+            hub=hub, live=self.live, limits=self.limits, sockets=self.sockets, settings=settings
+        )
         upkeep = Upkeep(settings.database_url, settings)
         upkeep.start()
         self._exits.push_async_callback(upkeep.stop)

@@ -10,7 +10,7 @@ from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
-from fleetwire.access.address import Network, ProxyHeader, parse_networks
+from fleetwire.access.address import Network, parse_networks
 from fleetwire.access.policies import Override, parse_overrides
 from fleetwire.errors import ConfigError
 
@@ -46,7 +46,7 @@ class Settings:
     allowed_origins: str = _setting("", "Comma-separated origins (https://host) whose pages may use the cookie, too.")
 
     trusted_proxies: str = _setting("", "Comma-separated addresses and networks of proxies whose header is believed.")
-    proxy_header: ProxyHeader = _setting(
+    proxy_header: str = _setting(
         "x-forwarded-for", "In which header they name the client.", one_of=("x-forwarded-for", "forwarded")
     )
     limits: str = _setting(

@@ -6,10 +6,9 @@ address that is no such proxy. What a client wrote itself stands further left.
 
 import ipaddress
 import re
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, TypeAlias
 
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-ProxyHeader: TypeAlias = Literal["x-forwarded-for", "forwarded"]
 
 UNKNOWN: Final = "unknown"
 _FOR = re.compile(r'for\s*=\s*("[^"]*"|[^;,\s]*)', re.IGNORECASE)
@@ -17,9 +16,9 @@ _PORT = re.compile(r"^\[(.*)\](?::\d+)?$|^([^:]*):\d+$")  # "[2001:db8::1]:4711"
 
 
 class Addresses:
-    """Finds the client behind the operator's proxies."""
+    """Finds the client behind the operator's proxies, of which `header` is the one that they write."""
 
-    def __init__(self, trusted: tuple[Network, ...] = (), header: ProxyHeader = "x-forwarded-for") -> None:
+    def __init__(self, trusted: tuple[Network, ...] = (), header: str = "x-forwarded-for") -> None:
         self._trusted = trusted
         self._header = header.encode()
 

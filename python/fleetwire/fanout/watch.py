@@ -5,6 +5,7 @@ import asyncio
 import msgspec
 
 from fleetwire import asgi
+from fleetwire.access.limits import Limits
 from fleetwire.errors import Problem
 from fleetwire.fanout.hub import Hub
 from fleetwire.fanout.outbox import Outbox, Request, Watch
@@ -21,9 +22,10 @@ _REQUESTS: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 class DispatchSocket:
     """The route as an ASGI callable in front of the framework."""
 
-    def __init__(self, *, hub: Hub, live: Live, sockets: Sockets, settings: Settings) -> None:
+    def __init__(self, *, hub: Hub, live: Live, limits: Limits, sockets: Sockets, settings: Settings) -> None:
         self._hub = hub
         self._live = live
+        self._limits = limits
         self._sockets = sockets
         self._settings = settings
 
@@ -44,6 +46,7 @@ class DispatchSocket:
                 message = await socket.receive()
                 outbox.has_spoken = True
                 try:
+                    self._limits.message(socket.principal)
                     outbox.ask(_understood(message))
                 except Problem as problem:
                     await socket.send(msgspec.json.encode({"type": "error", **problem.members()}))
