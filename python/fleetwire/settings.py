@@ -55,6 +55,9 @@ class Settings:
     limit_keys: int = _setting(
         250_000, "Clients that are counted at once; 32 bytes each.", at_least=1, at_most=100_000_000
     )
+    limit_reply_secs: float = _setting(
+        0.5, "How long a request waits for Redis before its worker decides.", at_least=0.01
+    )
 
     map_style: str | None = _setting(None, "Address of a MapLibre style for the console, instead of the outline.")
     map_overlay: Path | None = _setting(None, "GeoJSON file of lines that the console draws beneath the vehicles.")

@@ -16,19 +16,22 @@ fn charge(buckets: &Buckets, rate: Rate, key: &str, cost: u32) -> Charge {
     Charge { rate, print: buckets.print("policy", "scope", key), cost }
 }
 
-/// (interval of one unit, burst), then (key, microseconds since the last take, cost).
-fn any_takes() -> impl Strategy<Value = ((i64, u32), Vec<(u8, i64, u32)>)> {
+/// Key, microseconds since the last take, cost.
+type Take = (u8, i64, u32);
+
+/// The interval of one unit, the burst, and takes of at most that.
+fn any_takes() -> impl Strategy<Value = (i64, u32, Vec<Take>)> {
     (1..2_000_i64, 1..50_u32).prop_flat_map(|(interval, burst)| {
         let pause = prop_oneof![3 => Just(0), 3 => 0..=interval, 2 => 0..=interval * i64::from(burst) * 2];
         let take = (0..4_u8, pause, 1..=burst);
-        (Just((interval, burst)), prop::collection::vec(take, 1..200))
+        (Just(interval), Just(burst), prop::collection::vec(take, 1..200))
     })
 }
 
 proptest! {
     /// Where a unit takes whole microseconds, nothing is rounded and the answers are the same.
     #[test]
-    fn it_answers_as_governor_does(((interval, burst), takes) in any_takes()) {
+    fn it_answers_as_governor_does((interval, burst, takes) in any_takes()) {
         let rate = Rate::new(1, interval, burst).unwrap();
         let clock = FakeRelativeClock::default();
         let quota = Quota::with_period(Duration::from_micros(interval.unsigned_abs())).unwrap();

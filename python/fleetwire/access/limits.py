@@ -40,7 +40,9 @@ class Limits:
         overrides = settings.limit_overrides
         self.addresses = Addresses(settings.proxies, settings.proxy_header)
         self.buckets = Buckets(max_keys=settings.limit_keys)
-        self.shared = SharedLimits(settings.redis_url, self.buckets) if settings.redis_url is not None else None
+        self.shared: SharedLimits | None = None
+        if settings.redis_url is not None:
+            self.shared = SharedLimits(settings.redis_url, self.buckets, reply_secs=settings.limit_reply_secs)
         self._of_all = policies.build(overrides)
         self._of_tenant = {tenant: policies.build(overrides, tenant) for tenant in policies.tenants_of(overrides)}
 

@@ -1,7 +1,7 @@
 """Buckets that all workers share, in Redis. While Redis is away each worker counts for itself; nothing waits for it.
 
-A call that fails, or takes longer than `REPLY_SECS`, opens a pause of `AWAY_SECS` in which nobody asks. The first call
-after it finds out whether Redis is back.
+A call that fails, or takes longer than `FLEETWIRE_LIMIT_REPLY_SECS`, opens a pause of `AWAY_SECS` in which nobody asks.
+The first call after it finds out whether Redis is back.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import structlog
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -20,11 +20,11 @@ from fleetwire import clock, metrics
 from fleetwire._core import Buckets, Policy
 from fleetwire.tasks import cancel, spawn
 
-REPLY_SECS: Final = 0.25
 AWAY_SECS: Final = 1.0
 REPORT_SECS: Final = 0.2
 MAX_PENDING: Final = 100_000  # buckets with something to report; a further one is not shared until the next report
 PER_PIPELINE: Final = 256
+MAX_CONNECTIONS: Final = 8  # further calls wait for one, as long as for an answer
 
 _SCRIPT = Path(__file__).with_name("lua").joinpath("bucket.lua").read_text(encoding="utf-8")
 _FAILURES = (RedisError, OSError, TimeoutError)
@@ -43,10 +43,8 @@ class Verdict(NamedTuple):
 class SharedLimits:
     """One worker's way to the shared buckets."""
 
-    def __init__(self, url: str, buckets: Buckets) -> None:
-        self._redis: Any = Redis.from_url(
-            url, socket_timeout=REPLY_SECS, socket_connect_timeout=REPLY_SECS, retry=Retry(NoBackoff(), 0)
-        )
+    def __init__(self, url: str, buckets: Buckets, *, reply_secs: float) -> None:
+        self._redis = _connect(url, reply_secs)
         self._script = self._redis.register_script(_SCRIPT)
         self._buckets = buckets
         self._pending: dict[Bucket, int] = {}
@@ -143,6 +141,18 @@ class SharedLimits:
             self._is_away = False
             metrics.LIMITS_SHARED_UP.set(1)
             _log.info("Redis is back: limits are shared again.")
+
+
+def _connect(url: str, reply_secs: float) -> Any:  # noqa: ANN401 - its commands are typed for both kinds of client
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=MAX_CONNECTIONS,
+        timeout=reply_secs,
+        socket_timeout=reply_secs,
+        socket_connect_timeout=reply_secs,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return Redis.from_pool(pool)
 
 
 def _now_micros() -> int:

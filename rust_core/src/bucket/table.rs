@@ -175,10 +175,6 @@ impl Buckets {
     /// The halves of a fingerprint, each spread over all sets.
     fn sets_of(&self, print: u64) -> [usize; 2] {
         let sets = self.prints.len() as u64;
-        [print >> 32, print & u64::from(u32::MAX)].map(|half| {
-            #[expect(clippy::cast_possible_truncation, reason = "below the number of sets")]
-            let set = (half * sets >> 32) as usize;
-            set
-        })
+        [print >> 32, print & u64::from(u32::MAX)].map(|half| ((half * sets) >> 32) as usize)
     }
 }
