@@ -128,7 +128,7 @@ class Front:
 
 async def stranger(limits: Limits, scope: asgi.Scope, problem: Problem) -> Problem:
     """The answer to a batch that nobody known sent: `problem`, or 429 where its address sends too many of them."""
-    if problem.status not in _OF_STRANGERS:
+    if problem.status not in _OF_STRANGERS and problem.code != "origin_forbidden":
         return problem
     try:
         await limits.ask(limits.policies()["anonymous"], limits.addresses.network(scope), "")

@@ -49,8 +49,8 @@ class LocationRoute:
         if scope["method"] != "POST":
             raise Problem("method_not_allowed", "Batches are sent with POST.", status=405)
         principal = await authenticate(scope, self._credentials)
-        principal.require("ingest")
         self._limit.request(principal)
+        principal.require("ingest")
         settings = self._settings
         data = await asgi.read_body(
             scope, receive, limit_bytes=settings.max_body_bytes, timeout_secs=settings.body_timeout_secs
