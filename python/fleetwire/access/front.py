@@ -86,10 +86,10 @@ class Front:
         try:
             principal = await authenticate(scope, self._gate().credentials)
         except Overloaded as problem:  # Says nothing about who asks.
-            scope[FOUND_KEY] = problem
+            scope[FOUND_KEY] = problem.with_traceback(None)
             return None
         except Problem as problem:
-            scope[FOUND_KEY] = problem
+            scope[FOUND_KEY] = problem.with_traceback(None)
             network = self._limits.addresses.network(scope)
             return await self._ask(self._limits.policies()["anonymous"], network, "")
         scope[FOUND_KEY] = principal

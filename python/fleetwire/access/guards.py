@@ -34,7 +34,11 @@ async def authenticate(scope: Any, credentials: Credentials) -> Principal:  # no
     if isinstance(found, Principal):
         return found
     if isinstance(found, Problem):
-        raise found
+        del scope[FOUND_KEY]
+        try:
+            raise found
+        finally:
+            del found  # A problem that knows the frame that knows it waits for the collector.
     return await credentials.principal(presented_token(scope, credentials.allowed_origins))
 
 

@@ -72,7 +72,7 @@ class SharedLimits:
         try:
             reply = await self._script(keys=[_name(each) for each in buckets], args=_arguments(buckets, 1, force=False))
         except _FAILURES as error:
-            self._failed(error)
+            await self._failed(error)
             return Verdict(is_away=True)
         self._answered()
         self._settle(buckets, reply, asked_micros)
@@ -116,7 +116,7 @@ class SharedLimits:
         try:
             _, *replies = await pipeline.execute()
         except _FAILURES as error:
-            self._failed(error)
+            await self._failed(error)
             return False
         self._answered()
         for (bucket, _), reply in zip(part, replies, strict=True):
@@ -128,15 +128,18 @@ class SharedLimits:
         for bucket, reset_micros in zip(buckets, reply[3::2], strict=True):
             self._buckets.settle(*bucket, reset_micros, asked_micros)
 
-    def _failed(self, error: BaseException) -> None:
+    async def _failed(self, error: BaseException) -> None:
         metrics.LIMITS_SHARED_FAILURES.inc()
         self._away_until_secs = clock.monotonic_secs() + AWAY_SECS
         if not self._is_away:
             self._is_away = True
             metrics.LIMITS_SHARED_UP.set(0)
             _log.warning("Redis is away: limits are counted by each worker.", error=str(error))
+        # What lies idle may be as broken, and would be found out one by one, each with a pause of its own.
+        await self._redis.connection_pool.disconnect(inuse_connections=False)
 
     def _answered(self) -> None:
+        self._away_until_secs = 0.0
         if self._is_away:
             self._is_away = False
             metrics.LIMITS_SHARED_UP.set(1)

@@ -35,8 +35,10 @@ class LocationRoute:
         except asgi.ClientGone:
             return
         except Problem as problem:
-            answer = await stranger(self._limit.limits, scope, problem)
-            await asgi.respond_problem(send, answer, started_secs=started_secs)
+            # Without a name of its own: it would keep the frames it was raised through, and the body in them.
+            await asgi.respond_problem(
+                send, await stranger(self._limit.limits, scope, problem), started_secs=started_secs
+            )
         except Exception:  # noqa: BLE001 - whatever it is, it is logged and answered
             _log.exception("A batch failed.", path=PATH)
             fault = Problem("internal", "The server failed; nothing is acknowledged, send it again.", status=500)
