@@ -259,7 +259,7 @@ class Policy:
 
 @final
 class Buckets:
-    """Token buckets by policy, scope and key, in memory bounded from the start: 32 bytes for each of `max_keys`.
+    """Token buckets by policy, scope and key, in memory bounded from the start: 48 bytes for each of `max_keys`.
 
     Times are microseconds on a clock that does not go back. A bucket that is full again is forgotten without loss;
     where there is no room, the one nearest to being full is.

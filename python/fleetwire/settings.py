@@ -53,7 +53,7 @@ class Settings:
         "", "Limits that differ: name=units/seconds[:burst] or name=off, name@tenant for one tenant."
     )
     limit_keys: int = _setting(
-        250_000, "Clients that are counted at once; 32 bytes each.", at_least=1, at_most=100_000_000
+        250_000, "Clients that are counted at once; 48 bytes each.", at_least=1, at_most=100_000_000
     )
     limit_reply_secs: float = _setting(
         0.5, "How long a request waits for Redis before its worker decides.", at_least=0.01

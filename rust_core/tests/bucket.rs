@@ -173,7 +173,7 @@ fn a_flood_of_new_keys_does_not_free_a_drained_bucket() {
         assert_eq!(buckets.take(&[once], 1), Ok(()));
     }
     assert!(buckets.evicted() > 90_000);
-    assert!(buckets.drained(1) <= 128);
+    assert!(buckets.drained(1) <= 192);
     assert!(buckets.take(&[charge(&buckets, rate, "drained", 1)], 1).is_err());
 }
 
@@ -186,7 +186,7 @@ fn a_million_live_keys_fit_into_their_memory() {
         assert_eq!(buckets.take(&[once], 1), Ok(()));
     }
     assert_eq!((buckets.drained(2), buckets.evicted()), (1_000_000, 0));
-    assert!(buckets.size_bytes() < 40_000_000);
+    assert!(buckets.size_bytes() < 50_000_000);
 }
 
 #[test]

@@ -88,6 +88,9 @@ pub(crate) struct Buckets {
     table: Mutex<bucket::Buckets>,
 }
 
+/// Takes of a batch whose memory is asked for before the first of them.
+const TAKES_AHEAD: usize = 32;
+
 /// The policy that refused, and the wait in microseconds.
 type Refused = (Py<Policy>, i64);
 
@@ -134,20 +137,32 @@ impl Buckets {
         cost: u32,
         now_micros: i64,
     ) -> PyResult<Vec<i64>> {
+        let policy = policy.get();
         let mut waits = Vec::with_capacity(keys.len());
         let mut table = self.table();
-        for key in keys {
-            let key = key.cast::<PyString>()?.to_str()?;
-            let (charges, count) = policy.get().charges(&table, scope, key, cost);
-            match table.take(charges.get(..count).unwrap_or_default(), now_micros) {
-                Ok(()) => {
-                    policy.get().count_allowed();
-                    waits.push(0);
+        let mut block = Vec::with_capacity(TAKES_AHEAD);
+        let mut keys = keys.iter();
+        loop {
+            block.clear();
+            for key in keys.by_ref().take(TAKES_AHEAD) {
+                let (charges, count) = policy.charges(&table, scope, key.cast::<PyString>()?.to_str()?, cost);
+                table.fetch(charges[0].print);
+                block.push((charges, count));
+            }
+            for (charges, count) in &block {
+                match table.take(charges.get(..*count).unwrap_or_default(), now_micros) {
+                    Ok(()) => {
+                        policy.count_allowed();
+                        waits.push(0);
+                    }
+                    Err(refusal) => {
+                        policy.count_refused(refusal.index);
+                        waits.push(refusal.wait_micros);
+                    }
                 }
-                Err(refusal) => {
-                    policy.get().count_refused(refusal.index);
-                    waits.push(refusal.wait_micros);
-                }
+            }
+            if block.len() < TAKES_AHEAD {
+                break;
             }
         }
         Ok(waits)
