@@ -9,7 +9,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from fleetwire._core import Buckets
-
 from fleetwire.tally import Durations, Tallies
 
 __all__ = ["CONTENT_TYPE", "render"]
