@@ -8,7 +8,9 @@ from types import MappingProxyType
 import asyncpg
 import structlog
 
+from fleetwire import metrics
 from fleetwire.access.gate import Gate, open_gate
+from fleetwire.access.limits import Limits
 from fleetwire.errors import ConfigError
 from fleetwire.fanout.delay import Delay
 from fleetwire.fanout.events import EventHub
@@ -18,6 +20,7 @@ from fleetwire.fanout.watch import DispatchSocket
 from fleetwire.health import Health
 from fleetwire.ingest.decode import BatchDecoder
 from fleetwire.ingest.http import LocationRoute
+from fleetwire.ingest.limit import IngestLimit
 from fleetwire.ingest.outage import Outage
 from fleetwire.ingest.pipeline import Pipeline
 from fleetwire.ingest.ws import DriverSocket
@@ -55,6 +58,7 @@ class Engine:
         self.settings = settings
         self.health = Health()
         self.live = Live(settings)
+        self.limits = Limits(settings)
         self._draining: asyncio.Task[None] | None = None
         self._exits = contextlib.AsyncExitStack()
 
@@ -89,7 +93,12 @@ class Engine:
             settings.database_url, "fleetwire_ingest", settings.writer_connections, {**PLANNER, **lost}
         )
         self.app_pool = await self._pool(settings.database_url, "fleetwire_app", settings.app_connections)
-        self.gate = await open_gate(self.app_pool, settings.database_url, allowed_origins=settings.origins)
+        self.limits.start()
+        metrics.LIMITS.source = self.limits
+        self._exits.push_async_callback(self.limits.stop)
+        self.gate = await open_gate(
+            self.app_pool, settings.database_url, allowed_origins=settings.origins, limits=self.limits
+        )
         self._exits.push_async_callback(self.gate.close)
         await self.live.warm(ingest_pool)
 
@@ -112,7 +121,8 @@ class Engine:
             outage = Outage(spool, pool=ingest_pool, decoder=decoder, devices=devices, writer=self.writer)
             outage.start()
             self._exits.push_async_callback(outage.stop)
-        pipeline = Pipeline(decoder=decoder, devices=devices, writer=self.writer, outage=outage)
+        limit = IngestLimit(self.limits)
+        pipeline = Pipeline(decoder=decoder, limit=limit, devices=devices, writer=self.writer, outage=outage)
         hub = Hub(self.live, delay, tick_millis=settings.feed_tick_millis, heartbeat_secs=settings.feed_heartbeat_secs)
         await hub.start()
         self._exits.push_async_callback(hub.stop)
@@ -125,12 +135,17 @@ class Engine:
         self.sockets = Sockets(credentials, settings)
         self.sockets.start()
         self._exits.push_async_callback(self.sockets.stop)
-        self.location_route = LocationRoute(credentials=credentials, pipeline=pipeline, settings=settings)
+        self.location_route = LocationRoute(credentials=credentials, pipeline=pipeline, limit=limit, settings=settings)
         self.driver_socket = DriverSocket(
-            pipeline=pipeline, events=self.events, sockets=self.sockets, settings=settings
+            pipeline=pipeline, limit=limit, events=self.events, sockets=self.sockets, settings=settings
         )
         self.dispatch_socket = DispatchSocket(
-            hub=hub, events=self.events, live=self.live, sockets=self.sockets, settings=settings
+            hub=hub,
+            events=self.events,
+            live=self.live,
+            limits=self.limits,
+            sockets=self.sockets,
+            settings=settings,
         )
         upkeep = Upkeep(settings.database_url, settings)
         upkeep.start()

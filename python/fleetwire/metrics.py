@@ -1,8 +1,14 @@
 """Counters of the whole way, in one place: `fleetwire_<stage>_<noun>_<unit>`, labels with few values only."""
 
+from collections.abc import Iterable
+from typing import Protocol
+
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
+from fleetwire._core import Buckets
 from fleetwire.tally import Durations, Tallies
 
 __all__ = ["CONTENT_TYPE", "render"]
@@ -105,6 +111,52 @@ EVENT_WINDOWS_FULL = Counter(
 )
 EVENT_PAGES = Counter("fleetwire_fanout_event_pages", "Pages of events read from the database.", registry=REGISTRY)
 EXPIRED_EVENTS = Counter("fleetwire_store_expired_events", "Events deleted by retention.", registry=REGISTRY)
+
+LIMITS_SHARED_UP = Gauge("fleetwire_limits_shared_up", "1 while limits are shared through Redis.", registry=REGISTRY)
+LIMITS_SHARED_FAILURES = Counter(
+    "fleetwire_limits_shared_failures", "Calls about limits that Redis did not answer.", registry=REGISTRY
+)
+LIMITS_UNSHARED = Counter(
+    "fleetwire_limits_unshared", "Units let through that other workers were not told of.", registry=REGISTRY
+)
+
+
+class Counted(Protocol):
+    """What the core counts of limits."""
+
+    def decisions(self) -> Iterable[tuple[str, int, int]]:
+        """Limit, allowed, refused."""
+
+    def keys(self) -> int:
+        """Clients whose buckets are not full."""
+
+    @property
+    def buckets(self) -> Buckets:
+        """For what it had to forget."""
+
+
+class _Limits(Collector):
+    """Asks when it is scraped: counting each decision here would cost more than the decision."""
+
+    source: Counted | None = None
+
+    def collect(self) -> Iterable[Metric]:
+        if self.source is None:
+            return
+        decisions = CounterMetricFamily(
+            "fleetwire_limits_decisions", "Decisions by limit.", labels=["limit", "outcome"]
+        )
+        for name, allowed, refused in self.source.decisions():
+            decisions.add_metric([name, "allowed"], allowed)
+            decisions.add_metric([name, "limited"], refused)
+        yield decisions
+        yield GaugeMetricFamily("fleetwire_limits_keys", "Clients whose buckets are not full.", self.source.keys())
+        evicted = self.source.buckets.evicted
+        yield CounterMetricFamily("fleetwire_limits_evictions", "Buckets forgotten before they were full.", evicted)
+
+
+LIMITS = _Limits()
+REGISTRY.register(LIMITS)
 
 
 class Door:

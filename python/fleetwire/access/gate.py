@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
-from fleetwire.access.attempts import LoginAttempts
 from fleetwire.access.keys import Keys
+from fleetwire.access.limits import Limits
 from fleetwire.access.listener import Listener
 from fleetwire.access.memory import MakeMemory
 from fleetwire.access.passwords import Passwords
 from fleetwire.access.sessions import SESSION_LIFE_SECS, Sessions
 from fleetwire.access.tokens import REVOKED_CHANNEL, Credentials, lru
 from fleetwire.access.uses import Uses
+from fleetwire.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Gate:
 
     credentials: Credentials
     sessions: Sessions
-    attempts: LoginAttempts
+    limits: Limits
     passwords: Passwords
     listener: Listener
     uses: Uses
@@ -36,6 +37,7 @@ async def open_gate(
     dsn: str,
     *,
     allowed_origins: frozenset[str] = frozenset(),
+    limits: Limits | None = None,
     make_memory: MakeMemory = lru,
 ) -> Gate:
     """Opens a worker's access.
@@ -44,6 +46,7 @@ async def open_gate(
         pool: connections with the role `fleetwire_app`.
         dsn: for the connection that hears of revocations.
         allowed_origins: besides the server's own, origins in lower case whose pages may use the session cookie.
+        limits: of this worker; without them, the usual ones of a worker alone.
         make_memory: from a capacity and a life in milliseconds to a bounded map.
     """
     keys, uses, passwords = Keys(pool, keep_retired_secs=SESSION_LIFE_SECS), Uses(pool), Passwords()
@@ -52,4 +55,4 @@ async def open_gate(
     sessions = Sessions(pool, keys, passwords, revoked=credentials.revoke)
     await listener.start()
     uses.start()
-    return Gate(credentials, sessions, LoginAttempts(), passwords, listener, uses)
+    return Gate(credentials, sessions, limits or Limits(Settings()), passwords, listener, uses)
