@@ -97,7 +97,8 @@ class Engine:
         retention = Retention(ingest_pool, default_days=settings.retention_days)
         await retention.load()
         self._exits.push_async_callback(retention.stop)
-        decoder, devices = BatchDecoder(settings, retention), Devices(ingest_pool, on_met=self.live.meet)
+        decoder = BatchDecoder(settings, retention)
+        devices = Devices(ingest_pool, patience_secs=settings.patience_secs, on_met=self.live.meet)
         outage = None
         if settings.spool is not None:
             spool = Spool(settings.spool, max_bytes=settings.spool_max_bytes)
