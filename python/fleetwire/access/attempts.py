@@ -8,6 +8,7 @@ import ipaddress
 from collections import OrderedDict, deque
 from typing import Final
 
+from fleetwire import metrics
 from fleetwire.errors import Problem
 
 WINDOW_SECS: Final = 60.0
@@ -51,7 +52,6 @@ class LoginAttempts:
     def __init__(self, *, per_user: int = PER_USER, per_address: int = PER_ADDRESS, max_keys: int = MAX_KEYS) -> None:
         self._users = _Window(limit=per_user, max_keys=max_keys)
         self._addresses = _Window(limit=per_address, max_keys=max_keys)
-        self.refused = 0
 
     def take(self, address: str | None, tenant: str, user: str, *, now_secs: float) -> None:
         """Counts one attempt at the monotonic time `now_secs`.
@@ -63,7 +63,7 @@ class LoginAttempts:
         by_address, by_user = (network,), (network, tenant, user)
         wait = max(self._addresses.wait_secs(by_address, now_secs), self._users.wait_secs(by_user, now_secs))
         if wait > 0:
-            self.refused += 1
+            metrics.LOGINS_REFUSED.inc()
             raise Problem(
                 "login_rate",
                 "Too many logins were tried; wait before the next.",
