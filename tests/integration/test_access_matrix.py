@@ -29,7 +29,7 @@ ROUTES = {
     ("get", "/api/live"): (WATCHERS, 200),
     ("get", "/api/devices/{name}/track"): (WATCHERS, 200),
     ("get", "/api/console/overlay"): (WATCHERS, 200),
-    ("get", "/metrics"): (WATCHERS, 200),
+    ("get", "/metrics"): (frozenset({"admin"}), 200),
     ("put", "/api/orders/{order}/devices"): (DISPATCHERS, 204),
     ("delete", "/api/orders/{order}/devices"): (DISPATCHERS, 204),
     ("post", "/api/driver/location"): (SENDERS, 200),
