@@ -146,6 +146,9 @@ class Engine:
             min_size=min(2, most),
             max_size=most,
             statement_timeout_millis=round(self.settings.statement_timeout_secs * 1000),
+            # Two tries within patience, so that the server ends the wait itself: the session of a connection that is
+            # cut goes on waiting for its lock, and under a lock held for long each try would leave one behind.
+            lock_timeout_millis=round(self.settings.patience_secs * 500),
             more_settings=more,
         )
         # Terminated, not closed: close waits for connections that a frozen database never gives back.
