@@ -22,9 +22,8 @@ COMMIT_SECS = 0.1
 GROUP_FIXES = 6
 STORABLE_PER_SEC = GROUP_FIXES / COMMIT_SECS  # batches of one fix, at most
 OFFERED_PER_SEC = 3 * STORABLE_PER_SEC
-INTAKE_BATCHES = 60
 WARM_SECS = 3  # after so long, memory has what it needs
-LOAD_SECS = 9
+LOAD_SECS = 7
 DEVICES = 30
 GROWTH_BYTES = 24 << 20
 SETTINGS = {
@@ -32,17 +31,23 @@ SETTINGS = {
     "PYTHONASYNCIODEBUG": "",
     "FLEETWIRE_WRITER_CONNECTIONS": "1",
     "FLEETWIRE_GROUP_FIXES": str(GROUP_FIXES),
-    "FLEETWIRE_INTAKE_BATCHES": str(INTAKE_BATCHES),
     "FLEETWIRE_UPKEEP_SECS": "0",
 }
 
 
-@pytest.fixture(scope="module")
-def server(module_database):
+INTAKE_SECS = 1  # a full intake, by either bound
+BOUNDS = {
+    "by count": {"FLEETWIRE_INTAKE_BATCHES": str(round(STORABLE_PER_SEC * INTAKE_SECS)), "FLEETWIRE_INTAKE_SECS": "60"},
+    "by time": {"FLEETWIRE_INTAKE_SECS": str(INTAKE_SECS)},
+}
+
+
+@pytest.fixture(scope="module", params=BOUNDS.values(), ids=BOUNDS)
+def server(module_database, request):
     name = urlsplit(module_database).path.removeprefix("/")
     for setting, value in {"commit_delay": round(COMMIT_SECS * 1e6), "commit_siblings": 0}.items():
         database.run(database.execute(module_database, f"ALTER DATABASE {name} SET {setting} = {value}"))
-    with serving("--database-url", module_database, settings=SETTINGS) as running:
+    with serving("--database-url", module_database, settings=SETTINGS | request.param) as running:
         yield running
         assert running.stop() == 0
         assert running.faults() == []
@@ -139,7 +144,7 @@ async def test_the_excess_is_refused_and_what_is_taken_is_quick(server, tenant, 
     assert len(refused) > len(answered) / 4
     assert refused[len(refused) // 2] < taken[len(taken) // 2]
     # Who is taken waits for a full intake at most. Without a bound, the last ones would wait for twice the load's time.
-    full_intake_secs = INTAKE_BATCHES * (WARM_SECS + LOAD_SECS) / len(taken)
+    full_intake_secs = INTAKE_SECS * STORABLE_PER_SEC * (WARM_SECS + LOAD_SECS) / len(taken)
     assert taken[len(taken) * 99 // 100] < 2 * full_intake_secs + 1
     assert recovered_secs < 2 * full_intake_secs + 2
     await ledger.verify(tenant.dsn, tenant.name)
