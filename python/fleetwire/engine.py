@@ -34,6 +34,7 @@ from fleetwire.tasks import spawn
 
 _log = structlog.get_logger(__name__)
 
+LOCK_SECS = 1.0  # longest wait for a row: merging and other workers keep one for milliseconds
 START_PAUSE_SECS = 0.5  # between two tries while the database is away
 
 
@@ -146,9 +147,9 @@ class Engine:
             min_size=min(2, most),
             max_size=most,
             statement_timeout_millis=round(self.settings.statement_timeout_secs * 1000),
-            # Two tries within patience, so that the server ends the wait itself: the session of a connection that is
-            # cut goes on waiting for its lock, and under a lock held for long each try would leave one behind.
-            lock_timeout_millis=round(self.settings.patience_secs * 500),
+            # At least two tries within patience, so that the server ends the wait itself: the session of a connection
+            # that is cut goes on waiting, and under a lock held for long each try would leave one behind.
+            lock_timeout_millis=round(min(LOCK_SECS, self.settings.patience_secs / 2) * 1000),
             more_settings=more,
         )
         # Terminated, not closed: close waits for connections that a frozen database never gives back.

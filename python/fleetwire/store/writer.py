@@ -174,18 +174,24 @@ class Writer:
         self._intake_fixes -= fixes
         return group
 
-    async def _answer(self, waiting: Sequence[_Waiting], lane: Lane) -> None:
+    async def _answer(self, waiting: Sequence[_Waiting], lane: Lane, *, parted: bool = False) -> None:
         """Commits a group and gives each sender its receipt, or all of them the same refusal.
 
         A group that fails for a reason of its own is halved and tried again, so that one batch that cannot be stored
-        does not take the others with it.
+        does not take the others with it. `parted`: what is locked by others was told apart already.
         """
         if not waiting:
             return
         began_secs = clock.monotonic_secs()
         group = Group([(each.tenant_id, each.device_id, each.batch) for each in waiting])
         try:
-            sealed = await self._commit_with_patience(group, lane)
+            sealed = await self._commit_with_patience(group, lane, parted=parted)
+        except asyncpg.LockNotAvailableError:
+            free = await self._free_devices(waiting, lane)
+            for is_free in (True, False):
+                part = [each for each in waiting if ((each.tenant_id, each.device_id) in free) is is_free]
+                await self._answer(part, lane, parted=True)
+            return
         except Overloaded as refusal:
             _refuse(waiting, refusal)
             return
@@ -206,7 +212,28 @@ class Writer:
                 each.receipt.set_result(receipt)
         self._tell(sealed)
 
-    async def _commit_with_patience(self, group: Group, lane: Lane) -> Sealed:
+    async def _free_devices(self, waiting: Sequence[_Waiting], lane: Lane) -> set[tuple[int, int]]:
+        """Those that nobody keeps locked: they need not wait with the others. None if the database does not say."""
+        devices: dict[int, list[int]] = {}
+        for each in waiting:
+            devices.setdefault(each.tenant_id, []).append(each.device_id)
+        free: set[tuple[int, int]] = set()
+        try:
+            async with lane.transaction(limit_secs=self._settings.patience_secs) as connection:
+                for tenant_id, device_ids in devices.items():
+                    rows = await connection.fetch(_SQL["free_devices"], tenant_id, device_ids)
+                    free.update((tenant_id, row["device_id"]) for row in rows)
+        except PASSING as error:
+            _log.warning("Which devices are locked could not be found out.", error=repr(error))
+        return free
+
+    async def _commit_with_patience(self, group: Group, lane: Lane, *, parted: bool) -> Sealed:
+        """Tries until patience ends.
+
+        Raises:
+            DatabaseAway: it did.
+            LockNotAvailableError: others keep devices locked, and the group is not parted yet.
+        """
         deadline = clock.monotonic_secs() + self._settings.patience_secs
         pause_secs = FIRST_PAUSE_SECS
         while True:
@@ -216,6 +243,8 @@ class Writer:
                 # COPY found no partition: retention dropped it after it was made.
                 self._partitions.forget()
             except PASSING as error:
+                if isinstance(error, asyncpg.LockNotAvailableError) and not parted:
+                    raise
                 _log.warning("A group is tried again.", error=repr(error))
             metrics.COMMIT_RETRIES.inc()
             if clock.monotonic_secs() + pause_secs >= deadline:
