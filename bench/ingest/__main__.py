@@ -61,6 +61,13 @@ async def _run(options: Options, folder: Path) -> None:
                 print(f"{number + 1}/{options.repeat} {step}: {per_sec:,.0f}/s", file=sys.stderr)
         if options.soak_secs and options.wants("soak"):
             soak = await bench.soak(options.middle)
+            print(
+                "soak: {resident_start_mebibytes:.0f} MiB at the start, {resident_first_mebibytes:.0f} at a tenth, "
+                "{resident_last_mebibytes:.0f} at the end, {resident_slope_mebibytes_per_min:+.2f} a minute".format(
+                    **soak
+                ),
+                file=sys.stderr,
+            )
     lines = list(figures.all_figures(options, repetitions, soak, micro))
     table = report.render(header, lines, repetitions)
     print(table)

@@ -1,13 +1,14 @@
 """The measurements of one repetition, in an order that puts what is compared side by side."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import statistics
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from bench.ingest import bare_copy
 from bench.ingest.database import Database
-from bench.ingest.load import Loader, Run
+from bench.ingest.load import SAMPLE_SECS, Loader, Run
 from bench.ingest.options import Options
 
 Figures = dict[str, Any]
@@ -120,8 +121,15 @@ class Bench:
         return {"devices": self.options.devices, "duration_secs": self.options.secs} | load
 
 
+def _slope(values: Sequence[float]) -> float:
+    """Growth from one value to the next, by least squares."""
+    return statistics.linear_regression(range(len(values)), values).slope if len(values) > 1 else 0.0
+
+
 def _figures(run: Run, stored_fixes: int) -> Figures:
     latency = run.report["latency"]
+    resident = [size / (1 << 20) for size in run.resident_bytes]
+    warm = resident[len(resident) // 10 :]
     return {
         "fixes_per_sec": stored_fixes / run.report["secs"],
         "requests_per_sec": run.report["requests_per_sec"],
@@ -129,8 +137,10 @@ def _figures(run: Run, stored_fixes: int) -> Figures:
         "p99_millis": latency["p99_millis"],
         "max_millis": latency["max_millis"],
         "micros_per_request": run.micros_per_request(),
-        "resident_first_mebibytes": run.resident_bytes[len(run.resident_bytes) // 10] / (1 << 20),
-        "resident_last_mebibytes": run.resident_bytes[-1] / (1 << 20),
-        "resident_peak_mebibytes": max(run.resident_bytes) / (1 << 20),
+        "resident_start_mebibytes": resident[0],
+        "resident_first_mebibytes": warm[0],
+        "resident_last_mebibytes": resident[-1],
+        "resident_peak_mebibytes": max(resident),
+        "resident_slope_mebibytes_per_min": _slope(warm) * 60 / SAMPLE_SECS,
         "report": run.report,
     }

@@ -39,6 +39,7 @@ from fleetwire.tasks import spawn
 
 _log = structlog.get_logger(__name__)
 
+LOCK_SECS = 1.0  # longest wait for a row: merging and other workers keep one for milliseconds
 START_PAUSE_SECS = 0.5  # between two tries while the database is away
 
 
@@ -114,7 +115,8 @@ class Engine:
         retention = Retention(ingest_pool, default_days=settings.retention_days)
         await retention.load()
         self._exits.push_async_callback(retention.stop)
-        decoder, devices = BatchDecoder(settings, retention), Devices(ingest_pool, on_met=self.live.meet)
+        decoder = BatchDecoder(settings, retention)
+        devices = Devices(ingest_pool, patience_secs=settings.patience_secs, on_met=self.live.meet)
         outage = None
         if settings.spool is not None:
             spool = Spool(settings.spool, max_bytes=settings.spool_max_bytes)
@@ -178,6 +180,9 @@ class Engine:
             min_size=min(2, most),
             max_size=most,
             statement_timeout_millis=round(self.settings.statement_timeout_secs * 1000),
+            # At least two tries within patience, so that the server ends the wait itself: the session of a connection
+            # that is cut goes on waiting, and under a lock held for long each try would leave one behind.
+            lock_timeout_millis=round(min(LOCK_SECS, self.settings.patience_secs / 2) * 1000),
             more_settings=more,
         )
         # Terminated, not closed: close waits for connections that a frozen database never gives back.

@@ -25,12 +25,15 @@ class ConfigError(FleetwireError):
 class Problem(FleetwireError):  # noqa: N818 - RFC 9457 calls it so
     """An answer to a client, rendered as `application/problem+json` (RFC 9457)."""
 
-    def __init__(self, code: str, detail: str, *, status: int, retry_after_secs: int | None = None) -> None:
+    def __init__(
+        self, code: str, detail: str, *, status: int, retry_after_secs: int | None = None, allow: str | None = None
+    ) -> None:
         super().__init__(code, detail)
         self.code = code
         self.detail = detail
         self.status = status
         self.retry_after_secs = retry_after_secs
+        self.allow = allow  # the methods that a 405 names
 
     def members(self) -> dict[str, Any]:
         """The members of the problem document; `type` stays `about:blank`, the code is what programs read."""
@@ -46,10 +49,12 @@ class Problem(FleetwireError):  # noqa: N818 - RFC 9457 calls it so
         return frame
 
     def headers(self) -> dict[str, str]:
-        """The headers that belong to the answer: when to come back, and how to say who one is."""
+        """The headers that belong to the answer: when to come back, how to say who one is, which methods there are."""
         headers = {} if self.retry_after_secs is None else {"Retry-After": str(self.retry_after_secs)}
         if self.status == 401:  # noqa: PLR2004 - RFC 9110, 15.5.2: it names a way to authenticate
             headers["WWW-Authenticate"] = "Bearer"
+        if self.allow is not None:
+            headers["Allow"] = self.allow
         return headers
 
 

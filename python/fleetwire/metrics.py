@@ -29,6 +29,11 @@ RECEIPT_SECONDS = Durations(
 )
 INTAKE_BATCHES = Gauge("fleetwire_store_intake_batches", "Batches that wait for a commit.", registry=REGISTRY)
 INTAKE_REFUSED = Counter("fleetwire_store_intake_refused", "Batches refused: the intake was full.", registry=REGISTRY)
+DEVICE_LOOKUPS_REFUSED = Counter(
+    "fleetwire_store_device_lookups_refused",
+    "Batches refused: too many unknown devices were being asked for.",
+    registry=REGISTRY,
+)
 SPOOL_BYTES = Gauge("fleetwire_store_spool_bytes", "Bytes in the spool.", registry=REGISTRY)
 SPOOL_QUEUED = Counter("fleetwire_store_spool_queued_fixes", "Fixes put into the spool.", registry=REGISTRY)
 SPOOL_REFUSED = Counter("fleetwire_store_spool_refused", "Batches refused: the spool was full.", registry=REGISTRY)
@@ -49,6 +54,7 @@ MERGE_FAILURES = Counter(
     "fleetwire_store_merge_failures", "Devices whose stored segments cannot be read or overlap.", registry=REGISTRY
 )
 EXPIRED_FIXES = Counter("fleetwire_store_expired_fixes", "Fixes deleted by retention.", registry=REGISTRY)
+ENDED_SESSIONS = Counter("fleetwire_store_ended_sessions", "Rows of ended logins deleted.", registry=REGISTRY)
 UPKEEP_SECONDS = Histogram(
     "fleetwire_store_upkeep_seconds",
     "Length of a round of upkeep that this worker did.",
@@ -58,6 +64,16 @@ UPKEEP_SECONDS = Histogram(
 UPKEEP_FAILURES = Counter("fleetwire_store_upkeep_failures", "Rounds of upkeep that failed.", registry=REGISTRY)
 UPKEEP_LAST = Gauge(
     "fleetwire_store_upkeep_last_seconds", "When this worker's last round ended, Unix time.", registry=REGISTRY
+)
+ACCESS_LOOKUPS = Counter("fleetwire_access_lookups", "Credentials asked for in the database.", registry=REGISTRY)
+ACCESS_LOOKUPS_REFUSED = Counter(
+    "fleetwire_access_lookups_refused", "Requests refused: too many unknown credentials at once.", registry=REGISTRY
+)
+PASSWORDS_REFUSED = Counter(
+    "fleetwire_access_passwords_refused", "Logins refused: too many passwords were being checked.", registry=REGISTRY
+)
+USES_DROPPED = Counter(
+    "fleetwire_access_uses_dropped", "Last uses of credentials that were not noted.", registry=REGISTRY
 )
 POSITIONS_MOVED = Counter("fleetwire_live_positions_moved", "Live positions that moved forward.", registry=REGISTRY)
 SOCKETS = Gauge("fleetwire_fanout_sockets", "Open WebSockets by kind.", ["kind"], registry=REGISTRY)

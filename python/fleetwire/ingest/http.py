@@ -49,7 +49,7 @@ class LocationRoute:
 
     async def _take(self, scope: asgi.Scope, receive: asgi.Receive) -> Receipt:
         if scope["method"] != "POST":
-            raise Problem("method_not_allowed", "Batches are sent with POST.", status=405)
+            raise Problem("method_not_allowed", "Batches are sent with POST.", status=405, allow="POST")
         principal = await authenticate(scope, self._credentials)
         self._limit.request(principal)
         principal.require("ingest")

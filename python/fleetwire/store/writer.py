@@ -33,6 +33,7 @@ _SQL = statements.load("ingest")
 FIRST_PAUSE_SECS = 0.05  # between two tries of a group; doubles
 LONGEST_PAUSE_SECS = 1.0
 HELP_AFTER_SECS = 0.2  # several times what a group takes under full load
+SHORT_INTAKE_BATCHES = 32  # so many may always wait: a rate that was measured on fewer says little
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +44,7 @@ class _Waiting:
     device_id: int
     batch: Batch
     receipt: asyncio.Future[bytes]
+    arrived_secs: float
 
 
 class Writer:
@@ -63,6 +65,7 @@ class Writer:
         self._partitions = partitions
         self._intake: deque[_Waiting] = deque()
         self._intake_fixes = 0
+        self._storable_batches = math.inf  # within `intake_secs`, as far as the store is known to be behind
         self._held: set[_Waiting] = set()  # in the intake or in a commit, and somebody waits for the receipt
         self._arrived = asyncio.Event()
         self._committers: list[asyncio.Task[None]] = []
@@ -95,7 +98,8 @@ class Writer:
         if not batch.accepted:
             return refused(batch)
         self._admit(batch)
-        waiting = _Waiting(tenant_id, device_id, batch, asyncio.get_running_loop().create_future())
+        receipt = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(tenant_id, device_id, batch, receipt, clock.monotonic_secs())
         self._intake.append(waiting)
         self._intake_fixes += batch.accepted
         self._held.add(waiting)
@@ -114,10 +118,21 @@ class Writer:
         if self._closed:
             raise _stopping()
         settings = self._settings
-        full = len(self._intake) >= settings.intake_batches
+        full = len(self._intake) >= min(settings.intake_batches, self._storable_batches)
         if full or self._intake_fixes + batch.accepted > settings.intake_fixes:
             metrics.INTAKE_REFUSED.inc()
             raise Overloaded("intake_full", "More arrives than can be stored; send it again.", retry_after_secs=1)
+
+    def _estimate(self, group: Sequence[_Waiting], *, began_secs: float) -> None:
+        """Bounds the intake by time: what would wait too long is better refused at once, while its sender listens.
+
+        Only a store that is behind is measured. One that keeps up makes small groups, which say nothing of its rate.
+        """
+        intake_secs = self._settings.intake_secs
+        self._storable_batches = math.inf
+        if began_secs - group[0].arrived_secs > intake_secs / 2:
+            group_secs = max(1e-3, clock.monotonic_secs() - began_secs)
+            self._storable_batches = max(SHORT_INTAKE_BATCHES, len(group) / group_secs * intake_secs)
 
     async def _commit_while_open(self) -> None:
         lane = Lane(self._pool)
@@ -159,17 +174,24 @@ class Writer:
         self._intake_fixes -= fixes
         return group
 
-    async def _answer(self, waiting: Sequence[_Waiting], lane: Lane) -> None:
+    async def _answer(self, waiting: Sequence[_Waiting], lane: Lane, *, parted: bool = False) -> None:
         """Commits a group and gives each sender its receipt, or all of them the same refusal.
 
         A group that fails for a reason of its own is halved and tried again, so that one batch that cannot be stored
-        does not take the others with it.
+        does not take the others with it. `parted`: what is locked by others was told apart already.
         """
         if not waiting:
             return
+        began_secs = clock.monotonic_secs()
         group = Group([(each.tenant_id, each.device_id, each.batch) for each in waiting])
         try:
-            sealed = await self._commit_with_patience(group, lane)
+            sealed = await self._commit_with_patience(group, lane, parted=parted)
+        except asyncpg.LockNotAvailableError:
+            free = await self._free_devices(waiting, lane)
+            for is_free in (True, False):
+                part = [each for each in waiting if ((each.tenant_id, each.device_id) in free) is is_free]
+                await self._answer(part, lane, parted=True)
+            return
         except Overloaded as refusal:
             _refuse(waiting, refusal)
             return
@@ -184,12 +206,34 @@ class Writer:
                 waiting, Overloaded("store_failed", "The batch is not acknowledged; send it again.", retry_after_secs=5)
             )
             return
+        self._estimate(waiting, began_secs=began_secs)
         for each, receipt in zip(waiting, sealed.receipts(), strict=True):
             if not each.receipt.done():
                 each.receipt.set_result(receipt)
         self._tell(sealed)
 
-    async def _commit_with_patience(self, group: Group, lane: Lane) -> Sealed:
+    async def _free_devices(self, waiting: Sequence[_Waiting], lane: Lane) -> set[tuple[int, int]]:
+        """Those that nobody keeps locked: they need not wait with the others. None if the database does not say."""
+        devices: dict[int, list[int]] = {}
+        for each in waiting:
+            devices.setdefault(each.tenant_id, []).append(each.device_id)
+        free: set[tuple[int, int]] = set()
+        try:
+            async with lane.transaction(limit_secs=self._settings.patience_secs) as connection:
+                for tenant_id, device_ids in devices.items():
+                    rows = await connection.fetch(_SQL["free_devices"], tenant_id, device_ids)
+                    free.update((tenant_id, row["device_id"]) for row in rows)
+        except PASSING as error:
+            _log.warning("Which devices are locked could not be found out.", error=repr(error))
+        return free
+
+    async def _commit_with_patience(self, group: Group, lane: Lane, *, parted: bool) -> Sealed:
+        """Tries until patience ends.
+
+        Raises:
+            DatabaseAway: it did.
+            LockNotAvailableError: others keep devices locked, and the group is not parted yet.
+        """
         deadline = clock.monotonic_secs() + self._settings.patience_secs
         pause_secs = FIRST_PAUSE_SECS
         while True:
@@ -199,6 +243,8 @@ class Writer:
                 # COPY found no partition: retention dropped it after it was made.
                 self._partitions.forget()
             except PASSING as error:
+                if isinstance(error, asyncpg.LockNotAvailableError) and not parted:
+                    raise
                 _log.warning("A group is tried again.", error=repr(error))
             metrics.COMMIT_RETRIES.inc()
             if clock.monotonic_secs() + pause_secs >= deadline:
