@@ -63,7 +63,7 @@ def _issue_token(data_dir: Path) -> str:
     return done.stdout.strip()
 
 
-def _health(port: int) -> dict[str, Any]:
+def health(port: int) -> dict[str, Any]:
     """What /health says; empty while nobody answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:

@@ -9,6 +9,7 @@
 //! processor time knows what they belong to: `opening`, `open`, `measuring`, `cut`, `done`.
 
 pub mod args;
+pub mod columns;
 pub mod connect;
 pub mod count;
 pub mod driver;
@@ -34,7 +35,7 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::fleet::args::Fleet;
-use crate::fleet::connect::{Door, Fault, Opened};
+use crate::fleet::connect::{Door, Fault, Handshake, Opened};
 use crate::fleet::driver::Driver;
 use crate::fleet::plan::{now_millis, secs};
 use crate::fleet::storm::StormReport;
@@ -144,10 +145,10 @@ async fn open_all(args: &Fleet, door: &Door, watch_door: &Door) -> Result<Openin
         let due = begins_at + gap.mul_f64(f64::from(opened.replace_with(|count: &mut u32| *count + 1)));
         sleep_until(due)
     };
-    let upgrade = async |door: &Door, request: &str| {
+    let upgrade = async |door: &Door, handshake: &Handshake| {
         turn().await;
         let started = Instant::now();
-        let opened = door.upgrade(request, false).await;
+        let opened = door.upgrade(handshake, false).await;
         latencies.borrow_mut().record(started.elapsed());
         opened
     };
@@ -156,17 +157,16 @@ async fn open_all(args: &Fleet, door: &Door, watch_door: &Door) -> Result<Openin
         Ok::<_, Fault>(Connection::over(door.connect(false).await?)?)
     };
     let posts = stream::iter(0..args.drivers).map(|_| post()).buffer_unordered(OPENING_AT_ONCE).try_collect().await?;
-    let request = socket::request(&args.address, &args.token);
+    let handshake = socket::handshake(&args.address, &args.token);
     let sockets = stream::iter(0..args.sockets)
-        .map(|_| upgrade(door, &request))
+        .map(|_| upgrade(door, &handshake))
         .buffer_unordered(OPENING_AT_ONCE)
         .try_collect()
         .await?;
     // Last, because until the clock starts nobody reads what they are sent.
-    let address = args.watch_address.as_ref().unwrap_or(&args.address);
-    let request = watcher::request(address, &args.watch_token, args.protocol.as_deref());
+    let handshake = watcher::handshake(args);
     let watchers = stream::iter(0..args.watchers)
-        .map(|_| upgrade(watch_door, &request))
+        .map(|_| upgrade(watch_door, &handshake))
         .buffer_unordered(OPENING_AT_ONCE)
         .try_collect()
         .await?;

@@ -47,7 +47,7 @@ pub struct Fleet {
     /// The same seed makes the same ways.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Subprotocol that watchers ask for; one that ends in `protobuf` is counted as such.
+    /// Subprotocol that watchers ask for. Frames of columns have no names: their delay can be taken with --stamped only.
     #[arg(long)]
     pub protocol: Option<String>,
     /// The movement watched is not made here: its delay counts from the fix's own time, which is this machine's clock.

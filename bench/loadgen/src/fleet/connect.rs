@@ -41,6 +41,13 @@ pub struct Opened {
     pub rest: Vec<u8>,
 }
 
+/// What is said to open a WebSocket.
+#[derive(Debug)]
+pub struct Handshake {
+    request: String,
+    protocol: Option<String>,
+}
+
 /// How connections to one server are opened.
 #[derive(Debug)]
 pub struct Door {
@@ -79,19 +86,19 @@ impl Door {
     ///
     /// # Errors
     /// There is no connection, or the handshake was refused.
-    pub async fn upgrade(&self, request: &str, deaf: bool) -> Result<Opened, Fault> {
-        timeout(secs(HANDSHAKE_SECS), self.handshake(request, deaf)).await?
+    pub async fn upgrade(&self, handshake: &Handshake, deaf: bool) -> Result<Opened, Fault> {
+        timeout(secs(HANDSHAKE_SECS), self.shake_hands(handshake, deaf)).await?
     }
 
-    async fn handshake(&self, request: &str, deaf: bool) -> Result<Opened, Fault> {
+    async fn shake_hands(&self, handshake: &Handshake, deaf: bool) -> Result<Opened, Fault> {
         let mut stream = self.connect(deaf).await?;
-        stream.write_all(request.as_bytes()).await?;
+        stream.write_all(handshake.request.as_bytes()).await?;
         let mut answer = Vec::with_capacity(512);
         loop {
             if let Some(ends) = memchr::memmem::find(&answer, b"\r\n\r\n") {
                 let rest = answer.split_off(ends + 4);
                 if answer.starts_with(b"HTTP/1.1 101 ") {
-                    return Ok(Opened { stream, rest });
+                    return handshake.check(&answer).map(|()| Opened { stream, rest });
                 }
                 let status = answer.split(|&byte| byte == b'\r').next().unwrap_or_default();
                 return Err(Fault::Refused(String::from_utf8_lossy(status).into_owned()));
@@ -110,13 +117,27 @@ impl Door {
     }
 }
 
-/// The handshake of a WebSocket. The key is a constant: no proxy stands between that could mistake an answer.
-pub fn upgrade_request(address: &str, path: &str, token: &str, protocol: Option<&str>) -> String {
-    let protocol = protocol.map(|name| format!("sec-websocket-protocol: {name}\r\n")).unwrap_or_default();
-    format!(
-        "GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\nconnection: Upgrade\r\n\
-         upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n{protocol}\r\n"
-    )
+impl Handshake {
+    /// For a path of a server. The key is a constant: no proxy stands between that could mistake an answer.
+    pub fn new(address: &str, path: &str, token: &str, protocol: Option<&str>) -> Self {
+        let wish = protocol.map(|name| format!("sec-websocket-protocol: {name}\r\n")).unwrap_or_default();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\nconnection: Upgrade\r\n\
+             upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             {wish}\r\n"
+        );
+        Self { request, protocol: protocol.map(str::to_owned) }
+    }
+
+    /// A server that does not speak the subprotocol opens the socket all the same, and would be measured for another.
+    fn check(&self, answer: &[u8]) -> Result<(), Fault> {
+        let Some(protocol) = &self.protocol else { return Ok(()) };
+        let answer = String::from_utf8_lossy(answer).to_ascii_lowercase();
+        if answer.contains(&format!("sec-websocket-protocol: {}\r\n", protocol.to_ascii_lowercase())) {
+            return Ok(());
+        }
+        Err(Fault::Refused(format!("the server does not speak {protocol}")))
+    }
 }
 
 #[cfg(test)]
@@ -144,9 +165,17 @@ mod tests {
             stream.write_all(b"HTTP/1.1 401 Unauthorized\r\n\r\n").await.unwrap();
             request
         };
-        let request = upgrade_request("localhost", "/ws", "secret", Some("a.b"));
-        let (request, outcome) = tokio::join!(server, door.upgrade(&request, false));
+        let handshake = Handshake::new("localhost", "/ws", "secret", Some("a.b"));
+        let (request, outcome) = tokio::join!(server, door.upgrade(&handshake, false));
         assert!(String::from_utf8(request).unwrap().contains("sec-websocket-protocol: a.b\r\n"));
         assert_eq!(outcome.unwrap_err().to_string(), "the handshake was refused: HTTP/1.1 401 Unauthorized");
+    }
+
+    #[test]
+    fn a_subprotocol_that_is_not_granted_is_a_refusal() {
+        let handshake = Handshake::new("localhost", "/ws", "secret", Some("a.b"));
+        assert!(handshake.check(b"HTTP/1.1 101 x\r\nSec-WebSocket-Protocol: a.b\r\n").is_ok());
+        assert!(handshake.check(b"HTTP/1.1 101 x\r\nupgrade: websocket\r\n").is_err());
+        assert!(Handshake::new("localhost", "/ws", "secret", None).check(b"HTTP/1.1 101 x\r\n").is_ok());
     }
 }

@@ -70,6 +70,11 @@ impl Scan {
         }
     }
 
+    /// Whether the text so far ends by saying that more messages belong to it.
+    pub fn has_more(&self) -> bool {
+        self.tail.get(..self.tail_bytes).is_some_and(|tail| tail.ends_with(b"\":true}"))
+    }
+
     /// Positions so far.
     pub fn positions(&self) -> u64 {
         self.positions
@@ -154,6 +159,7 @@ mod tests {
     #[test]
     fn topics_are_known_by_their_type() {
         for (text, topic) in [
+            (r#"{"type":"snapshot","positions":[],"more":true}"#, Topic::Snapshot),
             (r#"{"type":"snapshot","epoch":"x"}"#, Topic::Snapshot),
             (r#"{"type":"heartbeat"}"#, Topic::Heartbeat),
             (r#"{"type":"resync"}"#, Topic::Other),
@@ -161,7 +167,7 @@ mod tests {
         ] {
             let mut scan = Scan::default();
             scan.take(text.as_bytes());
-            assert_eq!(scan.topic(), topic, "{text}");
+            assert_eq!((scan.topic(), scan.has_more()), (topic, text.contains("more")), "{text}");
         }
     }
 

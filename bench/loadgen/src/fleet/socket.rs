@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::sleep_until;
 
-use crate::fleet::connect::{Opened, upgrade_request};
+use crate::fleet::connect::{Handshake, Opened};
 use crate::fleet::driver::{Driver, Sent};
 use crate::fleet::wire::{Kind, Reader, write_text};
 use crate::fleet::world::World;
@@ -36,13 +36,13 @@ struct Conversation<'a> {
 }
 
 /// The handshake of drivers.
-pub fn request(world_address: &str, token: &str) -> String {
-    upgrade_request(world_address, "/ws", token, None)
+pub fn handshake(address: &str, token: &str) -> Handshake {
+    Handshake::new(address, "/ws", token, None)
 }
 
 /// Sends until the run is over, over one connection after the other.
 pub async fn drive(world: Rc<World>, mut opened: Opened, mut driver: Driver) {
-    let request = request(&world.args.address, &world.args.token);
+    let handshake = handshake(&world.args.address, &world.args.token);
     let mut was_cut = false;
     let mut comes_back = false;
     loop {
@@ -64,7 +64,7 @@ pub async fn drive(world: Rc<World>, mut opened: Opened, mut driver: Driver) {
             End::Cut => (was_cut, comes_back) = (true, true),
             End::Lost => world.messages.borrow_mut().error("socket_lost"),
         }
-        let Some(again) = world.come_back(&world.door, &request).await else { return };
+        let Some(again) = world.come_back(&world.door, &handshake).await else { return };
         opened = again;
         driver.hurry();
     }

@@ -5,16 +5,15 @@ use std::rc::Rc;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::fleet::connect::{Opened, upgrade_request};
+use crate::fleet::args::Fleet;
+use crate::fleet::connect::{Handshake, Opened};
 use crate::fleet::count::Count;
 use crate::fleet::plan::secs;
-use crate::fleet::scan::{Sample, Topic};
+use crate::fleet::scan::Topic;
 use crate::fleet::wire::{Kind, Piece, Reader, write_text};
 use crate::fleet::world::World;
 
 const WATCH: &[u8] = br#"{"type":"watch"}"#;
-/// Positions of a frame whose delay is taken, at most.
-const SAMPLES: usize = 8;
 
 /// How a conversation ended.
 enum End {
@@ -24,13 +23,9 @@ enum End {
 }
 
 /// The handshake of watchers.
-pub fn request(address: &str, token: &str, protocol: Option<&str>) -> String {
-    upgrade_request(address, "/ws/dispatch", token, protocol)
-}
-
-fn request_of(world: &World) -> String {
-    let args = &world.args;
-    request(args.watch_address.as_ref().unwrap_or(&args.address), &args.watch_token, args.protocol.as_deref())
+pub fn handshake(args: &Fleet) -> Handshake {
+    let address = args.watch_address.as_ref().unwrap_or(&args.address);
+    Handshake::new(address, "/ws/dispatch", &args.watch_token, args.protocol.as_deref())
 }
 
 /// The frames over one connection.
@@ -38,8 +33,6 @@ struct Feed<'a> {
     world: &'a World,
     reader: Reader,
     count: Count,
-    frame_bytes: u64,
-    samples: Vec<Sample>,
     /// Whether the next snapshot is the first since the cut.
     comes_back: bool,
     is_closed: bool,
@@ -47,19 +40,12 @@ struct Feed<'a> {
 
 /// Watches until the run is over, over one connection after the other.
 pub async fn watch(world: Rc<World>, mut opened: Opened) {
-    let request = request_of(&world);
+    let handshake = handshake(&world.args);
     let mut was_cut = false;
     let mut comes_back = false;
     loop {
-        let mut feed = Feed {
-            world: &world,
-            reader: Reader::default(),
-            count: Count::new(world.args.protocol.as_deref()),
-            frame_bytes: 0,
-            samples: Vec::with_capacity(SAMPLES),
-            comes_back,
-            is_closed: false,
-        };
+        let mut feed =
+            Feed { world: &world, reader: Reader::default(), count: Count::default(), comes_back, is_closed: false };
         let end = feed.follow(opened, was_cut).await;
         comes_back = feed.comes_back;
         match end {
@@ -67,16 +53,16 @@ pub async fn watch(world: Rc<World>, mut opened: Opened) {
             End::Cut => (was_cut, comes_back) = (true, true),
             End::Lost => world.watched.borrow_mut().counts.lost += 1,
         }
-        let Some(again) = world.come_back(&world.watch_door, &request).await else { return };
+        let Some(again) = world.come_back(&world.watch_door, &handshake).await else { return };
         opened = again;
     }
 }
 
 /// Connects, asks for everything, and reads nothing of it.
 pub async fn be_deaf(world: Rc<World>) {
-    let request = request_of(&world);
+    let handshake = handshake(&world.args);
     while Instant::now() < world.plan.ends_at {
-        if let Ok(Opened { mut stream, .. }) = world.watch_door.upgrade(&request, true).await {
+        if let Ok(Opened { mut stream, .. }) = world.watch_door.upgrade(&handshake, true).await {
             world.watched.borrow_mut().counts.deaf_connections += 1;
             let mut frame = Vec::new();
             write_text(&mut frame, WATCH);
@@ -130,40 +116,18 @@ impl Feed<'_> {
     }
 
     fn take_frame(&mut self, piece: Piece<'_>) {
-        self.count.take(piece.bytes);
-        self.frame_bytes += u64::try_from(piece.bytes.len()).unwrap_or_default();
-        if self.samples.len() < SAMPLES {
-            let found = self.count.sample(piece.bytes, &mut self.world.random.borrow_mut());
-            self.samples.extend(found);
-        }
-        if piece.is_last {
-            self.end_frame();
-        }
-    }
-
-    fn end_frame(&mut self) {
+        let frame = self.count.take(piece, &mut self.world.random.borrow_mut());
+        let Some(frame) = frame else { return };
         let now = Instant::now();
-        let (topic, positions) = self.count.end();
         let is_measured = self.world.plan.measures(now);
-        {
-            let counts = &mut self.world.watched.borrow_mut().counts;
-            if topic == Topic::Snapshot {
-                counts.snapshots += 1;
-            }
-            if is_measured {
-                *counts.frames.entry(topic).or_default() += 1;
-                counts.bytes += self.frame_bytes;
-                counts.positions += if topic == Topic::Moved { positions } else { 0 };
-            }
-        }
-        if is_measured && topic == Topic::Moved {
-            for &sample in &self.samples {
+        self.world.watched.borrow_mut().counts.frame(frame, is_measured);
+        if is_measured && frame.topic == Topic::Moved {
+            for &sample in self.count.samples() {
                 self.world.seen(sample, now);
             }
         }
-        self.samples.clear();
-        self.frame_bytes = 0;
-        if let (Topic::Snapshot, true, Some(cut_at)) = (topic, self.comes_back, self.world.plan.cuts_at) {
+        let is_whole = frame.topic == Topic::Snapshot && !frame.has_more;
+        if let (true, true, Some(cut_at)) = (is_whole, self.comes_back, self.world.plan.cuts_at) {
             self.comes_back = false;
             self.world.storm.borrow_mut().watcher_is_back(cut_at);
         }

@@ -7,7 +7,8 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::fleet::args::Fleet;
-use crate::fleet::connect::{Door, Fault, Opened};
+use crate::fleet::connect::{Door, Fault, Handshake, Opened};
+use crate::fleet::count::Frame;
 use crate::fleet::plan::{Plan, now_millis, secs};
 use crate::fleet::receipts::{Delay, Receipts};
 use crate::fleet::scan::{Sample, Topic};
@@ -101,6 +102,20 @@ impl Serialize for Topic {
     }
 }
 
+impl Counts {
+    /// Counts a frame; one that is not measured only if it ends a snapshot.
+    pub fn frame(&mut self, frame: Frame, is_measured: bool) {
+        if frame.topic == Topic::Snapshot && !frame.has_more {
+            self.snapshots += 1;
+        }
+        if is_measured {
+            *self.frames.entry(frame.topic).or_default() += 1;
+            self.bytes += frame.bytes;
+            self.positions += if frame.topic == Topic::Moved { frame.positions } else { 0 };
+        }
+    }
+}
+
 impl World {
     /// A run that starts now. `None` is impossible: the histograms' bounds are constants that fit.
     pub fn new(args: Fleet, door: Door, watch_door: Door) -> Option<Self> {
@@ -146,11 +161,11 @@ impl World {
     }
 
     /// Opens a lost WebSocket again, spread over the jitter and then until it is open; `None` when the run is over.
-    pub async fn come_back(&self, door: &Door, request: &str) -> Option<Opened> {
+    pub async fn come_back(&self, door: &Door, handshake: &Handshake) -> Option<Opened> {
         let pause = secs(self.args.jitter_secs * self.random.borrow_mut().unit());
         sleep(pause).await;
         while Instant::now() < self.plan.ends_at {
-            match door.upgrade(request, false).await {
+            match door.upgrade(handshake, false).await {
                 Ok(opened) => return Some(opened),
                 Err(fault) => self.storm.borrow_mut().refused(&fault),
             }
