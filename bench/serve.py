@@ -1,4 +1,4 @@
-"""`fleetwire serve` with another application around the product's: `python -m bench.serve --data-dir DIR --port 8000`."""
+"""`fleetwire serve` with another application around the product's: `python -m bench.serve --data-dir D --port 8000`."""
 
 import argparse
 from pathlib import Path

@@ -39,7 +39,7 @@ async def raise_stage(folder: Path) -> AsyncIterator[Stage]:
     data_dir = folder / "data"
 
     async def is_ready() -> bool:
-        return (await asyncio.to_thread(_health, port)).get("phase") == "ready"
+        return (await asyncio.to_thread(health, port)).get("phase") == "ready"
 
     command = ["-m", "bench.serve", "--data-dir", str(data_dir), "--port", str(port)]
     async with children.running(command, is_ready=is_ready):
@@ -50,7 +50,7 @@ async def raise_stage(folder: Path) -> AsyncIterator[Stage]:
             address=f"127.0.0.1:{port}",
             token=await asyncio.to_thread(_issue_token, data_dir),
             dsn=dsn,
-            worker_pid=(await asyncio.to_thread(_health, port))["pid"],
+            worker_pid=(await asyncio.to_thread(health, port))["pid"],
             postmaster_pid=int((data_dir / "postgres" / "postmaster.pid").read_text(encoding="ascii").split()[0]),
         )
 

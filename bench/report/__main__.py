@@ -35,7 +35,8 @@ def main() -> None:
         found = asyncio.run(_run(options, Path(folder)))
     figures = [each for each in rows(found) if each.name.partition(":")[0] in options.only]
     named = [_named(each) for each in figures]
-    path = options.out / f"{header['date'][:10]}-{header['commit']}-{header['machine']['name']}-report.json"
+    stamp = f"{header['date'][:16].replace(':', '')}-{header['commit']}-{header['machine']['name']}"
+    path = options.out / f"{stamp}-report.json"
     options.out.mkdir(parents=True, exist_ok=True)
     whole = {**header, "figures": named, "scenarios": found}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(whole), indent=1) + b"\n")

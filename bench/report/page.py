@@ -12,8 +12,10 @@ Found = Mapping[str, Mapping[str, Any]]
 _QUANTILES = {"p50_millis": "p50", "p95_millis": "p95", "p99_millis": "p99", "p999_millis": "p99.9"}
 _STYLE = """
 body { font: 15px/1.5 sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; color: #222 }
-table { border-collapse: collapse; margin: 1em 0 } th, td { border: 1px solid #ccc; padding: .25em .6em; text-align: left }
-td.number { text-align: right } .aim { background: #d8eedd } .holds { background: #edf5d6 } .MISSED { background: #f6d5d0 }
+table { border-collapse: collapse; margin: 1em 0 }
+th, td { border: 1px solid #ccc; padding: .25em .6em; text-align: left }
+td.number { text-align: right }
+.aim { background: #d8eedd } .holds { background: #edf5d6 } .MISSED { background: #f6d5d0 }
 .plots { display: flex; flex-wrap: wrap; gap: 1em } pre { background: #f5f5f5; padding: 1em; overflow: auto }
 """
 

@@ -1,6 +1,5 @@
 """Other processes, from /proc: whose children they are, what they listen on, what they use."""
 
-import os
 from pathlib import Path
 
 from bench.ingest.processes import TICKS_PER_SEC, resident_bytes
@@ -20,7 +19,7 @@ def listens(pid: int, port: int) -> bool:
     lines = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
     wanted = {f"socket:[{each[9]}]" for each in lines if each[1].endswith(f":{port:04X}") and each[3] == _LISTENING}
     try:
-        return any(os.readlink(entry) in wanted for entry in Path(f"/proc/{pid}/fd").iterdir())
+        return any(str(entry.readlink()) in wanted for entry in Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return False  # It is gone, or an entry of it.
 

@@ -9,7 +9,15 @@ Found = Mapping[str, Mapping[str, Any]]
 
 # (scenario, figure in it, sentence, at least, aim, unit, smaller is better)
 _ROWS: tuple[tuple[str, str, str, float, float, str, bool], ...] = (
-    ("http_1000", "receipt_p95_millis", "1,000 drivers over HTTP, 100 watchers: p95 of the receipt", 50, 10, "ms", True),
+    (
+        "http_1000",
+        "receipt_p95_millis",
+        "1,000 drivers over HTTP, 100 watchers: p95 of the receipt",
+        50,
+        10,
+        "ms",
+        True,
+    ),
     ("http_1000", "delay_p99_millis", "the same: p99 from receipt to frame", 500, 300, "ms", True),
     (
         "sockets_10000",

@@ -18,7 +18,9 @@ Scenario = Callable[[Options, Path], Awaitable[Found]]
 TICK_MILLIS = 250
 PROTOBUF = "fleetwire.v1.protobuf"
 CORES = 2
-_STORED = "SELECT sum(fix_count) FROM (SELECT fix_count FROM track_segment UNION ALL SELECT fix_count FROM track_merged) f"
+_STORED = (
+    "SELECT sum(fix_count) FROM (SELECT fix_count FROM track_segment UNION ALL SELECT fix_count FROM track_merged) f"
+)
 
 
 async def load(options: Options, folder: Path) -> Found:
@@ -29,7 +31,9 @@ async def load(options: Options, folder: Path) -> Found:
         await loadgen(options.loadgen, stage, "http", duration_secs=1.0, device_prefix="warm-", **shared)
         for rate in options.load_rates:
             name = {"device_prefix": f"load-{rate}-"}
-            run = await loadgen(options.loadgen, stage, "http", rate=rate, duration_secs=options.load_secs, **name, **shared)
+            run = await loadgen(
+                options.loadgen, stage, "http", rate=rate, duration_secs=options.load_secs, **name, **shared
+            )
             latency = {quantile: run.report["latency"][f"{quantile}_millis"] for quantile in ("p50", "p95", "p99")}
             cores = {f"{who}_cores": run.cores(who) for who in ("worker", "postgres", "loadgen")}
             _no_errors(run.report)

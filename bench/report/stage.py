@@ -1,4 +1,4 @@
-"""The servers under test: `fleetwire serve` as an operator runs it, with the embedded PostgreSQL unless told otherwise."""
+"""The servers under test: `fleetwire serve` as an operator runs it, with the embedded PostgreSQL."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Plots as SVG text: lines over a common axis, and bars in groups. Enough for a page that needs nothing from outside."""
+"""Plots as SVG text: lines over a common axis, and bars in groups. All that the report's page needs."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,8 +36,8 @@ def lines(plot: Plot, series: Mapping[str, Line]) -> str:
     for colour, (name, (x_values, y_values)) in zip(_colours(), drawn.items(), strict=False):
         points = " ".join(f"{_x(x, right):.1f},{_y(y, top):.1f}" for x, y in zip(x_values, y_values, strict=True))
         parts.append(
-            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.8"><title>{escape(name)}</title>'
-            "</polyline>"
+            f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.8">'
+            f"<title>{escape(name)}</title></polyline>"
         )
     return _svg(plot, [*parts, *_legend(list(drawn))])
 
