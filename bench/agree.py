@@ -45,10 +45,11 @@ def main() -> None:
 
 def differences(ours: dict[str, float], theirs: dict[str, float], *, factor: float) -> list[str]:
     """What the two do not agree on."""
-    found = []
-    for name in ("batches_per_sec", "fixes_per_sec"):
-        if abs(ours[name] - theirs[name]) > COUNT_TOLERANCE * ours[name]:
-            found.append(f"{name}: {ours[name]:,.1f} and {theirs[name]:,.1f}")
+    found = [
+        f"{name}: {ours[name]:,.1f} and {theirs[name]:,.1f}"
+        for name in ("batches_per_sec", "fixes_per_sec")
+        if abs(ours[name] - theirs[name]) > COUNT_TOLERANCE * ours[name]
+    ]
     high, low = max(ours["p50_millis"], theirs["p50_millis"]), min(ours["p50_millis"], theirs["p50_millis"])
     if high > factor * max(low, 1.0):  # Locust's milliseconds are whole.
         found.append(f"p50: {ours['p50_millis']:.1f} and {theirs['p50_millis']:.1f} ms")

@@ -2,7 +2,7 @@
 
 from bench.shapes.base import Shape
 
-CUT_AT, BACK_AT = 0.45, 0.5
+CUT_AT, BACK_AT = 0.4, 0.55  # Locust looks once a second: of a run under 10 s it would miss this
 
 
 class ReconnectStorm(Shape):

@@ -71,16 +71,18 @@ class TalkingUser(User):
 
     @contextmanager
     def measured(self, name: str) -> Iterator[dict[str, Any]]:
-        """Counts what happens in the block as a request; the block may set `response_length`, or an `exception`."""
+        """Counts what happens in the block as a request; the block may set `response_length`, or an `exception`.
+
+        A user who is stopped in the middle leaves nothing to count.
+        """
         started_secs = monotonic_secs()
         event: dict[str, Any] = {"response_length": 0, "exception": None}
         try:
             yield event
         except FAULTS as fault:
-            event["exception"] = fault
+            self.seen(name, (monotonic_secs() - started_secs) * 1000, **event | {"exception": fault})
             raise
-        finally:
-            self.seen(name, (monotonic_secs() - started_secs) * 1000, **event)
+        self.seen(name, (monotonic_secs() - started_secs) * 1000, **event)
 
     def seen(self, name: str, millis: float, **event: Any) -> None:  # noqa: ANN401 - of Locust's event
         """Counts a request that took so long."""
