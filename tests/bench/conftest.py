@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.fixtures import module_database, tenant
+from harness.fixtures import module_database, server, tenant
 from harness.process import ROOT, environment
 
-__all__ = ["bench", "loadgen", "module_database", "tenant"]
+__all__ = ["bench", "loadgen", "module_database", "server", "tenant"]
 
 LIMIT_SECS = 240
 

