@@ -16,6 +16,8 @@ Found = dict[str, Any]
 Scenario = Callable[[Options, Path], Awaitable[Found]]
 
 TICK_MILLIS = 250
+PREFIX = "fleet-"
+"""Of the devices' names; the load generator's own."""
 PROTOBUF = "fleetwire.v1.protobuf"
 CORES = 2
 _STORED = (
@@ -44,16 +46,18 @@ async def load(options: Options, folder: Path) -> Found:
 async def http_1000(options: Options, folder: Path) -> Found:
     """Drivers who post every second, and some watchers."""
     async with raise_stage(folder) as stage:
+        known = await _introduce(options, stage, options.drivers)
         run = await _fleet(
             options, stage, drivers=options.drivers, watchers=options.few_watchers, duration_secs=options.http_secs
         )
-        await _as_stored(stage, run.report["posts"])
+        await _as_stored(stage, run.report["posts"], known)
     return _found(run, receipts="posts")
 
 
 async def sockets_10000(options: Options, folder: Path) -> Found:
     """Drivers' sockets with a batch now and then, and many watchers of one tenant."""
     async with raise_stage(folder) as stage:
+        known = await _introduce(options, stage, options.sockets)
         run = await _fleet(
             options,
             stage,
@@ -64,13 +68,14 @@ async def sockets_10000(options: Options, folder: Path) -> Found:
             warm_secs=2 * options.every_secs,
             duration_secs=options.rounds * options.every_secs,
         )
-        await _as_stored(stage, run.report["messages"])
+        await _as_stored(stage, run.report["messages"], known)
     return _found(run, receipts="messages")
 
 
 async def storm(options: Options, folder: Path) -> Found:
     """Every socket is cut at once, and comes back with the jitter of our clients."""
     async with raise_stage(folder) as stage:
+        await _introduce(options, stage, options.sockets)
         run = await _fleet(
             options,
             stage,
@@ -121,8 +126,9 @@ async def relay(options: Options, folder: Path) -> Found:
             "watchers": options.few_watchers,
             "duration_secs": options.relay_secs,
         }
-        near = await _fleet(options, stage, device_prefix="near-", **shared)
-        far = await _fleet(options, stage, device_prefix="far-", watch_address=stage.nodes[1].address, **shared)
+        await _introduce(options, stage, options.drivers)
+        near = await _fleet(options, stage, **shared)
+        far = await _fleet(options, stage, watch_address=stage.nodes[1].address, **shared)
     if not far.report["watched"]["positions"]:
         raise RuntimeError("The watchers on the other worker saw nothing move: it has no relay.")
     found = _found(far, receipts="posts")
@@ -163,6 +169,18 @@ async def _fanout(options: Options, folder: Path, **more: Any) -> Found:  # noqa
     return found
 
 
+async def _introduce(options: Options, stage: Stage, devices: int) -> int:
+    """Sends a fix of every device, long ago: a fleet's devices are known, and creating them is not what is measured.
+
+    Returns:
+        how many fixes are stored.
+    """
+    once = {"batches": devices, "batch_size": 1, "duration_secs": 120.0, "device_prefix": PREFIX, "json": True}
+    run = await loadgen(options.loadgen, stage, "http", devices=devices, connections=min(32, devices), **once)
+    _no_errors(run.report)
+    return await _stored(stage)
+
+
 async def _fleet(options: Options, stage: Stage, **more: Any) -> Run:  # noqa: ANN401 - of a command line
     return await loadgen(options.loadgen, stage, "fleet", **({"warm_secs": options.warm_secs} | more))
 
@@ -196,12 +214,16 @@ def _no_errors(report: Found) -> None:
         raise RuntimeError(f"Not a measurement: answers {report['answers']}, errors {report['errors']}")
 
 
-async def _as_stored(stage: Stage, report: Found) -> None:
+async def _as_stored(stage: Stage, report: Found, before: int) -> None:
     """Figures are counted in the database and not believed from a client."""
-    connection = await asyncpg.connect(stage.dsn, command_timeout=300)
-    try:
-        stored = int(await connection.fetchval(_STORED) or 0)
-    finally:
-        await connection.close()
+    stored = await _stored(stage) - before
     if stored != report["fixes"]["stored"]:
         raise RuntimeError(f"{report['fixes']['stored']} fixes were acknowledged and {stored} are stored.")
+
+
+async def _stored(stage: Stage) -> int:
+    connection = await asyncpg.connect(stage.dsn, command_timeout=300)
+    try:
+        return int(await connection.fetchval(_STORED) or 0)
+    finally:
+        await connection.close()

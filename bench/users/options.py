@@ -1,6 +1,5 @@
 """What the users need to know, as options of Locust's command line; credentials also come from the environment."""
 
-from pathlib import Path
 from typing import Any
 
 import gevent
@@ -34,5 +33,5 @@ def _add(parser: Any, **_: Any) -> None:  # noqa: ANN401 - Locust's own
     parser.add_argument("--device-prefix", default="locust-", help="names of devices go on with a number")
     parser.add_argument("--every-secs", type=float, default=1.0, help="from one batch of a driver to the next")
     parser.add_argument("--batch-size", type=int, default=10, help="fixes of a batch")
-    results = REPOSITORY / "bench" / "results"
-    parser.add_argument("--save", type=Path, default=results, help="folder for the result; empty: it is not kept")
+    results = str(REPOSITORY / "bench" / "results")  # text, because Locust sends the options to its other processes
+    parser.add_argument("--save", default=results, help="folder for the result; empty: it is not kept")

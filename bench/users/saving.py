@@ -16,7 +16,6 @@ from bench.ingest import machine
 from bench.users import tally
 
 QUANTILES = {"p50_millis": 0.5, "p95_millis": 0.95, "p99_millis": 0.99, "max_millis": 1.0}
-_SECRETS = ("token", "watch_token")
 
 
 def register() -> None:
@@ -63,9 +62,13 @@ def _entry(entry: StatsEntry) -> dict[str, Any]:
 
 
 def _save(environment: Environment, **_: Any) -> None:  # noqa: ANN401 - Locust's own
-    folder = environment.parsed_options.save
+    folder = Path(environment.parsed_options.save)
     # The first request starts Locust's clock; without one there is nothing to keep.
-    if isinstance(environment.runner, WorkerRunner) or not str(folder) or not environment.stats.num_requests:
+    if (
+        isinstance(environment.runner, WorkerRunner)
+        or not environment.parsed_options.save
+        or not environment.stats.num_requests
+    ):
         return
     found = result(environment)
     folder.mkdir(parents=True, exist_ok=True)
