@@ -129,6 +129,8 @@ async def relay(options: Options, folder: Path) -> Found:
         await _introduce(options, stage, options.drivers)
         near = await _fleet(options, stage, **shared)
         far = await _fleet(options, stage, watch_address=stage.nodes[1].address, **shared)
+    for run in (near, far):
+        _no_errors(run.report["posts"])
     if not far.report["watched"]["positions"]:
         raise RuntimeError("The watchers on the other worker saw nothing move: it has no relay.")
     found = _found(far, receipts="posts")
@@ -187,8 +189,6 @@ async def _fleet(options: Options, stage: Stage, **more: Any) -> Run:  # noqa: A
 
 def _found(run: Run, *, receipts: str | None = None) -> Found:
     report = run.report
-    if receipts:
-        _no_errors(report[receipts])
     watched = report["watched"]
     figures: dict[str, float] = {
         "resident_gigabytes": run.resident_bytes() / 1e9,
@@ -216,6 +216,7 @@ def _no_errors(report: Found) -> None:
 
 async def _as_stored(stage: Stage, report: Found, before: int) -> None:
     """Figures are counted in the database and not believed from a client."""
+    _no_errors(report)
     stored = await _stored(stage) - before
     if stored != report["fixes"]["stored"]:
         raise RuntimeError(f"{report['fixes']['stored']} fixes were acknowledged and {stored} are stored.")

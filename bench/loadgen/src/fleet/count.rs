@@ -7,6 +7,8 @@ use crate::random::Random;
 
 /// Positions of a frame whose delay is taken, at most.
 const SAMPLES: usize = 8;
+/// Some dozens of positions: of a longer piece more than one is taken.
+const BYTES_PER_SAMPLE: usize = 8 * 1024;
 
 /// The frame that is coming in.
 #[derive(Debug, Default)]
@@ -61,8 +63,9 @@ impl Count {
 
     fn take_text(&mut self, piece: Piece<'_>, random: &mut Random) -> Option<Frame> {
         self.scan.take(piece.bytes);
-        if self.scan.topic() == Topic::Moved && self.samples.len() < SAMPLES {
-            self.samples.extend(scan::sample(piece.bytes, random));
+        if self.scan.topic() == Topic::Moved {
+            let wanted = (1 + piece.bytes.len() / BYTES_PER_SAMPLE).min(SAMPLES - self.samples.len());
+            self.samples.extend((0..wanted).filter_map(|_| scan::sample(piece.bytes, random)));
         }
         let scan = piece.is_last.then(|| std::mem::take(&mut self.scan))?;
         Some(Frame { topic: scan.topic(), positions: scan.positions(), bytes: self.bytes, has_more: scan.has_more() })

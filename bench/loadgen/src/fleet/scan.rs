@@ -1,7 +1,7 @@
 //! What a watcher reads in its frames: how many positions, and of a few of them which fix it is.
 //!
 //! Ten million positions a second cannot be parsed beside the server under test. So the text is only searched for the
-//! member that every position has, and one position of each piece that came from the kernel, at a random place, is read.
+//! member that every position has, and of each piece that came from the kernel a few positions, at random places, are read.
 
 use memchr::memmem;
 
