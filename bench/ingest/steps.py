@@ -1,12 +1,13 @@
 """The measurements of one repetition, in an order that puts what is compared side by side."""
 
+import asyncio
 import statistics
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bench.ingest import bare_copy
+from bench.ingest import bare_copy, day
 from bench.ingest.database import Database
 from bench.ingest.load import SAMPLE_SECS, Loader, Run
 from bench.ingest.options import Options
@@ -28,6 +29,8 @@ class Bench:
     options: Options
     product: Loader
     database: Database
+    dsn: str
+    watch_token: str
     bench_dsn: str
     """The database of what is compared."""
     copy_streams: list[memoryview]
@@ -66,6 +69,10 @@ class Bench:
         yield "ws50", partial(self._stored, mode="ws", connections=options.sockets)
         yield "clean", self._clean
         yield "dirty", self._dirty
+        yield "merged", self._merged
+        yield "day", self._day
+        if self.rival is not None and self.rival_database is not None:
+            yield "rivalday", partial(self._rival_day, self.rival, self.rival_database)
         highest = max((found[name]["requests_per_sec"] for name in found if name.startswith("http50")), default=0)
         if highest:
             yield "half", partial(self._stored, connections=max(options.connections), rate=highest / 2)
@@ -84,6 +91,49 @@ class Bench:
     async def _dirty(self) -> Figures:
         """The same with repeated and late batches; follows `_clean`."""
         return await self._stored(keep=True, duplicate_share=DUPLICATE_SHARE, late_share=LATE_SHARE, **self._hour())
+
+    async def _merged(self) -> Figures:
+        """The size of a stored hour once `fleetwire upkeep` has merged it."""
+        await self.database.forget("track_segment, track_merged")
+        batches = HISTORY_BATCHES * self.options.late_devices
+        run = await self.product.run("http", **self._hour(), batches=batches, duration_secs=600)
+        before = await self.database.stored_fixes()
+        await asyncio.to_thread(day.merge, self.dsn)
+        await self.database.vacuum()
+        stored = await self.database.stored_fixes()
+        if stored != before:
+            raise RuntimeError(f"Merging made {stored} fixes of {before}.")
+        return _figures(run, stored) | {"bytes_per_fix": await self.database.bytes_per_fix()}
+
+    async def _day(self) -> Figures:
+        """One device's day, sent in batches of 50 and merged, as GeoJSON."""
+        await self.database.forget("track_segment, track_merged")
+        begins_millis = await self._send_day(self.product, batch_size=BATCH_FIXES)
+        await asyncio.to_thread(day.merge, self.dsn)
+        fixes = self.options.day_fixes
+        return await day.read(self.product.address, self.watch_token, from_millis=begins_millis, fixes=fixes)
+
+    async def _rival_day(self, loader: Loader, database: Database) -> Figures:
+        """The same from rows."""
+        await database.forget("fix")
+        # How the rows came does not show in them.
+        begins_millis = await self._send_day(loader, batch_size=500)
+        fixes = self.options.day_fixes
+        return await day.read(loader.address, loader.token, from_millis=begins_millis, fixes=fixes)
+
+    async def _send_day(self, loader: Loader, *, batch_size: int) -> int:
+        begins_millis = day.begins_millis()
+        await loader.run(
+            "http",
+            devices=1,
+            device_prefix=day.DEVICE.rstrip("0123456789"),
+            connections=1,
+            batch_size=batch_size,
+            batches=-(-self.options.day_fixes // batch_size),
+            duration_secs=600,
+            first_fix_millis=begins_millis,
+        )
+        return begins_millis
 
     def _hour(self) -> Figures:
         devices = self.options.late_devices

@@ -7,7 +7,6 @@ from argon2 import PasswordHasher
 from litestar import Litestar, Request, Response, get, post
 from litestar.di import NamedDependency
 
-from fleetwire import metrics
 from fleetwire.access import issue
 from fleetwire.access.gate import open_gate
 from fleetwire.access.guards import AccessMiddleware, authenticate, requires
@@ -198,14 +197,12 @@ async def test_a_logout_drops_the_cookie_and_ends_the_token(client_at):
 
 
 async def test_the_eleventh_login_in_a_minute_is_told_when_to_come_back(client_at):
-    refused = metrics.REGISTRY.get_sample_value("fleetwire_access_logins_refused_total")
     async with client_at() as client, client_at("192.0.2.2") as elsewhere:
         for _ in range(10):
             assert (await log_in(client, "wrong password")).status_code == 401
         response = await log_in(client)
         assert outcome(response) == (429, "login_rate")
         assert 1 <= int(response.headers["retry-after"]) <= 60
-        assert metrics.REGISTRY.get_sample_value("fleetwire_access_logins_refused_total") == refused + 1
         assert (await log_in(elsewhere)).status_code == 200
 
 
