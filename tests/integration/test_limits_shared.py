@@ -110,7 +110,7 @@ async def test_without_valkey_each_counts_for_itself_until_it_is_back(clients, c
 
     async def shared(client):
         await client.request("POST", "/api/logout", headers={"X-Forwarded-For": f"203.0.113.{next(_addresses) % 250}"})
-        return await figure(client, tenant.dispatcher, "fleetwire_limits_shared_up") == 1.0
+        return await figure(client, tenant.admin, "fleetwire_limits_shared_up") == 1.0
 
     assert await shared(first)
     cache.kill() if fault == "killed" else cache.send(signal.SIGSTOP)
@@ -120,8 +120,8 @@ async def test_without_valkey_each_counts_for_itself_until_it_is_back(clients, c
     assert found[401] == 20
     assert time.monotonic() - started < 10, "nobody waits for Valkey"
     assert (await statuses([second], 60, method="GET", path="/api/live", headers=stranger))[401] == 20
-    assert await figure(first, tenant.dispatcher, "fleetwire_limits_shared_up") == 0.0
-    assert await figure(first, tenant.dispatcher, "fleetwire_limits_shared_failures_total") >= 1
+    assert await figure(first, tenant.admin, "fleetwire_limits_shared_up") == 0.0
+    assert await figure(first, tenant.admin, "fleetwire_limits_shared_failures_total") >= 1
     assert (await first.send({"device": "van", "fixes": [fix()]}, token=tenant.ingest)).receipt == (1, 0, {})
     cache.start() if fault == "killed" else cache.send(signal.SIGCONT)
     for client in clients:
