@@ -8,15 +8,20 @@ __all__ = [
     "MAX_FIXES_PER_BATCH",
     "REJECT_CODES",
     "Batch",
+    "Buckets",
     "Decoder",
+    "Departures",
     "Frame",
     "Group",
     "LiveTable",
     "Lru",
+    "Policy",
     "Sealed",
     "TrackWriter",
     "__version__",
+    "apply_moved",
     "build_profile",
+    "catch_up",
     "merge_segments",
 ]
 
@@ -295,6 +300,73 @@ class Lru:
     def remove(self, key: bytes) -> bool: ...
     def clear(self) -> None: ...
     def __len__(self) -> int: ...
+
+@final
+class Policy:
+    """A rule for many token buckets, one for each scope and key, and how often it allowed and refused."""
+
+    def __new__(cls, name: str, *, quota: int, period_micros: int, burst: int, within: Policy | None = None) -> Policy:
+        """`quota` units flow in during each period, `burst` of them can be taken at once.
+
+        What is taken by a policy `within` another is taken from the scope's one bucket of that other one as well.
+
+        Raises:
+            ValueError: a number is zero, burst * period exceeds 2^51, or `within` lies within a third.
+        """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def quota(self) -> int: ...
+    @property
+    def period_micros(self) -> int: ...
+    @property
+    def burst(self) -> int: ...
+    @property
+    def within(self) -> Policy | None: ...
+    @property
+    def allowed(self) -> int:
+        """Takes it allowed, since the start."""
+    @property
+    def refused(self) -> int: ...
+    def count(self, *, allowed: bool) -> None:
+        """Counts what was decided elsewhere."""
+
+@final
+class Buckets:
+    """Token buckets by policy, scope and key, in memory bounded from the start: 48 bytes for each of `max_keys`.
+
+    Times are microseconds on a clock that does not go back. A bucket that is full again is forgotten without loss;
+    where there is no room, the one nearest to being full is.
+    """
+
+    def __new__(cls, *, max_keys: int) -> Buckets: ...
+    def take(self, policy: Policy, scope: str, key: str, cost: int, now_micros: int) -> tuple[Policy, int] | None:
+        """Takes a cost, from the bucket and from the one it lies within, or from neither.
+
+        None where it was taken; otherwise which policy refused, and after how many microseconds to try again. A cost
+        above the burst is allowed where the bucket is full, and leaves it in debt. O(1), holds the GIL.
+        """
+
+    def check(self, policy: Policy, scope: str, key: str, cost: int, now_micros: int) -> tuple[Policy, int] | None:
+        """What `take` would answer; takes nothing, and counts only a refusal."""
+
+    def take_many(self, policy: Policy, scope: str, keys: list[str], cost: int, now_micros: int) -> list[int]:
+        """One take for each key, in order: 0, or the microseconds to wait."""
+
+    def left(self, policy: Policy, scope: str, key: str, now_micros: int) -> tuple[int, int]:
+        """Units that can be taken now, and microseconds until the bucket is full."""
+
+    def settle(self, policy: Policy, scope: str, key: str, reset_micros: int, now_micros: int) -> None:
+        """Drains a bucket at least so far that it takes `reset_micros` to be full: what others took of a shared one."""
+
+    def drained(self, now_micros: int) -> int:
+        """Buckets that are not full. Looks at all of them."""
+    @property
+    def evicted(self) -> int:
+        """Buckets that were forgotten before they were full, since the start."""
+    @property
+    def size_bytes(self) -> int: ...
 
 def merge_segments(
     tenant_id: int,

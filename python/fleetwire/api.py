@@ -73,7 +73,8 @@ def _answer_http_exception(request: Request[Any, Any, Any], error: HTTPException
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
         detail = "; ".join(f"{fault.get('key', 'body')}: {fault.get('message')}" for fault in error.extra)
     code = codes.get(error.status_code, "request_refused")
-    return _answer_problem(request, Problem(code, detail, status=error.status_code))
+    allow = (error.headers or {}).get("allow")
+    return _answer_problem(request, Problem(code, detail, status=error.status_code, allow=allow))
 
 
 def _answer_failure(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

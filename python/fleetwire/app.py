@@ -5,6 +5,8 @@
     WS   /ws/dispatch         -> fanout/watch.py
     anything else             -> Litestar (api.py)
 
+All but the first pass access/front.py, which counts them; a batch is counted by ingest/limit.py.
+
 The framework costs a hot request more than decoding does; docs/adr/0005-hot-routes.md has the figures.
 """
 
@@ -15,6 +17,7 @@ from collections.abc import AsyncIterator
 from litestar import Litestar
 
 from fleetwire import asgi, logs, worker_socket
+from fleetwire.access.front import Front
 from fleetwire.api import create_api
 from fleetwire.engine import Engine
 from fleetwire.fanout import watch
@@ -55,16 +58,22 @@ def _calm_the_collector() -> None:
 def front_door(engine: Engine, api: Litestar) -> asgi.App:
     """Takes the hot routes and hands everything else on."""
 
-    async def app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+    async def others(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         kind = scope["type"]
-        if kind == "http" and scope["path"] == http.PATH:
-            await engine.location_route(scope, receive, send)
-        elif kind == "websocket" and scope["path"] == ws.PATH:
+        if kind == "websocket" and scope["path"] == ws.PATH:
             await engine.driver_socket(scope, receive, send)
         elif kind == "websocket" and scope["path"] == watch.PATH:
             await engine.dispatch_socket(scope, receive, send)
         else:
             asgi.veil_slashes(scope)
             await api(scope, receive, asgi.timed(send) if kind == "http" else send)  # type: ignore[arg-type]
+
+    limited = Front(others, limits=engine.limits, gate=lambda: engine.gate)
+
+    async def app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        if scope["type"] == "http" and scope["path"] == http.PATH:
+            await engine.location_route(scope, receive, send)
+        else:
+            await limited(scope, receive, send)
 
     return app

@@ -12,6 +12,7 @@ import structlog
 
 from fleetwire import metrics, metrics_merge
 from fleetwire.access.gate import Gate, open_gate
+from fleetwire.access.limits import Limits
 from fleetwire.errors import ConfigError
 from fleetwire.fanout.delay import Delay
 from fleetwire.fanout.events import EventHub
@@ -21,6 +22,7 @@ from fleetwire.fanout.watch import DispatchSocket
 from fleetwire.health import Health
 from fleetwire.ingest.decode import BatchDecoder
 from fleetwire.ingest.http import LocationRoute
+from fleetwire.ingest.limit import IngestLimit
 from fleetwire.ingest.outage import Outage
 from fleetwire.ingest.pipeline import Pipeline
 from fleetwire.ingest.ws import DriverSocket
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
+LOCK_SECS = 1.0  # longest wait for a row: merging and other workers keep one for milliseconds
 START_PAUSE_SECS = 0.5  # between two tries while the database is away
 # With several workers: how long after the tick's moment it is closed, so that what the others publish then is in it.
 SETTLE_MILLIS = 10
@@ -66,6 +69,7 @@ class Engine:
         self.health = Health()
         self.live = Live(settings)
         self.relay: Relay | None = None
+        self.limits = Limits(settings)
         self._draining: asyncio.Task[None] | None = None
         self._exits = contextlib.AsyncExitStack()
 
@@ -101,8 +105,15 @@ class Engine:
             settings.database_url, "fleetwire_ingest", settings.writer_connections, {**PLANNER, **lost}
         )
         self.app_pool = await self._pool(settings.database_url, "fleetwire_app", settings.app_connections)
+        self.limits.start()
+        metrics.LIMITS.source = self.limits
+        self._exits.push_async_callback(self.limits.stop)
         self.gate = await open_gate(
-            self.app_pool, settings.database_url, allowed_origins=settings.origins, tell_revoked=self._tell_revoked
+            self.app_pool,
+            settings.database_url,
+            allowed_origins=settings.origins,
+            limits=self.limits,
+            tell_revoked=self._tell_revoked,
         )
         self._exits.push_async_callback(self.gate.close)
         self.events = EventHub(self.app_pool, settings.database_url, tell=self._tell_event)
@@ -127,14 +138,16 @@ class Engine:
         retention = Retention(ingest_pool, default_days=settings.retention_days)
         await retention.load()
         self._exits.push_async_callback(retention.stop)
-        decoder, devices = BatchDecoder(settings, retention), Devices(ingest_pool, on_met=self.live.meet)
+        decoder = BatchDecoder(settings, retention)
+        devices = Devices(ingest_pool, patience_secs=settings.patience_secs, on_met=self.live.meet)
         outage = None
         if settings.spool is not None:
             spool = Spool(settings.spool, max_bytes=settings.spool_max_bytes)
             outage = Outage(spool, pool=ingest_pool, decoder=decoder, devices=devices, writer=self.writer)
             outage.start()
             self._exits.push_async_callback(outage.stop)
-        pipeline = Pipeline(decoder=decoder, devices=devices, writer=self.writer, outage=outage)
+        limit = IngestLimit(self.limits)
+        pipeline = Pipeline(decoder=decoder, limit=limit, devices=devices, writer=self.writer, outage=outage)
         await hub.start()
         self._exits.push_async_callback(hub.stop)
 
@@ -145,12 +158,17 @@ class Engine:
         self.sockets = Sockets(credentials, settings)
         self.sockets.start()
         self._exits.push_async_callback(self.sockets.stop)
-        self.location_route = LocationRoute(credentials=credentials, pipeline=pipeline, settings=settings)
+        self.location_route = LocationRoute(credentials=credentials, pipeline=pipeline, limit=limit, settings=settings)
         self.driver_socket = DriverSocket(
-            pipeline=pipeline, events=self.events, sockets=self.sockets, settings=settings
+            pipeline=pipeline, limit=limit, events=self.events, sockets=self.sockets, settings=settings
         )
         self.dispatch_socket = DispatchSocket(
-            hub=hub, events=self.events, live=self.live, sockets=self.sockets, settings=settings
+            hub=hub,
+            events=self.events,
+            live=self.live,
+            limits=self.limits,
+            sockets=self.sockets,
+            settings=settings,
         )
         upkeep = Upkeep(settings.database_url, settings)
         upkeep.start()
@@ -231,6 +249,9 @@ class Engine:
             min_size=min(2, most),
             max_size=most,
             statement_timeout_millis=round(self.settings.statement_timeout_secs * 1000),
+            # At least two tries within patience, so that the server ends the wait itself: the session of a connection
+            # that is cut goes on waiting, and under a lock held for long each try would leave one behind.
+            lock_timeout_millis=round(min(LOCK_SECS, self.settings.patience_secs / 2) * 1000),
             more_settings=more,
         )
         # Terminated, not closed: close waits for connections that a frozen database never gives back.

@@ -1,8 +1,14 @@
 """Counters of the whole way, in one place: `fleetwire_<stage>_<noun>_<unit>`, labels with few values only."""
 
+from collections.abc import Iterable
+from typing import Protocol
+
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
+from fleetwire._core import Buckets
 from fleetwire.tally import Durations, Tallies
 
 __all__ = ["CONTENT_TYPE"]
@@ -23,6 +29,11 @@ RECEIPT_SECONDS = Durations(
 )
 INTAKE_BATCHES = Gauge("fleetwire_store_intake_batches", "Batches that wait for a commit.", registry=REGISTRY)
 INTAKE_REFUSED = Counter("fleetwire_store_intake_refused", "Batches refused: the intake was full.", registry=REGISTRY)
+DEVICE_LOOKUPS_REFUSED = Counter(
+    "fleetwire_store_device_lookups_refused",
+    "Batches refused: too many unknown devices were being asked for.",
+    registry=REGISTRY,
+)
 SPOOL_BYTES = Gauge("fleetwire_store_spool_bytes", "Bytes in the spool.", registry=REGISTRY)
 SPOOL_QUEUED = Counter("fleetwire_store_spool_queued_fixes", "Fixes put into the spool.", registry=REGISTRY)
 SPOOL_REFUSED = Counter("fleetwire_store_spool_refused", "Batches refused: the spool was full.", registry=REGISTRY)
@@ -43,6 +54,7 @@ MERGE_FAILURES = Counter(
     "fleetwire_store_merge_failures", "Devices whose stored segments cannot be read or overlap.", registry=REGISTRY
 )
 EXPIRED_FIXES = Counter("fleetwire_store_expired_fixes", "Fixes deleted by retention.", registry=REGISTRY)
+ENDED_SESSIONS = Counter("fleetwire_store_ended_sessions", "Rows of ended logins deleted.", registry=REGISTRY)
 UPKEEP_SECONDS = Histogram(
     "fleetwire_store_upkeep_seconds",
     "Length of a round of upkeep that this worker did.",
@@ -52,6 +64,16 @@ UPKEEP_SECONDS = Histogram(
 UPKEEP_FAILURES = Counter("fleetwire_store_upkeep_failures", "Rounds of upkeep that failed.", registry=REGISTRY)
 UPKEEP_LAST = Gauge(
     "fleetwire_store_upkeep_last_seconds", "When this worker's last round ended, Unix time.", registry=REGISTRY
+)
+ACCESS_LOOKUPS = Counter("fleetwire_access_lookups", "Credentials asked for in the database.", registry=REGISTRY)
+ACCESS_LOOKUPS_REFUSED = Counter(
+    "fleetwire_access_lookups_refused", "Requests refused: too many unknown credentials at once.", registry=REGISTRY
+)
+PASSWORDS_REFUSED = Counter(
+    "fleetwire_access_passwords_refused", "Logins refused: too many passwords were being checked.", registry=REGISTRY
+)
+USES_DROPPED = Counter(
+    "fleetwire_access_uses_dropped", "Last uses of credentials that were not noted.", registry=REGISTRY
 )
 POSITIONS_MOVED = Counter("fleetwire_live_positions_moved", "Live positions that moved forward.", registry=REGISTRY)
 SOCKETS = Gauge("fleetwire_fanout_sockets", "Open WebSockets by kind.", ["kind"], registry=REGISTRY)
@@ -127,6 +149,52 @@ RELAY_MISSED = Counter(
 RELAY_CAUGHT_UP = Counter(
     "fleetwire_relay_caught_up_positions", "Positions read from the database for what was missed.", registry=REGISTRY
 )
+
+LIMITS_SHARED_UP = Gauge("fleetwire_limits_shared_up", "1 while limits are shared through Redis.", registry=REGISTRY)
+LIMITS_SHARED_FAILURES = Counter(
+    "fleetwire_limits_shared_failures", "Calls about limits that Redis did not answer.", registry=REGISTRY
+)
+LIMITS_UNSHARED = Counter(
+    "fleetwire_limits_unshared", "Units let through that other workers were not told of.", registry=REGISTRY
+)
+
+
+class Counted(Protocol):
+    """What the core counts of limits."""
+
+    def decisions(self) -> Iterable[tuple[str, int, int]]:
+        """Limit, allowed, refused."""
+
+    def keys(self) -> int:
+        """Clients whose buckets are not full."""
+
+    @property
+    def buckets(self) -> Buckets:
+        """For what it had to forget."""
+
+
+class _Limits(Collector):
+    """Asks when it is scraped: counting each decision here would cost more than the decision."""
+
+    source: Counted | None = None
+
+    def collect(self) -> Iterable[Metric]:
+        if self.source is None:
+            return
+        decisions = CounterMetricFamily(
+            "fleetwire_limits_decisions", "Decisions by limit.", labels=["limit", "outcome"]
+        )
+        for name, allowed, refused in self.source.decisions():
+            decisions.add_metric([name, "allowed"], allowed)
+            decisions.add_metric([name, "limited"], refused)
+        yield decisions
+        yield GaugeMetricFamily("fleetwire_limits_keys", "Clients whose buckets are not full.", self.source.keys())
+        evicted = self.source.buckets.evicted
+        yield CounterMetricFamily("fleetwire_limits_evictions", "Buckets forgotten before they were full.", evicted)
+
+
+LIMITS = _Limits()
+REGISTRY.register(LIMITS)
 
 
 class Door:

@@ -50,6 +50,7 @@ _OUTCOMES = {
     "408": "`body_timeout`.",
     "413": "`batch_too_large` (over 10,000 fixes), `body_too_large`.",
     "415": "`content_type_unsupported`, `content_encoding_unsupported`.",
+    "429": "`rate_limited`: nothing was stored, send it again after `Retry-After` seconds.",
     "500": "`internal`.",
     "503": "Send it again after `Retry-After` seconds: `intake_full`, `database_unavailable`, `store_failed`, "
     "`stopping`, `access_busy`, `access_unavailable`, `spool_full`, `spool_failed`.",

@@ -47,11 +47,11 @@ async def health(engine: NamedDependency[Engine]) -> Response[dict[str, Any]]:
     return Response(report, status_code=200 if serves else 503, headers=_NO_STORE)
 
 
-@get("/metrics", guards=[requires("watch")], summary="Prometheus metrics")
+@get("/metrics", guards=[requires("operate")], summary="Prometheus metrics")
 async def prometheus(engine: NamedDependency[Engine]) -> Response[bytes]:
     """The counters of all workers of this node, added up.
 
-    Needs a user's token, such as `fleetwire token user prometheus --role viewer`.
+    They count for all tenants together, hence the permission `operate`.
     """
     folder = engine.settings.runtime_dir
     workers = {} if folder is None else await worker_socket.ask_all(folder, b"metrics")

@@ -5,11 +5,13 @@ A field `port` is the variable `FLEETWIRE_PORT`. Defaults stand here and nowhere
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from fleetwire.access.address import Network, parse_networks
+from fleetwire.access.policies import Override, parse_overrides
 from fleetwire.errors import ConfigError
 from fleetwire.live import redis_url
 
@@ -52,6 +54,20 @@ class Settings:
     log_format: str = _setting("console", "Logs for people or for machines.", one_of=("console", "json"))
     allowed_origins: str = _setting("", "Comma-separated origins (https://host) whose pages may use the cookie, too.")
 
+    trusted_proxies: str = _setting("", "Comma-separated addresses and networks of proxies whose header is believed.")
+    proxy_header: str = _setting(
+        "x-forwarded-for", "In which header they name the client.", one_of=("x-forwarded-for", "forwarded")
+    )
+    limits: str = _setting(
+        "", "Limits that differ: name=units/seconds[:burst] or name=off, name@tenant for one tenant."
+    )
+    limit_keys: int = _setting(
+        250_000, "Clients that are counted at once; 48 bytes each.", at_least=1, at_most=100_000_000
+    )
+    limit_reply_secs: float = _setting(
+        0.5, "How long a request waits for Redis before its worker decides.", at_least=0.01
+    )
+
     map_style: str | None = _setting(None, "Address of a MapLibre style for the console, instead of the outline.")
     map_overlay: Path | None = _setting(None, "GeoJSON file of lines that the console draws beneath the vehicles.")
 
@@ -65,6 +81,7 @@ class Settings:
     group_fixes: int = _setting(50_000, "Fixes one transaction stores, at most.", at_least=1)
     intake_batches: int = _setting(4_096, "Batches that may wait for a commit; beyond, senders get 503.", at_least=1)
     intake_fixes: int = _setting(1_000_000, "Fixes that may wait for a commit; beyond, senders get 503.", at_least=1)
+    intake_secs: float = _setting(2.0, "How long a batch may expect to wait for its commit.", at_least=0.1)
     spool: Path | None = _setting(None, "Folder in which batches wait while the database is away.")
     spool_max_bytes: int = _setting(1024**3, "Bytes the spool may hold; beyond, senders get 503.", at_least=1024**2)
     spool_after_secs: float = _setting(2.0, "With a spool, how long a group is tried before it goes there.")
@@ -141,6 +158,7 @@ class Settings:
                 redis_url.parse(self.redis_url)
             except ConfigError as error:
                 found.append(f"{variable('redis_url')}: {error}")
+        found += _text_fault(self, "trusted_proxies", parse_networks) + _text_fault(self, "limits", parse_overrides)
         if self.map_overlay is not None and not self.map_overlay.is_file():
             found.append(f"{variable('map_overlay')}={self.map_overlay}: there is no such file")
         return found
@@ -149,6 +167,16 @@ class Settings:
     def origins(self) -> frozenset[str]:
         """`allowed_origins` one by one."""
         return frozenset(origin.strip().lower().rstrip("/") for origin in self.allowed_origins.split(",")) - {""}
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """`trusted_proxies` one by one."""
+        return parse_networks(self.trusted_proxies)
+
+    @property
+    def limit_overrides(self) -> list[Override]:
+        """`limits` one by one."""
+        return parse_overrides(self.limits)
 
     @property
     def patience_secs(self) -> float:
@@ -214,6 +242,14 @@ def _field_faults(settings: Settings) -> Iterator[str]:
             yield f"{variable(spec.name)}={value} must be at most {most}"
         if choices and value not in choices:
             yield f"{variable(spec.name)}={value!r} must be one of {', '.join(choices)}"
+
+
+def _text_fault(settings: Settings, name: str, parse: Callable[[str], object]) -> list[str]:
+    try:
+        parse(getattr(settings, name))
+    except ValueError as error:
+        return [f"{variable(name)}: {error}"]
+    return []
 
 
 def _shown(name: str, value: Any) -> Any:

@@ -5,6 +5,7 @@
 
 pub mod area;
 pub mod batch;
+pub mod bucket;
 pub mod copy;
 pub mod decimal;
 pub mod decode;

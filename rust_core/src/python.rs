@@ -1,5 +1,6 @@
 //! The module `fleetwire._core`. A file for each noun, as in the stub; nothing outside `python` knows Python.
 
+mod bucket;
 mod decode;
 mod errors;
 mod group;
@@ -24,6 +25,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("REJECT_CODES", PyTuple::new(module.py(), reject_codes())?)?;
     module.add("BATCH_CODES", PyTuple::new(module.py(), batch_codes())?)?;
 
+    module.add_class::<bucket::Buckets>()?;
+    module.add_class::<bucket::Policy>()?;
     module.add_class::<decode::Batch>()?;
     module.add_class::<decode::Decoder>()?;
     module.add_class::<group::Group>()?;

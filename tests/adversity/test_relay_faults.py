@@ -134,9 +134,10 @@ async def following(clients, tenant):
 async def connected(nodes, tenant, expected):
     """Waits until so many workers of each node are connected to Valkey; a health check would ask one of them."""
     deadline = time.monotonic() + LIMIT_SECS
+    operator = await tenant.issue_async("user", "ops", "admin")
     for node in nodes:
         while f"fleetwire_relay_connected_workers {expected}.0" not in (
-            (await node.get("/metrics", token=tenant.dispatcher)).body.decode().splitlines()
+            (await node.get("/metrics", token=operator)).body.decode().splitlines()
         ):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.1)

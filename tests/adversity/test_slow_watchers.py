@@ -174,7 +174,7 @@ async def test_watcher_that_reads_nothing_is_closed_and_delays_nobody(client, se
     assert statistics.median(delays) < 0.5, delays
     assert frame in {None, 4408}
     assert {frame["type"] for frame in frames} <= {"snapshot", "moved"}
-    closes = await client.get("/metrics", token=tenant.dispatcher)
+    closes = await client.get("/metrics", token=tenant.admin)
     assert b'fleetwire_fanout_closes_total{code="4408"} 1.0' in closes.body
 
 
@@ -220,7 +220,7 @@ async def test_watcher_that_takes_no_events_is_closed_and_the_others_get_every_o
                         told.append(frame["seq"])
                 await feed.send({"type": "ack", "seq": told[-1]})
     assert told == list(range(1, published + 1))
-    stats = (await client.get("/api/websocket/stats", token=tenant.dispatcher)).json
+    stats = (await client.get("/api/websocket/stats", token=tenant.admin)).json
     assert stats["slow_closes"] >= 1
 
 
@@ -245,7 +245,7 @@ async def hold_up(stalled, client, tenant):
 
 async def snapshots(client, tenant):
     """How many were sent, or begun to be sent."""
-    metrics = (await client.get("/metrics", token=tenant.dispatcher)).body.decode()
+    metrics = (await client.get("/metrics", token=tenant.admin)).body.decode()
     (line,) = [
         line for line in metrics.splitlines() if line.startswith('fleetwire_fanout_frames_total{type="snapshot"}')
     ]

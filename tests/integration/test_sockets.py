@@ -38,7 +38,7 @@ async def van(tenant):
 
 
 async def stats(client, tenant):
-    return (await client.get("/api/websocket/stats", token=tenant.dispatcher)).json
+    return (await client.get("/api/websocket/stats", token=tenant.admin)).json
 
 
 async def test_credential_may_come_as_the_first_message(client, tenant, van):

@@ -4,14 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fleetwire.access.attempts import LoginAttempts
 from fleetwire.access.keys import Keys
+from fleetwire.access.limits import Limits
 from fleetwire.access.listener import Listener
 from fleetwire.access.memory import MakeMemory
 from fleetwire.access.passwords import Passwords
 from fleetwire.access.sessions import SESSION_LIFE_SECS, Sessions
 from fleetwire.access.tokens import REVOKED_CHANNEL, Credentials, lru
 from fleetwire.access.uses import Uses
+from fleetwire.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Gate:
 
     credentials: Credentials
     sessions: Sessions
-    attempts: LoginAttempts
+    limits: Limits
     passwords: Passwords
     listener: Listener
     uses: Uses
@@ -37,6 +38,7 @@ async def open_gate(
     dsn: str,
     *,
     allowed_origins: frozenset[str] = frozenset(),
+    limits: Limits | None = None,
     make_memory: MakeMemory = lru,
     tell_revoked: Callable[[str], None] = lambda _: None,
 ) -> Gate:
@@ -46,6 +48,7 @@ async def open_gate(
         pool: connections with the role `fleetwire_app`.
         dsn: for the connection that hears of revocations.
         allowed_origins: besides the server's own, origins in lower case whose pages may use the session cookie.
+        limits: of this worker; without them, the usual ones of a worker alone.
         make_memory: from a capacity and a life in milliseconds to a bounded map.
         tell_revoked: is told what this worker revokes, besides the database, which tells everyone.
     """
@@ -60,4 +63,4 @@ async def open_gate(
     sessions = Sessions(pool, keys, passwords, revoked=revoke)
     await listener.start()
     uses.start()
-    return Gate(credentials, sessions, LoginAttempts(), passwords, listener, uses)
+    return Gate(credentials, sessions, limits or Limits(Settings()), passwords, listener, uses)

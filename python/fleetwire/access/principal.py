@@ -13,7 +13,7 @@ from fleetwire.errors import Problem
 Kind: TypeAlias = Literal["ingest", "device", "user"]
 UserRole: TypeAlias = Literal["admin", "dispatcher", "driver", "customer", "viewer"]
 Role: TypeAlias = Literal["ingest", "device", "admin", "dispatcher", "driver", "customer", "viewer"]
-Permission: TypeAlias = Literal["ingest", "watch", "report", "dispatch", "events"]
+Permission: TypeAlias = Literal["ingest", "watch", "report", "dispatch", "events", "operate"]
 
 USER_ROLES: Final[frozenset[str]] = frozenset(get_args(UserRole))
 
@@ -22,7 +22,8 @@ PERMISSIONS: Final[Mapping[str, frozenset[Permission]]] = {
     "ingest": frozenset({"ingest"}),
     "device": frozenset({"ingest", "report", "events"}),
     "driver": frozenset({"ingest", "report", "events"}),
-    "admin": frozenset({"watch", "dispatch", "events"}),
+    # Operating is seeing the whole server's totals, which are not one tenant's business.
+    "admin": frozenset({"watch", "dispatch", "events", "operate"}),
     "dispatcher": frozenset({"watch", "dispatch", "events"}),
     "viewer": frozenset({"watch"}),
     "customer": frozenset(),

@@ -13,7 +13,6 @@ from litestar.datastructures import Cookie
 from litestar.di import NamedDependency, Provide
 from litestar.params import JSONBody
 
-from fleetwire import clock
 from fleetwire.access.bearer import SESSION_COOKIE, check_own_page, is_secure, presented_token
 from fleetwire.access.gate import Gate
 from fleetwire.access.guards import principal_of
@@ -74,8 +73,7 @@ async def login(
     """Counts the attempt first: what is over the rate costs no hash."""
     # A foreign page could otherwise log its visitor in as somebody else.
     check_own_page(request.scope, gate.credentials.allowed_origins, absent_is_fine=True)
-    address = request.client.host if request.client else None
-    gate.attempts.take(address, data.tenant, data.user, now_secs=clock.monotonic_secs())
+    await gate.limits.login(gate.limits.addresses.network(request.scope), data.tenant, data.user)
     return _answer(await gate.sessions.login(data.tenant, data.user, data.password), request)
 
 

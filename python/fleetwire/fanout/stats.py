@@ -45,7 +45,7 @@ class SocketStats(msgspec.Struct, frozen=True):
 
 @get(
     "/api/websocket/stats",
-    guards=[requires("watch")],
+    guards=[requires("operate")],
     operation_id="socketStats",
     summary="Figures of the sockets",
     description="Sockets by kind and by protocol, frames and bytes out by type, closes by code, the delay from a "

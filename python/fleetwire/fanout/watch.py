@@ -5,6 +5,7 @@ import asyncio
 import msgspec
 
 from fleetwire import asgi
+from fleetwire.access.limits import Limits
 from fleetwire.errors import Problem
 from fleetwire.fanout.event_talk import EventTalk
 from fleetwire.fanout.events import EventHub
@@ -24,10 +25,13 @@ SUBPROTOCOLS: dict[str, Format] = {"fleetwire.v1.json": "json", "fleetwire.v1.pr
 class DispatchSocket:
     """The route as an ASGI callable in front of the framework."""
 
-    def __init__(self, *, hub: Hub, events: EventHub, live: Live, sockets: Sockets, settings: Settings) -> None:
+    def __init__(
+        self, *, hub: Hub, events: EventHub, live: Live, limits: Limits, sockets: Sockets, settings: Settings
+    ) -> None:
         self._hub = hub
         self._events = events
         self._live = live
+        self._limits = limits
         self._sockets = sockets
         self._settings = settings
 
@@ -55,9 +59,10 @@ class DispatchSocket:
                     continue
                 outbox.has_spoken = True
                 try:
+                    self._limits.message(socket.principal)
                     outbox.ask(*read_wish(message.data))
                 except Problem as problem:
-                    await socket.send(msgspec.json.encode({"type": "error", **problem.members()}))
+                    await socket.send(msgspec.json.encode(problem.frame()))
         finally:
             silence.cancel()
             self._hub.remove(outbox)

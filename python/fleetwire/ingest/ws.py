@@ -16,6 +16,7 @@ from fleetwire.fanout.event_talk import EventTalk
 from fleetwire.fanout.events import EventHub
 from fleetwire.fanout.sockets import Closing, Message, Socket, Sockets
 from fleetwire.ingest.decode import Body
+from fleetwire.ingest.limit import IngestLimit
 from fleetwire.ingest.pipeline import Pipeline
 from fleetwire.settings import Settings
 from fleetwire.tasks import spawn
@@ -35,8 +36,11 @@ class _Named(msgspec.Struct):
 class DriverSocket:
     """The route as an ASGI callable in front of the framework."""
 
-    def __init__(self, *, pipeline: Pipeline, events: EventHub, sockets: Sockets, settings: Settings) -> None:
+    def __init__(
+        self, *, pipeline: Pipeline, limit: IngestLimit, events: EventHub, sockets: Sockets, settings: Settings
+    ) -> None:
         self._pipeline = pipeline
+        self._limit = limit
         self._events = events
         self._sockets = sockets
         self._settings = settings
@@ -66,6 +70,7 @@ class DriverSocket:
 
     async def _answer(self, socket: Socket, message: Message) -> None:
         try:
+            self._limit.request(socket.principal)
             body = Body(message.data) if message.is_text else Body(message.data, "application/msgpack")
             frame = _receipt_frame((await self._pipeline.take(socket.principal, body, door=metrics.SOCKET)).json)
         except Problem as problem:
@@ -86,14 +91,9 @@ def _receipt_frame(receipt: bytes) -> bytes:
 
 
 def _error_frame(message: Message, problem: Problem) -> bytes:
-    frame: dict[str, object] = {"type": "error", **problem.members()}
     try:
         decode = msgspec.json.decode if message.is_text else msgspec.msgpack.decode
         message_id = decode(message.data, type=_Named).id
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         message_id = None  # The message is too broken to have a name.
-    if message_id is not None:
-        frame["id"] = str(message_id)
-    if problem.retry_after_secs is not None:
-        frame["retry_after_secs"] = problem.retry_after_secs
-    return msgspec.json.encode(frame)
+    return msgspec.json.encode(problem.frame(None if message_id is None else str(message_id)))
