@@ -18,6 +18,7 @@ from granian.server.mp import MPServer, WorkerProcess
 from fleetwire import clock, worker_socket
 
 POLL_SECS = 0.05
+RESPAWN_PAUSE_SECS = 0.2  # a worker that dies again and again shall not take a processor
 READY_SECS = 60.0  # a new worker that needs longer does not take over
 _log = structlog.get_logger(__name__)
 
@@ -32,11 +33,14 @@ class Workers(MPServer):
     folder: Path
     drain_secs: float
     on_stopping: Callable[[], None]
+    _was_ready = False
 
     def all_ready(self) -> bool:
         """Whether every worker takes requests."""
         pids = _living(self.wrks)
-        return len(pids) == self.workers and all(self._state(pid) == b"ready" for pid in pids)
+        ready = len(pids) == self.workers and all(self._state(pid) == b"ready" for pid in pids)
+        self._was_ready = self._was_ready or ready
+        return ready
 
     def shutdown(self, exit_code: int = 0) -> None:
         """Tells workers to finish what they hold, then stops them."""
@@ -57,7 +61,11 @@ class Workers(MPServer):
         """
         for index in workers:
             old = self.wrks[index]
-            self.respawned_wrks[index] = time.monotonic()
+            if self._was_ready:
+                # Whatever kills workers now may pass. Granian ends the whole server when one dies young.
+                time.sleep(RESPAWN_PAUSE_SECS)
+            else:
+                self.respawned_wrks[index] = time.monotonic()
             new = self._spawn_worker(idx=index, target=spawn_target, callback_loader=target_loader)
             new.start()  # type: ignore[no-untyped-call]
             self.wrks[index] = new
