@@ -96,6 +96,13 @@ async def respond(
     await send({"type": "http.response.body", "body": body})
 
 
+async def respond_unchanged(send: Send, headers: Headers, *, started_secs: float) -> None:
+    """Says that the client has what it asks for: 304, without a body."""
+    head = [*headers, _response_time(started_secs)]
+    await send({"type": "http.response.start", "status": 304, "headers": head})
+    await send({"type": "http.response.body", "body": b""})
+
+
 def timed(send: Send) -> Send:
     """A `send` that adds X-Response-Time to the answer's headers, counted from now."""
     started_secs = clock.monotonic_secs()

@@ -13,6 +13,8 @@ import structlog
 from fleetwire import metrics, metrics_merge
 from fleetwire.access.gate import Gate, open_gate
 from fleetwire.access.limits import Limits
+from fleetwire.cache.notices import Notices
+from fleetwire.cache.responses import Responses
 from fleetwire.errors import ConfigError
 from fleetwire.fanout.delay import Delay
 from fleetwire.fanout.events import EventHub
@@ -29,7 +31,7 @@ from fleetwire.ingest.ws import DriverSocket
 from fleetwire.live.kinds import Kind
 from fleetwire.live.state import Live
 from fleetwire.settings import Settings
-from fleetwire.store.devices import Devices
+from fleetwire.store.devices import DEVICES_TAG, Devices
 from fleetwire.store.faults import PASSING
 from fleetwire.store.lane import PLANNER
 from fleetwire.store.partitions import Partitions
@@ -70,6 +72,7 @@ class Engine:
         self.live = Live(settings)
         self.relay: Relay | None = None
         self.limits = Limits(settings)
+        self.responses = Responses(settings)
         self._draining: asyncio.Task[None] | None = None
         self._exits = contextlib.AsyncExitStack()
 
@@ -126,6 +129,7 @@ class Engine:
             settle_millis=SETTLE_MILLIS if self.relay else 0,
         )
         await self._warm(ingest_pool, hub)
+        await self._start_cache(settings.database_url)
 
         self.writer = Writer(
             writer_pool,
@@ -139,7 +143,12 @@ class Engine:
         await retention.load()
         self._exits.push_async_callback(retention.stop)
         decoder = BatchDecoder(settings, retention)
-        devices = Devices(ingest_pool, patience_secs=settings.patience_secs, on_met=self.live.meet)
+        devices = Devices(
+            ingest_pool,
+            patience_secs=settings.patience_secs,
+            on_met=self.live.meet,
+            on_created=self._devices_changed,
+        )
         outage = None
         if settings.spool is not None:
             spool = Spool(settings.spool, max_bytes=settings.spool_max_bytes)
@@ -174,6 +183,13 @@ class Engine:
         upkeep.start()
         self._exits.push_async_callback(upkeep.stop)
         self.health.phase = "ready"
+
+    async def _start_cache(self, dsn: str) -> None:
+        await self.responses.start()
+        self._exits.push_async_callback(self.responses.stop)
+        notices = Notices(self.app_pool, dsn, self.responses)
+        await notices.start()
+        self._exits.push_async_callback(notices.stop)
 
     async def _warm(self, pool: asyncpg.Pool, hub: Hub) -> None:
         """Loads the present; with other workers, without a gap to what they tell from then on."""
@@ -210,6 +226,9 @@ class Engine:
         if self.relay is not None:
             self.relay.publish(Kind.EVENT, tenant_id, seq.to_bytes(8, "big"))
 
+    def _devices_changed(self, tenant_id: int) -> None:
+        self.responses.invalidate(tenant_id, DEVICES_TAG)
+
     def answers(self) -> Answers:
         """What this worker is asked in person."""
         return {b"state": self._state, b"metrics": self.packed_metrics}
@@ -221,6 +240,7 @@ class Engine:
         """This worker's counters, for whichever worker is asked for those of all."""
         if self.health.phase != "starting":
             metrics.INTAKE_BATCHES.set(self.writer.held_batches)
+            self.responses.measure()
         return metrics_merge.pack()
 
     def drain(self) -> None:

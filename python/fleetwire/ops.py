@@ -60,4 +60,10 @@ async def prometheus(engine: NamedDependency[Engine]) -> Response[bytes]:
     return Response(metrics_merge.render(workers.values()), headers={"content-type": metrics.CONTENT_TYPE})
 
 
-ops_router = Router("/", route_handlers=[livez, readyz, health, prometheus], tags=["Operations"])
+@get("/api/cache/stats", guards=[requires("operate")], summary="Figures of the response cache")
+async def cache_stats(engine: NamedDependency[Engine]) -> Response[dict[str, Any]]:
+    """Hits, misses, entries, bytes and the second level, of the worker that answers. They count for all tenants."""
+    return Response(engine.responses.stats(), headers=_NO_STORE)
+
+
+ops_router = Router("/", route_handlers=[livez, readyz, health, prometheus, cache_stats], tags=["Operations"])
