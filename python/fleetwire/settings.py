@@ -76,7 +76,7 @@ class Settings:
     body_timeout_secs: float = _setting(30.0, "Time a sender has to send its body.", at_least=1)
     future_secs: int = _setting(600, "How far a device's clock may be ahead of ours.", at_least=0, at_most=86_400)
 
-    writer_connections: int = _setting(2, "Connections that commit groups; all but one only help.", at_least=1)
+    writer_connections: int = _setting(2, "Connections that commit groups.", at_least=1)
     app_connections: int = _setting(10, "Connections for everything else, at most.", at_least=1)
     group_fixes: int = _setting(50_000, "Fixes one transaction stores, at most.", at_least=1)
     intake_batches: int = _setting(4_096, "Batches that may wait for a commit; beyond, senders get 503.", at_least=1)

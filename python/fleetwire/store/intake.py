@@ -5,12 +5,14 @@ import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fleetwire import clock, metrics
 from fleetwire._core import Batch
 from fleetwire.errors import Overloaded
 from fleetwire.settings import Settings
 
+HELP_AFTER_SECS = 0.2  # several times what a group takes under full load
 SHORT_INTAKE_BATCHES = 32  # so many may always wait: a rate that was measured on fewer says little
 
 
@@ -25,6 +27,13 @@ class Waiting:
     arrived_secs: float
 
 
+class _UnderWay(NamedTuple):
+    """A group that is being committed."""
+
+    batches: int
+    since_secs: float
+
+
 class Intake:
     """A queue from which whole groups are taken."""
 
@@ -34,7 +43,8 @@ class Intake:
         self._fixes = 0
         self._storable_batches = math.inf  # within `intake_secs`, as far as the store is known to be behind
         self._held: set[Waiting] = set()  # here or in a commit, and somebody waits for the receipt
-        self._arrived = asyncio.Event()
+        self._under_way: dict[int, _UnderWay] = {}  # by committer
+        self._idle: deque[asyncio.Future[None]] = deque()  # committers that wait for a group
         self._closed = False
 
     def __len__(self) -> int:
@@ -57,19 +67,47 @@ class Intake:
         self._waiting.append(waiting)
         self._fixes += batch.accepted
         self._held.add(waiting)
-        self._arrived.set()
+        if self._idle and self._is_worth_a_group():
+            _wake(self._idle.popleft())
         try:
             return await receipt
         finally:
             self._held.discard(waiting)
 
-    async def next_group(self) -> list[Waiting]:
-        """Waits for batches; an empty group if another took them, or the intake is closed."""
-        await self._arrived.wait()
+    async def next_group(self, committer: int) -> list[Waiting]:
+        """Waits for batches that are worth a transaction; none only if the intake is closed.
+
+        One committer takes whatever there is. Another joins it when as many batches wait as are being committed, since
+        groups of half the size cost nearly as much as whole ones; or when the first is held up, by a lock on one device
+        or by history it has to read.
+        """
+        loop = asyncio.get_running_loop()
+        while not self._closed and not (self._waiting and (self._is_worth_a_group() or self._is_held_up())):
+            woken = loop.create_future()
+            self._idle.append(woken)
+            timer = loop.call_later(HELP_AFTER_SECS, _wake, woken)
+            try:
+                await woken
+            finally:
+                timer.cancel()
+                if woken in self._idle:
+                    self._idle.remove(woken)
         group = self._take()
-        if not group and not self._closed:
-            self._arrived.clear()
+        self._under_way[committer] = _UnderWay(len(group), clock.monotonic_secs())
         return group
+
+    def note_answered(self, committer: int) -> None:
+        """The group that the committer took last is answered."""
+        del self._under_way[committer]
+        if self._idle and self._waiting:
+            _wake(self._idle.popleft())
+
+    def _is_worth_a_group(self) -> bool:
+        return not self._under_way or len(self._waiting) >= min(each.batches for each in self._under_way.values())
+
+    def _is_held_up(self) -> bool:
+        oldest_secs = min(each.since_secs for each in self._under_way.values())
+        return clock.monotonic_secs() - oldest_secs > HELP_AFTER_SECS
 
     def note_stored(self, group: Sequence[Waiting], *, began_secs: float) -> None:
         """Bounds the intake by time: what would wait too long is better refused at once, while its sender listens.
@@ -85,7 +123,8 @@ class Intake:
     def close(self) -> None:
         """Takes no more batches."""
         self._closed = True
-        self._arrived.set()
+        while self._idle:
+            _wake(self._idle.popleft())
 
     def refuse_held(self) -> None:
         """Answers everyone who still waits, here or in a commit."""
@@ -109,6 +148,11 @@ class Intake:
             group.append(waiting)
         self._fixes -= fixes
         return group
+
+
+def _wake(committer: asyncio.Future[None]) -> None:
+    if not committer.done():
+        committer.set_result(None)
 
 
 def refuse(waiting: Iterable[Waiting], refusal: Overloaded) -> None:

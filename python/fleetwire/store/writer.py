@@ -1,14 +1,13 @@
 """Group commit: whatever arrived while the connection was busy is stored in the next transaction.
 
-    write() -> intake.py (bounded) -> the committer or a helper -> commit.py -> receipts
+    write() -> intake.py (bounded) -> one of a few committers -> commit.py -> receipts
 
-A receipt leaves only after its commit. The committer takes a group the moment it is free: there is no delay to tune, a
+A receipt leaves only after its commit. A committer takes a group the moment it is free: there is no delay to tune, a
 loaded server makes large groups by itself. Rows are locked in key order, so groups of several workers cannot deadlock
 with each other.
 """
 
 import asyncio
-import math
 from collections.abc import Callable, Sequence
 
 import asyncpg
@@ -25,8 +24,6 @@ from fleetwire.store.partitions import Partitions
 from fleetwire.tasks import spawn
 
 _log = structlog.get_logger(__name__)
-
-HELP_AFTER_SECS = 0.2  # several times what a group takes under full load
 
 
 class Writer:
@@ -47,14 +44,13 @@ class Writer:
         self._partitions = partitions
         self._intake = Intake(settings)
         self._committers: list[asyncio.Task[None]] = []
-        self._busy_since_secs = math.inf  # when the committer took the group it is at
 
     async def start(self) -> None:
         """Makes today's partitions and starts the committers."""
         await self._partitions.ahead()
-        helpers = [self._help_while_open() for _ in range(self._settings.writer_connections - 1)]
         self._committers = [
-            spawn(work, name=f"committer-{number}") for number, work in enumerate([self._commit_while_open(), *helpers])
+            spawn(self._commit_while_open(number), name=f"committer-{number}")
+            for number in range(self._settings.writer_connections)
         ]
 
     async def stop(self, *, within_secs: float) -> None:
@@ -80,32 +76,14 @@ class Writer:
         """Batches that wait for a commit."""
         return len(self._intake)
 
-    async def _commit_while_open(self) -> None:
+    async def _commit_while_open(self, committer: int) -> None:
         lane = Lane(self._pool)
-        commit = self._commit_on(lane)
+        commit = GroupCommit(lane, self._partitions, patience_secs=self._settings.patience_secs)
         while self._intake.is_open:
-            group = await self._intake.next_group()
-            self._busy_since_secs = clock.monotonic_secs()
+            group = await self._intake.next_group(committer)
             await self._answer(group, commit)
-            self._busy_since_secs = math.inf
+            self._intake.note_answered(committer)
         await lane.give_back()
-
-    async def _help_while_open(self) -> None:
-        """Commits while the committer is held up: by a lock on one device, or by history it has to read.
-
-        Two that took turns would make groups of half the size, and most of a small group's cost does not depend on it.
-        """
-        lane = Lane(self._pool)
-        commit = self._commit_on(lane)
-        while self._intake.is_open:
-            if clock.monotonic_secs() - self._busy_since_secs > HELP_AFTER_SECS:
-                await self._answer(await self._intake.next_group(), commit)
-            else:
-                await asyncio.sleep(HELP_AFTER_SECS)
-        await lane.give_back()
-
-    def _commit_on(self, lane: Lane) -> GroupCommit:
-        return GroupCommit(lane, self._partitions, patience_secs=self._settings.patience_secs)
 
     async def _answer(self, waiting: Sequence[Waiting], on: GroupCommit, *, parted: bool = False) -> None:
         """Commits a group and gives each sender its receipt, or all of them the same refusal.
