@@ -10,6 +10,7 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException, ValidationException
 
 from fleetwire import problem
+from fleetwire.access.admin_routes import admin_router
 from fleetwire.access.guards import AccessMiddleware
 from fleetwire.access.routes import access_dependencies, access_router
 from fleetwire.console import console_routes
@@ -26,7 +27,14 @@ _log = structlog.get_logger(__name__)
 def create_api(engine: Engine, lifespan: Callable[[Litestar], AbstractAsyncContextManager[None]]) -> Litestar:
     """The application around one engine."""
     api = Litestar(
-        route_handlers=[access_router(), live_router, ops_router, openapi_document, *console_routes(engine.settings)],
+        route_handlers=[
+            access_router(),
+            admin_router,
+            live_router,
+            ops_router,
+            openapi_document,
+            *console_routes(engine.settings),
+        ],
         dependencies={
             "engine": Provide(lambda: engine, sync_to_thread=False),
             **access_dependencies(lambda: engine.gate),

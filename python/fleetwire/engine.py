@@ -42,6 +42,7 @@ class Engine:
 
     app_pool: asyncpg.Pool
     gate: Gate
+    devices: Devices
     writer: Writer
     sockets: Sockets
     location_route: LocationRoute
@@ -98,6 +99,7 @@ class Engine:
         await retention.load()
         self._exits.push_async_callback(retention.stop)
         decoder, devices = BatchDecoder(settings, retention), Devices(ingest_pool, on_met=self.live.meet)
+        self.devices = devices
         outage = None
         if settings.spool is not None:
             spool = Spool(settings.spool, max_bytes=settings.spool_max_bytes)

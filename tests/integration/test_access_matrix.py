@@ -15,7 +15,12 @@ from harness.tenants import PASSWORD, Tenant
 ANYONE = "anyone"
 SENDERS = frozenset({"ingest", "device"})
 WATCHERS = frozenset({"admin", "dispatcher", "viewer", "session"})
-EVERYBODY = SENDERS | WATCHERS | {"customer", "driver"}
+# A driver with a device: of that one it sends and sees, of another it does neither.
+DRIVER = frozenset({"driver"})
+ADMIN = frozenset({"admin"})
+PEOPLE = WATCHERS | DRIVER | {"customer", "driver-without-device"}
+EVERYBODY = SENDERS | PEOPLE
+NOBODYS_SESSION = "00000000-0000-4000-8000-000000000000"
 
 # Route: who may use it, and the status they get.
 ROUTES = {
@@ -25,15 +30,25 @@ ROUTES = {
     ("get", "/api/console"): (ANYONE, 200),
     ("post", "/api/login"): (ANYONE, 400),
     ("get", "/api/session"): (EVERYBODY, 200),
-    ("get", "/api/live"): (WATCHERS, 200),
-    ("get", "/api/devices/{name}/track"): (WATCHERS, 200),
+    ("get", "/api/live"): (WATCHERS | DRIVER, 200),
+    ("get", "/api/devices/{name}/track"): (WATCHERS | DRIVER, 200),
     ("get", "/api/console/overlay"): (WATCHERS, 200),
     ("get", "/metrics"): (WATCHERS, 200),
-    ("post", "/api/driver/location"): (SENDERS, 200),
-    ("post", "/api/session/renew"): (frozenset({"session"}), 200),
+    ("post", "/api/driver/location"): (SENDERS | DRIVER, 200),
+    ("get", "/api/sessions"): (PEOPLE, 200),
+    ("delete", "/api/sessions/{session_id}"): (PEOPLE, 404),
+    ("get", "/api/users"): (ADMIN, 200),
+    ("post", "/api/users"): (ADMIN, 400),
+    ("patch", "/api/users/{name}"): (ADMIN, 404),
+    ("get", "/api/users/{name}/sessions"): (ADMIN, 404),
+    ("get", "/api/tokens"): (ADMIN, 200),
+    ("post", "/api/tokens"): (ADMIN, 400),
+    ("delete", "/api/tokens/{token_id}"): (ADMIN, 404),
+    ("get", "/api/audit"): (ADMIN, 200),
+    ("post", "/api/session/renew"): (ANYONE, 401),  # by the refresh token, which none of these is
     ("post", "/api/logout"): (frozenset({"session"}), 204),  # last: afterwards the session is over
 }
-SOCKETS = {"/ws": SENDERS, "/ws/dispatch": WATCHERS}
+SOCKETS = {"/ws": SENDERS | DRIVER, "/ws/dispatch": WATCHERS}
 DEVICE = "van-of-the-matrix"
 
 
@@ -58,9 +73,12 @@ async def credentials(client, tenant):
             if anew or not session:
                 session["token"] = (await client.login(tenant.name, "sam", PASSWORD)).json["token"]
             return session["token"]
+        if kind == "driver-without-device":
+            return await tenant.issue_async("user", "dan", "driver")
         return await tenant.issue_async("user", f"one-{kind}", kind)
 
     await asyncio.to_thread(tenant.user, "sam", "viewer")
+    await asyncio.to_thread(tenant.user, "one-driver", "driver", device=DEVICE)
     answer = await client.send({"device": DEVICE, "fixes": [fix()]}, token=tenant.ingest)
     assert answer.receipt == (1, 0, {})
     return credential
@@ -70,10 +88,12 @@ async def ask(client, route, token=None, headers=None):
     method, path = route
     body = None
     sent = dict(headers or {})
-    if method == "post":
+    if method in {"post", "patch"}:
         body = json.dumps({"device": DEVICE, "fixes": [fix()]}).encode() if "location" in path else b""
+        body = b"{}" if method == "patch" else body
         sent["Content-Type"] = "application/json"
-    return await client.request(method.upper(), path.replace("{name}", DEVICE), token=token, body=body, headers=sent)
+    filled = path.replace("{name}", DEVICE).replace("{session_id}", NOBODYS_SESSION).replace("{token_id}", "999999999")
+    return await client.request(method.upper(), filled, token=token, body=body, headers=sent)
 
 
 async def test_the_table_names_every_route(client):

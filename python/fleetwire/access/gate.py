@@ -4,11 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetwire.access.attempts import LoginAttempts
+from fleetwire.access.grants import Grants
 from fleetwire.access.keys import Keys
 from fleetwire.access.listener import Listener
 from fleetwire.access.memory import MakeMemory
 from fleetwire.access.passwords import Passwords
-from fleetwire.access.sessions import SESSION_LIFE_SECS, Sessions
+from fleetwire.access.people import People
+from fleetwire.access.session_list import SessionList
+from fleetwire.access.sessions import LONGEST_LIFE_SECS, Sessions
 from fleetwire.access.tokens import REVOKED_CHANNEL, Credentials, lru
 from fleetwire.access.uses import Uses
 
@@ -23,6 +26,9 @@ class Gate:
     passwords: Passwords
     listener: Listener
     uses: Uses
+    people: People
+    grants: Grants
+    session_list: SessionList
 
     async def close(self) -> None:
         """Ends what runs behind; call it while the pool is still open, the last uses are written."""
@@ -46,10 +52,20 @@ async def open_gate(
         allowed_origins: besides the server's own, origins in lower case whose pages may use the session cookie.
         make_memory: from a capacity and a life in milliseconds to a bounded map.
     """
-    keys, uses, passwords = Keys(pool, keep_retired_secs=SESSION_LIFE_SECS), Uses(pool), Passwords()
+    keys, uses, passwords = Keys(pool, keep_retired_secs=LONGEST_LIFE_SECS), Uses(pool), Passwords()
     credentials = Credentials(pool, keys, uses, make_memory=make_memory, allowed_origins=allowed_origins)
     listener = Listener(dsn, REVOKED_CHANNEL, heard=credentials.revoke, connected=credentials.forget)
     sessions = Sessions(pool, keys, passwords, revoked=credentials.revoke)
     await listener.start()
     uses.start()
-    return Gate(credentials, sessions, LoginAttempts(), passwords, listener, uses)
+    return Gate(
+        credentials,
+        sessions,
+        LoginAttempts(),
+        passwords,
+        listener,
+        uses,
+        people=People(pool, passwords),
+        grants=Grants(pool),
+        session_list=SessionList(pool),
+    )

@@ -59,10 +59,10 @@ def principal_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Principal:
     return principal
 
 
-def requires(permission: Permission) -> Guard:
-    """A guard that lets pass who may `permission`; answers 403 `forbidden` to others."""
+def requires(*permissions: Permission) -> Guard:
+    """A guard that lets pass who has one of the permissions; answers 403 `forbidden` to others."""
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
-        principal_of(connection).require(permission)
+        principal_of(connection).require(*permissions)
 
     return guard

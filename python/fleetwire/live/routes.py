@@ -14,6 +14,7 @@ from fleetwire.access.guards import requires
 from fleetwire.access.principal import Principal
 from fleetwire.engine import Engine
 from fleetwire.errors import Problem
+from fleetwire.live.own import own_position
 from fleetwire.store import tracks
 
 _MILLIS = re.compile(r"-?[0-9]{1,18}")
@@ -29,14 +30,21 @@ _TO = Parameter(
 _FORMAT = Parameter(query="format", description="geojson, gpx or csv.")
 
 
-@get("/api/live", guards=[requires("watch")], summary="Live positions as GeoJSON")
+@get("/api/live", guards=[requires("watch", "watch_own")], summary="Live positions as GeoJSON")
 async def live_positions(principal: NamedDependency[Principal], engine: NamedDependency[Engine]) -> Response[bytes]:
-    """The newest position of every device of the tenant, a Point feature each."""
-    body = engine.live.geojson(principal.tenant_id)
+    """The newest position of every device of the tenant, a Point feature each; to a driver, of the own device.
+
+    Raises:
+        Problem: 503 `database_unavailable`, for a driver only.
+    """
+    if principal.may("watch"):
+        body = engine.live.geojson(principal.tenant_id)
+    else:
+        body = await own_position(engine.app_pool, principal.tenant_id, principal.device_id or 0)
     return Response(body, media_type="application/geo+json", headers={"cache-control": "no-store"})
 
 
-@get("/api/devices/{name:str}/track", guards=[requires("watch")], summary="A device's track")
+@get("/api/devices/{name:str}/track", guards=[requires("watch", "watch_own")], summary="A device's track")
 async def device_track(  # noqa: PLR0917 - the framework passes by name
     principal: NamedDependency[Principal],
     engine: NamedDependency[Engine],
@@ -45,7 +53,7 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
     to: Annotated[str | None, _TO] = None,
     format: Annotated[Literal["geojson", "gpx", "csv"], _FORMAT] = "geojson",  # noqa: A002 - its name on the wire
 ) -> Stream:
-    """Every stored fix of a device in a span, in order of time, streamed.
+    """Every stored fix of a device in a span, in order of time, streamed. A driver sees the own device alone.
 
     Raises:
         Problem: 404 `device_unknown`; 400 `time_invalid` or `span_invalid`; 503 `database_unavailable`.
@@ -56,6 +64,8 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
         raise Problem("span_invalid", "The start lies after the end.", status=400)
     tenant_id, device = principal.tenant_id, asgi.unveil(name)
     device_id = await tracks.find_device(engine.app_pool, tenant_id, device)
+    if not principal.sees_device(device_id):
+        raise tracks.unknown(device)
     pieces = tracks.stream(
         engine.app_pool,
         tenant_id=tenant_id,
