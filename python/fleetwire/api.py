@@ -21,6 +21,8 @@ from fleetwire.openapi import describe_hot_routes, openapi_config, openapi_docum
 from fleetwire.ops import ops_router
 from fleetwire.store.faults import PASSING
 
+MAX_BODY_BYTES = 1024 * 1024  # of everything but a batch, which has a setting of its own
+
 _log = structlog.get_logger(__name__)
 
 
@@ -47,6 +49,7 @@ def create_api(engine: Engine, lifespan: Callable[[Litestar], AbstractAsyncConte
         },
         lifespan=[lifespan],
         openapi_config=openapi_config(engine.settings),
+        request_max_body_size=MAX_BODY_BYTES,
         debug=False,
         logging_config=None,
     )

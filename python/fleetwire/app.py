@@ -5,6 +5,8 @@
     WS   /ws/dispatch         -> fanout/watch.py
     anything else             -> Litestar (api.py)
 
+Around them stands envelope.py; a receipt passes by it.
+
 The framework costs a hot request more than decoding does; docs/adr/0005-hot-routes.md has the figures.
 """
 
@@ -14,9 +16,10 @@ from collections.abc import AsyncIterator
 
 from litestar import Litestar
 
-from fleetwire import asgi, logs
+from fleetwire import asgi, logs, request_id
 from fleetwire.api import create_api
 from fleetwire.engine import Engine
+from fleetwire.envelope import Envelope
 from fleetwire.fanout import watch
 from fleetwire.ingest import http, ws
 from fleetwire.serve import adopt_worker_signals
@@ -64,6 +67,18 @@ def front_door(engine: Engine, api: Litestar) -> asgi.App:
             await engine.dispatch_socket(scope, receive, send)
         else:
             asgi.veil_slashes(scope)
-            await api(scope, receive, asgi.timed(send) if kind == "http" else send)  # type: ignore[arg-type]
+            await api(scope, receive, send)  # type: ignore[arg-type]
 
-    return app
+    enveloped = Envelope(app, engine.settings)
+    # Only who looks after browsers of other origins, or behind TLS, has something to add to a receipt.
+    if engine.settings.origins or engine.settings.tls_proxy == "yes":
+        return enveloped
+
+    async def front(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        if scope["type"] == "http" and scope["path"] == http.PATH:
+            request_id.begin(scope)
+            await engine.location_route(scope, receive, send)
+        else:
+            await enveloped(scope, receive, send)
+
+    return front

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
-from types import MappingProxyType
 
 import asyncpg
 import structlog
@@ -20,12 +18,12 @@ from fleetwire.ingest.outage import Outage
 from fleetwire.ingest.pipeline import Pipeline
 from fleetwire.ingest.ws import DriverSocket
 from fleetwire.live.state import Live
-from fleetwire.settings import Settings
+from fleetwire.settings import INGEST_CONNECTIONS, Settings
 from fleetwire.store.devices import Devices
 from fleetwire.store.faults import PASSING
 from fleetwire.store.lane import PLANNER
 from fleetwire.store.partitions import Partitions
-from fleetwire.store.pool import Role, open_pool
+from fleetwire.store.pools import Pools
 from fleetwire.store.retention import Retention
 from fleetwire.store.spool import Spool
 from fleetwire.store.upkeep import Upkeep
@@ -41,6 +39,7 @@ class Engine:
     """One worker's parts; those without a default exist between `start` and `stop`."""
 
     app_pool: asyncpg.Pool
+    pools: Pools
     gate: Gate
     devices: Devices
     writer: Writer
@@ -79,15 +78,16 @@ class Engine:
         settings = self.settings
         if settings.database_url is None:
             raise ConfigError("FLEETWIRE_DATABASE_URL is not set: start the server with `fleetwire serve`")
-        # Two pools: device look-ups and partitions must not wait for a commit.
-        ingest_pool = await self._pool(settings.database_url, "fleetwire_ingest", 2)
+        self.pools = Pools(settings, self._exits)
+        dsn = settings.database_url
+        ingest_pool = await self.pools.open("ingest", dsn, "fleetwire_ingest", INGEST_CONNECTIONS)
         # A group is given up by then: what still holds its devices' rows is a connection that got lost on the way.
         lost = {"idle_in_transaction_session_timeout": str(round(settings.commit_give_up_secs * 1000))}
-        writer_pool = await self._pool(
-            settings.database_url, "fleetwire_ingest", settings.writer_connections, {**PLANNER, **lost}
+        writer_pool = await self.pools.open(
+            "writer", dsn, "fleetwire_ingest", settings.writer_connections, {**PLANNER, **lost}
         )
-        self.app_pool = await self._pool(settings.database_url, "fleetwire_app", settings.app_connections)
-        self.gate = await open_gate(self.app_pool, settings.database_url, allowed_origins=settings.origins)
+        self.app_pool = await self.pools.open("app", dsn, "fleetwire_app", settings.app_connections)
+        self.gate = await open_gate(self.app_pool, dsn, allowed_origins=settings.origins)
         self._exits.push_async_callback(self.gate.close)
         await self.live.warm(ingest_pool)
 
@@ -116,7 +116,7 @@ class Engine:
         self.location_route = LocationRoute(credentials=credentials, pipeline=pipeline, settings=settings)
         self.driver_socket = DriverSocket(pipeline=pipeline, sockets=self.sockets, settings=settings)
         self.dispatch_socket = DispatchSocket(hub=hub, live=self.live, sockets=self.sockets, settings=settings)
-        upkeep = Upkeep(settings.database_url, settings)
+        upkeep = Upkeep(dsn, settings)
         upkeep.start()
         self._exits.push_async_callback(upkeep.stop)
         self.health.phase = "ready"
@@ -137,18 +137,3 @@ class Engine:
     async def stop(self) -> None:
         """Closes everything; safe after a drain and without one."""
         await self._exits.aclose()
-
-    async def _pool(
-        self, dsn: str, role: Role, most: int, more: Mapping[str, str] = MappingProxyType({})
-    ) -> asyncpg.Pool:
-        pool = await open_pool(
-            dsn,
-            role,
-            min_size=min(2, most),
-            max_size=most,
-            statement_timeout_millis=round(self.settings.statement_timeout_secs * 1000),
-            more_settings=more,
-        )
-        # Terminated, not closed: close waits for connections that a frozen database never gives back.
-        self._exits.callback(pool.terminate)
-        return pool

@@ -3,7 +3,7 @@
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from fleetwire.tally import Durations, Tallies
+from fleetwire.tally import Durations, LabelledDurations, Tallies
 
 __all__ = ["CONTENT_TYPE", "render"]
 
@@ -61,6 +61,24 @@ CONFLATED = Counter(
     "fleetwire_fanout_conflated_ticks", "Ticks a busy watcher got as one frame of newest positions.", registry=REGISTRY
 )
 CLOSES = Counter("fleetwire_fanout_closes", "WebSockets closed by us, by code.", ["code"], registry=REGISTRY)
+HTTP_SECONDS = LabelledDurations(
+    "http_request_duration_seconds",
+    "From a request's head to its answer's, by method, route and status.",
+    ["method", "route", "status"],
+    buckets=_RECEIPT_BUCKETS,
+    registry=REGISTRY,
+)
+SLOW_REQUESTS = Counter("fleetwire_http_slow_requests", "Requests over the limit of slow ones.", registry=REGISTRY)
+SLOW_QUERIES = Counter("fleetwire_store_slow_queries", "Statements over the limit of slow ones.", registry=REGISTRY)
+CONNECTIONS_ACTIVE = Gauge(
+    "database_connections_active", "Database connections that are being used, by pool.", ["pool"], registry=REGISTRY
+)
+CONNECTIONS_OPEN = Gauge(
+    "database_connections_open", "Database connections that are open, by pool.", ["pool"], registry=REGISTRY
+)
+CONNECTIONS_MAX = Gauge(
+    "database_connections_max", "Database connections there may be, by pool.", ["pool"], registry=REGISTRY
+)
 
 
 class Door:

@@ -41,7 +41,23 @@ async def health(engine: NamedDependency[Engine]) -> Response[dict[str, Any]]:
 async def prometheus(engine: NamedDependency[Engine]) -> Response[bytes]:
     """The counters of this worker. Needs a user's token, such as `fleetwire token user prometheus --role viewer`."""
     metrics.INTAKE_BATCHES.set(engine.writer.held_batches)
+    engine.pools.publish()
     return Response(metrics.render(), headers={"content-type": metrics.CONTENT_TYPE})
 
 
-ops_router = Router("/", route_handlers=[livez, readyz, health, prometheus], tags=["Operations"])
+@get("/api/db/stats", guards=[requires("operate")], summary="How the database's pools are used")
+async def database_stats(engine: NamedDependency[Engine]) -> Response[dict[str, Any]]:
+    """Connections of this worker by pool: in use, idle, open, and how many there may be; slow statements so far."""
+    settings = engine.settings
+    stats = {
+        "pools": engine.pools.stats(),
+        "max_connections": settings.max_connections,
+        "connect_timeout_secs": settings.connect_timeout_secs,
+        "idle_connection_secs": settings.idle_connection_secs,
+        "slow_query_secs": settings.slow_query_secs,
+        "listens_for_revocations": engine.gate.listener.is_listening,
+    }
+    return Response(stats, headers=_NO_STORE)
+
+
+ops_router = Router("/", route_handlers=[livez, readyz, health, prometheus, database_stats], tags=["Operations"])

@@ -105,7 +105,7 @@ async def test_a_driver_sends_and_sees_for_its_own_device_alone(client, tenant, 
     assert (await client.get("/api/devices/van-1/track", token=token)).status == 200
     for device in ("van-2", "van-3"):
         assert (await client.get(f"/api/devices/{device}/track", token=token)).refusal == (404, "device_unknown")
-    later = {"fixes": [fix(after_secs=10)]}
+    later = {"fixes": [fix()]}
     assert (await client.send(later, token=token)).receipt == (1, 0, {})
     assert (await client.send({"device": "van-2", **later}, token=token)).refusal == (403, "device_mismatch")
     assert (await client.handshake("/ws/dispatch", token=token)).refusal == (403, "forbidden")

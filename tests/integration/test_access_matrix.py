@@ -34,6 +34,7 @@ ROUTES = {
     ("get", "/api/devices/{name}/track"): (WATCHERS | DRIVER, 200),
     ("get", "/api/console/overlay"): (WATCHERS, 200),
     ("get", "/metrics"): (WATCHERS, 200),
+    ("get", "/api/db/stats"): (ADMIN, 200),
     ("post", "/api/driver/location"): (SENDERS | DRIVER, 200),
     ("get", "/api/sessions"): (PEOPLE, 200),
     ("delete", "/api/sessions/{session_id}"): (PEOPLE, 404),

@@ -11,7 +11,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from fleetwire import clock
-from fleetwire.access import issue, refresh
+from fleetwire.access import issue, refresh, rotation
 from fleetwire.access.keys import Keys
 from fleetwire.access.listener import Listener
 from fleetwire.access.passwords import Passwords
@@ -416,3 +416,35 @@ async def test_no_secret_of_a_session_is_stored(owner, worker):
     assert (row["family_hash"], row["refresh_hash"]) == (shown.family_hash, shown.hash)
     assert not {shown.family, shown.proof} & set(row.values())
     assert login.refresh_token not in repr(login)
+
+
+async def test_a_rotation_logs_nobody_out_and_the_new_key_signs_at_once(owner, worker):
+    old = await worker.sessions.login("acme", "dora", PASSWORD)
+    await worker.credentials.principal(old.token)
+    kid = await rotation.rotate(owner)
+    async with asyncio.timeout(1):
+        while (await worker.keys.signing()).kid != kid:
+            await asyncio.sleep(0.01)
+    new = await worker.sessions.renew(old.refresh_token)
+    assert jwt.get_unverified_header(new.token)["kid"] == kid
+    for token in (old.token, new.token):
+        assert (await worker.credentials.principal(token)).user == "dora"
+    assert [key.retired_at is None for key in await rotation.list_keys(owner)] == [True, False]
+
+
+async def test_dropped_keys_verify_no_more_and_a_refresh_still_does(owner, worker):
+    old = await worker.sessions.login("acme", "dora", PASSWORD)
+    await worker.credentials.principal(old.token)
+    await rotation.rotate(owner, drop_old=True)
+    assert await ends_within_a_second(worker, old.token) == "token_invalid"
+    new = await worker.sessions.renew(old.refresh_token)
+    assert (await worker.credentials.principal(new.token)).user == "dora"
+    assert len(await rotation.list_keys(owner)) == 1
+
+
+async def test_keys_that_signed_nothing_alive_are_deleted_by_the_next_rotation(owner):
+    first = await rotation.rotate(owner)
+    await rotation.rotate(owner)
+    await owner.execute("UPDATE signing_key SET retired_at = now() - interval '9 hours' WHERE kid = $1", first)
+    await rotation.rotate(owner)
+    assert first not in [key.kid for key in await rotation.list_keys(owner)]

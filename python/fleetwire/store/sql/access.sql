@@ -154,3 +154,25 @@ LIMIT $3;
 -- What the living credentials of a user are known by.
 -- $1 tenant_id int, $2 user_id bigint
 SELECT token_hash FROM credential WHERE tenant_id = $1 AND user_id = $2 AND revoked_at IS NULL;
+
+-- lock_signing_keys --
+-- Nobody else makes or retires a signing key until the transaction ends.
+SELECT pg_advisory_xact_lock(6712439, 3);
+
+-- retire_signing_keys --
+-- The keys that sign stop doing so; what they have signed stays good.
+UPDATE signing_key SET retired_at = now() WHERE retired_at IS NULL;
+
+-- delete_retired_keys --
+-- Deletes the keys that were retired so long ago, or longer.
+-- $1 older_than_secs int
+DELETE FROM signing_key WHERE retired_at <= now() - $1::int * interval '1 second';
+
+-- add_signing_key --
+-- A new key, which signs from now on. Not now(): within one transaction it must be newer than what it replaces.
+-- $1 kid text, $2 secret bytea
+INSERT INTO signing_key (kid, secret, created_at) VALUES ($1, $2, clock_timestamp());
+
+-- list_signing_keys --
+-- The keys without their secrets, newest first.
+SELECT kid, created_at, retired_at FROM signing_key ORDER BY created_at DESC, kid;
