@@ -166,19 +166,40 @@ async def test_login_sets_a_cookie_that_no_script_reads(client, tenant, credenti
         assert "Set-Cookie" not in refused.headers
 
 
-async def test_another_tenant_sees_no_trace(client, tenant, credentials, module_database):
+async def rivals_token(rival, kind):
+    """A credential of the same kind in another company, whose driver has a device of the same name."""
+    if kind == "ingest":
+        return rival.ingest
+    if kind == "device":
+        return await rival.issue_async("device", "own-van")
+    if kind == "driver":
+        await asyncio.to_thread(rival.user, "rick", "driver", device="own-van")
+        return await rival.issue_async("user", "rick")
+    return await rival.issue_async("user", f"rival-{kind}", kind)
+
+
+@pytest.mark.parametrize("kind", ["ingest", "device", "admin", "dispatcher", "viewer", "driver", "customer"])
+async def test_another_tenant_sees_no_trace_through_any_route_with_any_role(
+    client, tenant, credentials, module_database, kind
+):
     rival = await asyncio.to_thread(Tenant, module_database)
-    for route, (who, _) in ROUTES.items():
-        if who == ANYONE or "dispatcher" in who:
-            answer = await ask(client, route, rival.dispatcher)
-            told = answer.body.replace(f"There is no device '{DEVICE}'".encode(), b"")
-            for trace in (tenant.name, DEVICE, "48.137154"):
-                assert trace.encode() not in told, route
-            if "track" in route[1]:
-                assert answer.refusal == (404, "device_unknown")
-    async with client.socket("/ws/dispatch", token=rival.dispatcher) as feed:
-        await feed.send({"type": "watch"})
-        assert (await feed.receive_type("snapshot"))["positions"] == []
+    token = await rivals_token(rival, kind)
+    before = await client.get(f"/api/devices/{DEVICE}/track", token=tenant.dispatcher)
+    # Sending last: afterwards the other company has a device of that name, and its own.
+    for route in sorted(ROUTES, key=lambda route: "location" in route[1]):
+        answer = await ask(client, route, token)
+        told = answer.body.replace(f"There is no device '{DEVICE}'".encode(), b"")
+        told = told.replace(f"There is no user {DEVICE}".encode(), b"")
+        for trace in (tenant.name, DEVICE, "48.137154", "one-driver", '"sam"'):
+            assert trace.encode() not in told, route
+        if "track" in route[1] and kind in WATCHERS | DRIVER:
+            assert answer.refusal == (404, "device_unknown")
+    after = await client.get(f"/api/devices/{DEVICE}/track", token=tenant.dispatcher)
+    assert before.body == after.body
+    if kind in WATCHERS:
+        async with client.socket("/ws/dispatch", token=token) as feed:
+            await feed.send({"type": "watch"})
+            assert (await feed.receive_type("snapshot"))["positions"] == []
 
 
 @pytest.mark.parametrize(

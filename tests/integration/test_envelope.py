@@ -1,4 +1,4 @@
-"""What is around every answer: ids, the headers that keep browsers safe, CORS, limits of size, and the slow ones' log."""
+"""What is around every answer: ids, headers that keep browsers safe, CORS, limits of size, and the slow ones' log."""
 
 import asyncio
 import json
@@ -110,9 +110,14 @@ async def test_headers_and_bodies_have_a_limit(client, tenant):
     assert (await client.handshake("/ws", token=tenant.ingest, headers=many)).refusal == (431, "headers_too_large")
     few = {f"X-Many-{number}": "a" * 1_000 for number in range(20)}
     assert (await client.request("GET", "/livez", headers=few)).status == 200
-    form = json.dumps({"tenant": "a", "user": "b", "password": "c", "more": "d" * (1 << 20)}).encode()
-    answer = await client.request("POST", "/api/login", body=form, headers={"Content-Type": "application/json"})
-    assert answer.refusal == (413, "body_too_large")
+    # Refused by what is announced: the body is not waited for.
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(client.url.rpartition(":")[2]))
+    head = "POST /api/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1048577\r\n\r\n"
+    writer.write(head.encode() + b"{")
+    async with asyncio.timeout(15):
+        status = await reader.readline()
+    writer.close()
+    assert status.startswith(b"HTTP/1.1 413 ")
 
 
 async def test_a_sane_id_of_the_proxy_is_kept_and_another_replaced(client):
@@ -180,6 +185,6 @@ async def test_the_usual_metrics_and_the_pools_figures(client, tenant):
 async def test_health_tells_memory_processors_and_age(client):
     health = (await client.get("/health")).json
     assert health["database"]["ok"]
-    assert 0 < health["memory_bytes"] <= health["memory_peak_bytes"]
+    assert min(health["memory_bytes"], health["memory_peak_bytes"]) > 10_000_000
     assert health["uptime_secs"] > 0
     assert health["cpu"].keys() == {"busy", "used_secs", "load_1_min"}
