@@ -35,7 +35,7 @@ def create_api(engine: Engine, lifespan: Callable[[Litestar], AbstractAsyncConte
             live_router,
             ops_router,
             openapi_document,
-            *console_routes(engine.settings),
+            *console_routes(),
         ],
         dependencies={
             "engine": Provide(lambda: engine, sync_to_thread=False),

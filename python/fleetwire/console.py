@@ -20,8 +20,9 @@ OVERLAY_PATH = "/api/console/overlay"
 
 
 def security_headers(settings: Settings) -> dict[str, str]:
-    """No other host, no inline script: what a page of somebody else smuggles in does not run here.
+    """What pages and their scripts are sent with: no other host, no inline script.
 
+    What somebody else smuggles into a page does not run here then.
     A map style that the operator set may bring tiles and glyphs from hosts that only it names.
     """
     tiles = "" if settings.map_style is None else " https: " + settings.map_style.partition("?")[0]
@@ -60,7 +61,7 @@ async def overlay(engine: NamedDependency[Engine]) -> File:
     return File(path, media_type="application/geo+json", content_disposition_type="inline")
 
 
-def console_routes(settings: Settings) -> list[Any]:
+def console_routes() -> list[Any]:
     """The page and its facts; without a built page, a sentence that says how to build it."""
     facts = Router("/", route_handlers=[console_facts, overlay], tags=["Console"])
     if not (FOLDER / "index.html").is_file():
@@ -80,7 +81,7 @@ def console_routes(settings: Settings) -> list[Any]:
         # Their names carry a hash of their content.
         cache_control=CacheControlHeader(max_age=365 * 24 * 3600, immutable=True),
     )
-    return [facts, Router("/", route_handlers=[assets, page], response_headers=security_headers(settings))]
+    return [facts, assets, page]
 
 
 @get("/", public=True, include_in_schema=False)

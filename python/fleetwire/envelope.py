@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from fleetwire import asgi, clock, metrics, request_id
+from fleetwire.console import security_headers
 from fleetwire.errors import Problem
 from fleetwire.ingest import http
 from fleetwire.settings import Settings
@@ -23,6 +24,7 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 _ALLOWED_METHODS: Final = b"GET, HEAD, POST, PATCH, DELETE"
 _ALLOWED_HEADERS: Final = b"authorization, content-type, content-encoding, if-none-match, x-request-id"
 _EXPOSED_HEADERS: Final = b"etag, ratelimit, ratelimit-policy, retry-after, x-cache, x-request-id, x-response-time"
+_OF_PAGES: Final = (b"text/html", b"text/javascript")
 
 _log = structlog.get_logger(__name__)
 
@@ -38,6 +40,8 @@ class Envelope:
         self._fixed = dict(asgi.SAFE_HEADERS)
         if self._is_tls:
             self._fixed[b"strict-transport-security"] = b"max-age=%d" % HSTS_SECS
+        pages = {name.encode(): value.encode() for name, value in security_headers(settings).items()}
+        self._of_pages = {**self._fixed, **pages}
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Serves one connection of any type."""
@@ -85,7 +89,8 @@ class Envelope:
     ) -> asgi.Headers:
         headers: asgi.Headers = [*message.get("headers", ()), *cors]
         present = {name.lower() for name, _ in headers}
-        headers += [(name, value) for name, value in self._fixed.items() if name not in present]
+        fixed = self._of_pages if _is_of_page(headers) else self._fixed
+        headers += [(name, value) for name, value in fixed.items() if name not in present]
         if self._origins:
             headers.append((b"vary", b"Origin"))
         if request_id.HEADER not in present:
@@ -110,6 +115,11 @@ class Envelope:
             await asgi.deny(send, fault)
         else:
             await asgi.respond_problem(send, fault, started_secs=clock.monotonic_secs())
+
+
+def _is_of_page(headers: asgi.Headers) -> bool:
+    """Whether the answer is a page or a script: a worker, too, obeys the policy that its own script came with."""
+    return any(name.lower() == b"content-type" and value.startswith(_OF_PAGES) for name, value in headers)
 
 
 async def _answer_preflight(send: asgi.Send) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import pytest
 
@@ -65,6 +66,16 @@ async def test_every_answer_keeps_browsers_safe(client, tenant, path):
         assert not [name for name in headers if name.lower().startswith("access-control-")]
         for name in ("X-Content-Type-Options", "Content-Security-Policy", "X-Response-Time"):
             assert len(headers.getall(name)) == 1
+
+
+async def test_pages_and_scripts_load_from_this_server_only(client):
+    page = await client.get("/api-docs")
+    script = re.search(rb'src="([^"]+\.js)"', page.body)
+    for answer in (page, await client.get("/"), await client.get(script.group(1).decode())):
+        assert answer.status == 200
+        policy = answer.headers["Content-Security-Policy"]
+        assert "default-src 'self'; script-src 'self'; " in policy
+        assert "http" not in policy
 
 
 async def test_a_receipt_is_as_safe(client, tenant):
