@@ -94,7 +94,7 @@ types: $(VENV)/.dev build ## Check the Python types and the core's stub
 	$(BIN)/mypy
 	MYPYPATH=python $(BIN)/python -m mypy.stubtest fleetwire._core
 
-.PHONY: bench-micro bench-ingest
+.PHONY: bench-micro bench-ingest bench-report
 $(VENV)/.bench: $(VENV)/.run requirements-bench.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	touch $@
@@ -106,6 +106,10 @@ bench-micro: build ## Time the core's steps against plain ways of doing them
 bench-ingest: build $(VENV)/.bench ## Measure the way of a batch against bare COPY, an empty route and a rival
 	cargo build --quiet --release --locked -p loadgen
 	$(BIN)/python -m bench.ingest $(BENCH_ARGS)
+
+bench-report: build $(VENV)/.bench ## Measure the standard set: drivers, watchers, a storm, two workers
+	cargo build --quiet --release --locked -p loadgen
+	$(BIN)/python -m bench.report $(BENCH_ARGS)
 
 fmt: $(VENV)/.dev ## Format everything
 	$(BIN)/ruff check --fix-only --quiet

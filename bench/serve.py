@@ -1,4 +1,4 @@
-"""`fleetwire serve` with the empty route of the benchmark: `python -m bench.serve --data-dir DIR --port 8000`."""
+"""`fleetwire serve` with another application around the product's: `python -m bench.serve --data-dir D --port 8000`."""
 
 import argparse
 from pathlib import Path
@@ -6,20 +6,22 @@ from typing import Any
 
 from fleetwire import serve
 from fleetwire.settings import Settings
-
-
-class _WithEmptyRoute(serve._Granian):  # noqa: SLF001 - the same server, with another application
-    def __init__(self, _product: str, **options: Any) -> None:  # noqa: ANN401 - Granian's own
-        super().__init__("bench.empty_app:create_app", **options)
+from fleetwire.workers import Workers
 
 
 def main() -> None:
     """Serves until SIGTERM; prints `ready http://...`."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--app", default="bench.empty_app:create_app", help="module:factory of the application")
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     given = parser.parse_args()
-    serve._Granian = _WithEmptyRoute  # type: ignore[misc,assignment]  # noqa: SLF001
+
+    class _WithOtherApp(Workers):  # the same server, with another application
+        def __init__(self, _product: str, **options: Any) -> None:  # noqa: ANN401 - Granian's own
+            super().__init__(given.app, **options)
+
+    serve.Workers = _WithOtherApp  # type: ignore[misc]
     settings = Settings.from_env(data_dir=given.data_dir, port=given.port, log_level="warning")
     serve.serve(settings, on_ready=lambda address, _: print(f"ready {address}", flush=True))
 

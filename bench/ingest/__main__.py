@@ -61,6 +61,13 @@ async def _run(options: Options, folder: Path) -> None:
                 print(f"{number + 1}/{options.repeat} {step}: {per_sec:,.0f}/s", file=sys.stderr)
         if options.soak_secs and options.wants("soak"):
             soak = await bench.soak(options.middle)
+            print(
+                "soak: {resident_start_mebibytes:.0f} MiB at the start, {resident_first_mebibytes:.0f} at a tenth, "
+                "{resident_last_mebibytes:.0f} at the end, {resident_slope_mebibytes_per_min:+.2f} a minute".format(
+                    **soak
+                ),
+                file=sys.stderr,
+            )
     lines = list(figures.all_figures(options, repetitions, soak, micro))
     table = report.render(header, lines, repetitions)
     print(table)
@@ -70,7 +77,7 @@ async def _run(options: Options, folder: Path) -> None:
 
 async def _prepare(options: Options, folder: Path, stage: Stage, exits: contextlib.AsyncExitStack) -> Bench:
     other_dsn = await database.bench_dsn(stage.dsn)
-    wants_rival = options.rival and (options.wants("rival50") or options.wants("rival1"))
+    wants_rival = options.rival and any(map(options.wants, ("rival50", "rival1", "day")))
     if wants_rival and (missing := rival.missing()):
         print(f"The rival is left out: {', '.join(missing)} not installed.", file=sys.stderr)
         wants_rival = False
@@ -83,6 +90,8 @@ async def _prepare(options: Options, folder: Path, stage: Stage, exits: contextl
         options=options,
         product=Loader(options.loadgen, stage.address, stage.token, stage.worker_pid, stage.postmaster_pid),
         database=await exits.enter_async_context(database.connect(stage.dsn)),
+        dsn=stage.dsn,
+        watch_token=stage.watch_token,
         bench_dsn=other_dsn,
         copy_streams=await bare_copy.prepare(options, folder) if options.wants("copy") else [],
         rival=other,

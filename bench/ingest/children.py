@@ -57,7 +57,7 @@ async def running(
 
 
 def _start(command: Sequence[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, cwd=REPOSITORY, env=env)
+    return subprocess.Popen(command, cwd=REPOSITORY, env=env, stdout=subprocess.DEVNULL)
 
 
 async def listens(port: int) -> bool:

@@ -85,6 +85,11 @@ def all_figures(
     yield from _soaked(soak)
     size = over(value(middle, "bytes_per_fix"))
     yield Figure("bytes per stored fix, batches of 50, not merged", 25, 20, size, "bytes", smaller_is_better=True)
+    merged = over(value("merged", "bytes_per_fix"))
+    yield Figure("bytes per stored fix after merging", 12, 9, merged, "bytes", smaller_is_better=True)
+    for part, name in (("first_byte_millis", "first byte"), ("whole_millis", "whole")):
+        quicker = over(ratio(("rivalday", part), ("day", part)))
+        yield Figure(f"a device's day as GeoJSON, {name}: the rival's time / ours", 3, 10, quicker)
     yield from _micro(micro)
 
 

@@ -52,11 +52,14 @@ class Loader:
     async def run(self, mode: str, **options: Any) -> Run:  # noqa: ANN401 - options of a command line
         """Runs `loadgen MODE --option value ...`; an option that is True is a bare flag.
 
+        The fleet drives on from the run before, unless `first_fix_millis` is given.
+
         Raises:
             RuntimeError: requests were refused or not answered; what remains would not be a measurement.
         """
         command = [str(self.program), mode, "--json", "--address", self.address]
-        for name, value in {**options, "first_fix_millis": self.next_millis}.items():
+        goes_on = "first_fix_millis" not in options
+        for name, value in {"first_fix_millis": self.next_millis, **options}.items():
             command.append(f"--{name.replace('_', '-')}")
             if value is not True:
                 command.append(str(value))
@@ -68,7 +71,8 @@ class Loader:
             raise RuntimeError(f"The load generator failed: {done.stderr.decode().strip()}")
         report: dict[str, Any] = msgspec.json.decode(done.stdout)
         children_after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        self.next_millis = report["last_fix_millis"] + 1_000
+        if goes_on:
+            self.next_millis = report["last_fix_millis"] + 1_000
         if report["errors"] or set(report["answers"]) - {"200", "receipt"}:
             raise RuntimeError(f"{command[1:3]}: answers {report['answers']}, errors {report['errors']}")
         return Run(

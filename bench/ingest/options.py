@@ -22,6 +22,8 @@ class Options:
     devices: int = 10_000
     late_devices: int = 2_000
     """Fewer, so that an hour of their history is stored before a batch comes late by an hour."""
+    day_fixes: int = 86_400
+    """Of one device, a second apart, read as GeoJSON."""
     copy_fixes: int = 2_000_000
     """Rows of the bare COPY."""
     folder: Path | None = None
@@ -52,6 +54,7 @@ QUICK = Options(
     sockets=20,
     devices=100,
     late_devices=20,
+    day_fixes=500,
     copy_fixes=10_000,
     quick=True,
 )

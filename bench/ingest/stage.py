@@ -26,6 +26,9 @@ class Stage:
     address: str
     """host:port."""
     token: str
+    """An ingest key."""
+    watch_token: str
+    """A dispatcher's."""
     dsn: str
     """The database owner's."""
     worker_pid: int
@@ -39,7 +42,7 @@ async def raise_stage(folder: Path) -> AsyncIterator[Stage]:
     data_dir = folder / "data"
 
     async def is_ready() -> bool:
-        return (await asyncio.to_thread(_health, port)).get("phase") == "ready"
+        return (await asyncio.to_thread(health, port)).get("phase") == "ready"
 
     command = ["-m", "bench.serve", "--data-dir", str(data_dir), "--port", str(port)]
     async with children.running(command, is_ready=is_ready):
@@ -48,22 +51,23 @@ async def raise_stage(folder: Path) -> AsyncIterator[Stage]:
             raise RuntimeError("The embedded PostgreSQL does not run although the server is ready.")
         yield Stage(
             address=f"127.0.0.1:{port}",
-            token=await asyncio.to_thread(_issue_token, data_dir),
+            token=await asyncio.to_thread(_issue_token, data_dir, "ingest"),
+            watch_token=await asyncio.to_thread(_issue_token, data_dir, "user", "dora"),
             dsn=dsn,
-            worker_pid=(await asyncio.to_thread(_health, port))["pid"],
+            worker_pid=(await asyncio.to_thread(health, port))["pid"],
             postmaster_pid=int((data_dir / "postgres" / "postmaster.pid").read_text(encoding="ascii").split()[0]),
         )
 
 
-def _issue_token(data_dir: Path) -> str:
-    command = [sys.executable, "-m", "fleetwire", "token", "ingest", "--tenant", TENANT, "--data-dir", str(data_dir)]
+def _issue_token(data_dir: Path, *what: str) -> str:
+    command = [sys.executable, "-m", "fleetwire", "token", *what, "--tenant", TENANT, "--data-dir", str(data_dir)]
     done = subprocess.run(
         command, cwd=REPOSITORY, env=children.environment(), capture_output=True, text=True, check=True
     )
     return done.stdout.strip()
 
 
-def _health(port: int) -> dict[str, Any]:
+def health(port: int) -> dict[str, Any]:
     """What /health says; empty while nobody answers."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:

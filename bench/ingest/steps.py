@@ -1,13 +1,15 @@
 """The measurements of one repetition, in an order that puts what is compared side by side."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+import asyncio
+import statistics
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from bench.ingest import bare_copy
+from bench.ingest import bare_copy, day
 from bench.ingest.database import Database
-from bench.ingest.load import Loader, Run
+from bench.ingest.load import SAMPLE_SECS, Loader, Run
 from bench.ingest.options import Options
 
 Figures = dict[str, Any]
@@ -27,6 +29,8 @@ class Bench:
     options: Options
     product: Loader
     database: Database
+    dsn: str
+    watch_token: str
     bench_dsn: str
     """The database of what is compared."""
     copy_streams: list[memoryview]
@@ -65,6 +69,10 @@ class Bench:
         yield "ws50", partial(self._stored, mode="ws", connections=options.sockets)
         yield "clean", self._clean
         yield "dirty", self._dirty
+        yield "merged", self._merged
+        yield "day", self._day
+        if self.rival is not None and self.rival_database is not None:
+            yield "rivalday", partial(self._rival_day, self.rival, self.rival_database)
         highest = max((found[name]["requests_per_sec"] for name in found if name.startswith("http50")), default=0)
         if highest:
             yield "half", partial(self._stored, connections=max(options.connections), rate=highest / 2)
@@ -83,6 +91,49 @@ class Bench:
     async def _dirty(self) -> Figures:
         """The same with repeated and late batches; follows `_clean`."""
         return await self._stored(keep=True, duplicate_share=DUPLICATE_SHARE, late_share=LATE_SHARE, **self._hour())
+
+    async def _merged(self) -> Figures:
+        """The size of a stored hour once `fleetwire upkeep` has merged it."""
+        await self.database.forget("track_segment, track_merged")
+        batches = HISTORY_BATCHES * self.options.late_devices
+        run = await self.product.run("http", **self._hour(), batches=batches, duration_secs=600)
+        before = await self.database.stored_fixes()
+        await asyncio.to_thread(day.merge, self.dsn)
+        await self.database.vacuum()
+        stored = await self.database.stored_fixes()
+        if stored != before:
+            raise RuntimeError(f"Merging made {stored} fixes of {before}.")
+        return _figures(run, stored) | {"bytes_per_fix": await self.database.bytes_per_fix()}
+
+    async def _day(self) -> Figures:
+        """One device's day, sent in batches of 50 and merged, as GeoJSON."""
+        await self.database.forget("track_segment, track_merged")
+        begins_millis = await self._send_day(self.product, batch_size=BATCH_FIXES)
+        await asyncio.to_thread(day.merge, self.dsn)
+        fixes = self.options.day_fixes
+        return await day.read(self.product.address, self.watch_token, from_millis=begins_millis, fixes=fixes)
+
+    async def _rival_day(self, loader: Loader, database: Database) -> Figures:
+        """The same from rows."""
+        await database.forget("fix")
+        # How the rows came does not show in them.
+        begins_millis = await self._send_day(loader, batch_size=500)
+        fixes = self.options.day_fixes
+        return await day.read(loader.address, loader.token, from_millis=begins_millis, fixes=fixes)
+
+    async def _send_day(self, loader: Loader, *, batch_size: int) -> int:
+        begins_millis = day.begins_millis()
+        await loader.run(
+            "http",
+            devices=1,
+            device_prefix=day.DEVICE.rstrip("0123456789"),
+            connections=1,
+            batch_size=batch_size,
+            batches=-(-self.options.day_fixes // batch_size),
+            duration_secs=600,
+            first_fix_millis=begins_millis,
+        )
+        return begins_millis
 
     def _hour(self) -> Figures:
         devices = self.options.late_devices
@@ -120,8 +171,15 @@ class Bench:
         return {"devices": self.options.devices, "duration_secs": self.options.secs} | load
 
 
+def _slope(values: Sequence[float]) -> float:
+    """Growth from one value to the next, by least squares."""
+    return statistics.linear_regression(range(len(values)), values).slope if len(values) > 1 else 0.0
+
+
 def _figures(run: Run, stored_fixes: int) -> Figures:
     latency = run.report["latency"]
+    resident = [size / (1 << 20) for size in run.resident_bytes]
+    warm = resident[len(resident) // 10 :]
     return {
         "fixes_per_sec": stored_fixes / run.report["secs"],
         "requests_per_sec": run.report["requests_per_sec"],
@@ -129,8 +187,10 @@ def _figures(run: Run, stored_fixes: int) -> Figures:
         "p99_millis": latency["p99_millis"],
         "max_millis": latency["max_millis"],
         "micros_per_request": run.micros_per_request(),
-        "resident_first_mebibytes": run.resident_bytes[len(run.resident_bytes) // 10] / (1 << 20),
-        "resident_last_mebibytes": run.resident_bytes[-1] / (1 << 20),
-        "resident_peak_mebibytes": max(run.resident_bytes) / (1 << 20),
+        "resident_start_mebibytes": resident[0],
+        "resident_first_mebibytes": warm[0],
+        "resident_last_mebibytes": resident[-1],
+        "resident_peak_mebibytes": max(resident),
+        "resident_slope_mebibytes_per_min": _slope(warm) * 60 / SAMPLE_SECS,
         "report": run.report,
     }

@@ -6,7 +6,7 @@ import sys
 import msgspec
 
 import fleetwire
-from bench.micro import bench_decode, bench_group
+from bench.micro import bench_bucket, bench_decode, bench_group
 from bench.micro.stopwatch import Stopwatch
 
 
@@ -19,12 +19,12 @@ def main() -> None:
     if fleetwire.build_profile != "release":
         sys.exit("The core is a debug build; build it with `make build`.")
     stopwatch = Stopwatch(quick=given.quick)
-    figures = {**bench_decode.run(stopwatch), **bench_group.run(stopwatch)}
+    figures = {**bench_decode.run(stopwatch), **bench_group.run(stopwatch), **bench_bucket.run(stopwatch)}
     if given.json:
         print(msgspec.json.encode(figures).decode())
         return
     for name, value in figures.items():
-        print(f"{name:28} {value:10.2f}")
+        print(f"{name:30} {value:12.2f}")
 
 
 if __name__ == "__main__":

@@ -5,14 +5,16 @@ It keeps the same promise: a receipt means committed, a fix is stored once, the 
     uvicorn --factory bench.rivals.fastapi_rows:create_app
 """
 
+import json
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import sqlalchemy as sa
-from fastapi import FastAPI, Header, HTTPException
+from fastapi import FastAPI, Header, HTTPException, Query
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -64,6 +66,15 @@ MOVE = _upsert.on_conflict_do_update(
     index_elements=["tenant_id", "device_id"],
     set_={column.name: _upsert.excluded[column.name] for column in live.c if not column.primary_key},
     where=live.c.fixed_at < _upsert.excluded.fixed_at,
+)
+
+
+TRACK = (
+    sa.select(fix.c.fixed_at, fix.c.latitude, fix.c.longitude, *(fix.c[name] for name in _MEASURES))
+    .join(device, device.c.device_id == fix.c.device_id)
+    .where(fix.c.tenant_id == TENANT_ID, device.c.name == sa.bindparam("name"))
+    .where(fix.c.fixed_at.between(sa.bindparam("begin"), sa.bindparam("end")))
+    .order_by(fix.c.fixed_at)
 )
 
 
@@ -129,12 +140,32 @@ class Store:
         self._device_ids[batch.device] = device_id
         return Receipt(stored=stored, duplicate=len(rows) - stored)
 
+    async def track(self, name: str, begin: datetime, end: datetime) -> AsyncIterator[str]:
+        """A device's fixes as GeoJSON, streamed as the rows come."""
+        async with self._engine.connect() as connection:
+            rows = await connection.stream(TRACK, {"name": name, "begin": begin, "end": end})
+            yield '{"type":"FeatureCollection","features":['
+            separator = ""
+            async for part in rows.partitions(1_000):
+                yield separator + ",".join(json.dumps(_feature(name, row)) for row in part)
+                separator = ","
+        yield "]}"
+
     async def _device_id(self, connection: AsyncConnection, name: str) -> int:
         created = insert(device).values(name=name).on_conflict_do_nothing().returning(device.c.device_id)
         device_id = (await connection.execute(created)).scalar()
         if device_id is None:
             device_id = (await connection.execute(sa.select(device.c.device_id).filter_by(name=name))).scalar_one()
         return int(device_id)
+
+
+def _feature(name: str, row: sa.Row[Any]) -> dict[str, object]:
+    measures = {measure: getattr(row, measure) for measure in _MEASURES if getattr(row, measure) is not None}
+    return {
+        "type": "Feature",
+        "geometry": {"type": "Point", "coordinates": [row.longitude, row.latitude]},
+        "properties": {"device": name, "timestamp": round(row.fixed_at.timestamp() * 1000), **measures},
+    }
 
 
 def create_app() -> FastAPI:
@@ -156,5 +187,14 @@ def create_app() -> FastAPI:
         if authorization != f"Bearer {token}":
             raise HTTPException(401)
         return await store.write(batch)
+
+    @app.get("/api/devices/{name}/track")
+    async def track(
+        name: str, from_: Annotated[int, Query(alias="from")], to: int, authorization: Annotated[str, Header()]
+    ) -> StreamingResponse:
+        if authorization != f"Bearer {token}":
+            raise HTTPException(401)
+        begin, end = (datetime.fromtimestamp(millis / 1000, UTC) for millis in (from_, to))
+        return StreamingResponse(store.track(name, begin, end), media_type="application/geo+json")
 
     return app

@@ -6,6 +6,7 @@
  */
 
 import { observeServerDate } from "./clock";
+import type { FleetEvent } from "./events";
 import { finite, isRecord } from "./position";
 
 export class Problem extends Error {
@@ -86,6 +87,20 @@ export async function request(address: string, init: RequestInit = {}): Promise<
   const body = await jsonOf(response);
   if (!response.ok) throw problemOf(response.status, body);
   return body;
+}
+
+/** The number of the newest event; refused with 403 to those who may not hear events. */
+export async function newestEvent(): Promise<number> {
+  const page = await request("/api/events?room=dispatch&limit=1");
+  return (isRecord(page) ? finite(page["newest"]) : null) ?? 0;
+}
+
+/** Says that somebody has taken an emergency; may be sent again. */
+export async function acknowledge(event: FleetEvent): Promise<void> {
+  const { emergency } = event.payload;
+  const payload = { emergency, state: "acknowledged", of: event.seq };
+  const form = { room: "dispatch", kind: "emergency", payload, client_id: `acknowledged-${event.seq}` };
+  await request("/api/events", { method: "POST", body: JSON.stringify(form) });
 }
 
 function problemOf(status: number, body: unknown): Problem {

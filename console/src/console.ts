@@ -1,16 +1,18 @@
 /**
  * The dispatcher's view: the feed moves the fleet, the fleet is drawn on the map and in the list.
  *
- * The map is drawn at most every `DRAW_MILLIS` and never while it is still busy with the draw before; the list and all ages once a
+ * Of a large fleet, only the part around what the map shows is watched. The map is drawn at most every `DRAW_MILLIS` and never while it is still busy with the draw before; the list and all ages once a
  * second. A hidden page keeps its fleet up to date and draws nothing.
  */
 
-import { currentSession, request } from "./api";
+import { acknowledge, currentSession, newestEvent, Problem, request } from "./api";
 import { boundsOf } from "./bounds";
 import { serverNowMillis } from "./clock";
 import { ConnectionView } from "./connection";
 import { Detail } from "./detail";
 import { VehicleFeatures } from "./features";
+import { EventList } from "./event-list";
+import { EventLog } from "./events";
 import { Feed } from "./feed";
 import { Fleet } from "./fleet";
 import type { Frame } from "./frame";
@@ -21,10 +23,13 @@ import type { FleetMap } from "./map";
 import { setData, setSheetOpen, showNotice } from "./page";
 import { isRecord } from "./position";
 import { trackFeatures } from "./track";
+import { Viewport } from "./viewport";
 
 const DRAW_MILLIS = 250;
 const TICK_MILLIS = 1_000;
 const CLOSE_ZOOM = 14;
+// How many events back a fresh page begins: an emergency of before may still be open.
+const EVENTS_BACK = 200;
 
 export class Console {
   private readonly fleet = new Fleet();
@@ -45,7 +50,10 @@ export class Console {
     this.map?.drawTrack(view === null ? null : trackFeatures(view.points, view.fromMillis, view.toMillis));
     if (view !== null) this.detail.showHistory(view);
   });
+  private readonly events = new EventLog();
+  private readonly eventList = new EventList(acknowledge);
   private readonly feed: Feed;
+  private readonly viewport = new Viewport((area) => this.feed.watch(area));
   private ticker: ReturnType<typeof setInterval> | undefined;
   private picked: string | null = null;
   private follows = false;
@@ -64,7 +72,7 @@ export class Console {
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     this.feed = new Feed({
       openSocket: () => new WebSocket(address),
-      onFrame: (frame) => this.take(frame),
+      onFrame: (frame, goesOn) => this.take(frame, goesOn),
       onState: (state) => this.connection.enter(state),
       isSessionAlive: () => currentSession().then((session) => session !== null, () => true),
       onSessionOver,
@@ -74,6 +82,7 @@ export class Console {
 
   start(overlay: string | null): void {
     this.feed.start();
+    void this.hearEvents();
     this.ticker = setInterval(() => this.tick(), TICK_MILLIS);
     this.tick();
     if (overlay !== null) void this.loadStreets(overlay);
@@ -83,8 +92,11 @@ export class Console {
   stop(): void {
     clearInterval(this.ticker);
     this.feed.stop();
+    this.viewport.reset();
     this.pick(null, false);
     this.fleet.replace([]);
+    this.events.clear();
+    this.eventList.show([]);
     this.fitted = this.answered = false;
     this.tick();
   }
@@ -112,6 +124,16 @@ export class Console {
       if (centred) this.centre(CLOSE_ZOOM);
     }
     this.showPicked();
+    this.chooseArea();
+  }
+
+  /** Watches the part of the fleet that the map shows, when both have come to rest. A picked vehicle is kept wherever it drives. */
+  chooseArea(): void {
+    if (!this.answered) return;
+    this.viewport.settle(() => {
+      if (this.map === null || !this.answered) return null;
+      return { shown: this.map.bounds(), fleet: [...this.fleet.positions()], everything: this.picked !== null };
+    });
   }
 
   /** Lets the map stay where the user has dragged it to. */
@@ -121,26 +143,43 @@ export class Console {
   }
 
   fitFleet(animated: boolean): void {
+    // Where the rest of the fleet is, only the snapshot of everything tells.
+    if (this.viewport.release()) {
+      this.fitted = false;
+      return;
+    }
     const bounds = boundsOf(this.fleet.positions());
     if (bounds !== null) this.map?.fit(bounds, animated);
   }
 
-  private take(frame: Frame): void {
+  private take(frame: Frame, goesOn: boolean): void {
     if (frame.type === "error") console.warn("The feed reports an error.", frame.code, frame.detail);
+    if (frame.type === "event") {
+      this.events.take(frame.event);
+      this.eventList.show(this.events.shown());
+    }
     if (frame.type === "snapshot") {
       this.answered = true;
-      this.fleet.replace(frame.positions);
-      if (!this.fitted && this.fleet.size > 0) this.fitFleet(false);
-      this.fitted ||= this.fleet.size > 0;
-      this.tick();
+      if (goesOn) this.fleet.advance(frame.positions);
+      else this.fleet.replace(frame.positions);
+      if (!frame.more) this.arrive();
     } else if (frame.type === "moved") {
       this.moves += this.fleet.advance(frame.positions);
+      this.fleet.remove(frame.left);
       const followed = frame.positions.findLast(({ device }) => device === this.picked);
       if (followed !== undefined) this.history.append(followed);
     } else {
       return;
     }
     this.scheduleDraw();
+  }
+
+  /** The fleet is as the server has it. */
+  private arrive(): void {
+    if (!this.fitted && this.fleet.size > 0) this.fitFleet(false);
+    this.fitted ||= this.fleet.size > 0;
+    this.tick();
+    this.chooseArea();
   }
 
   private scheduleDraw(): void {
@@ -189,6 +228,15 @@ export class Console {
   private follow(follows: boolean): void {
     this.follows = follows;
     if (follows) this.centre(CLOSE_ZOOM);
+  }
+
+  private async hearEvents(): Promise<void> {
+    try {
+      this.feed.hear(Math.max(0, (await newestEvent()) - EVENTS_BACK));
+    } catch (error) {
+      // Viewers may not hear them.
+      if (!(error instanceof Problem && error.status === 403)) console.warn("Events cannot be heard.", error);
+    }
   }
 
   private async loadStreets(address: string): Promise<void> {

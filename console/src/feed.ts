@@ -4,12 +4,14 @@
  *   connecting --first frame--> live --closed, or silent too long--> waiting --time over--> connecting
  *        any of them --the session is over--> stopped
  *
- * Promises: after a loss it resumes from the last (epoch, seq) it has seen; it never has two sockets; a socket that went silent is
- * given up even though TCP does not notice. It does not hold positions: frames go to `onFrame` in the order of their arrival.
+ * Promises: after a loss it resumes from the last (epoch, seq) of which it has seen everything; it never has two sockets; a socket
+ * that went silent is given up even though TCP does not notice. It does not hold positions: frames go to `onFrame` in the order of
+ * their arrival. A frame may come in several messages, each of which is handed on at once.
  */
 
 import { CLOSE_LOG_IN_AGAIN, retryDelayMillis } from "./backoff";
 import { readFrame, type Frame } from "./frame";
+import type { Area } from "./viewport";
 
 // The server sends a heartbeat every 30 s: two may be missed before the socket counts as dead.
 export const SILENCE_MILLIS = 75_000;
@@ -28,7 +30,8 @@ export type FeedSocket = Pick<WebSocket, "onopen" | "onmessage" | "onclose" | "s
 
 export interface FeedOptions {
   openSocket(): FeedSocket;
-  onFrame(frame: Frame): void;
+  /** `goesOn` says of a snapshot that it continues the one before instead of replacing it. */
+  onFrame(frame: Frame, goesOn: boolean): void;
   onState(state: FeedState): void;
   /** Asked when a socket was refused; false ends the feed. An unreachable server is no refusal and answers true. */
   isSessionAlive(): Promise<boolean>;
@@ -44,6 +47,13 @@ export class Feed {
   /** Counts `stop`: an answer about the session that was asked for before it says nothing about what came after. */
   private lives = 0;
   private seen: { epoch: string; seq: number } | null = null;
+  /** What is watched; null for everything. */
+  private area: Area | null = null;
+  /** The last event that was seen; null as long as events are not asked for. */
+  private eventSeq: number | null = null;
+  private isOpen = false;
+  /** Whether a snapshot has begun and not ended. */
+  private inSnapshot = false;
 
   constructor(private readonly options: FeedOptions) {}
 
@@ -55,6 +65,8 @@ export class Feed {
   stop(): void {
     this.drop(CLOSED_BY_US);
     this.seen = null;
+    this.area = null;
+    this.eventSeq = null;
     this.attempt = 0;
     this.lives += 1;
     this.enter({ kind: "stopped" });
@@ -65,6 +77,29 @@ export class Feed {
     if (this.state.kind === "waiting") this.connect();
   }
 
+  /** Watches a part of the fleet from now on, or all of it; a snapshot comes. */
+  watch(area: Area | null): void {
+    this.area = area;
+    this.seen = null;
+    if (this.isOpen) this.ask();
+  }
+
+  /** Hears the events of the dispatch room behind this number, and goes on behind the last one after a loss. */
+  hear(afterSeq: number): void {
+    this.eventSeq = afterSeq;
+    if (this.isOpen) this.join();
+  }
+
+  private join(): void {
+    if (this.eventSeq === null) return;
+    this.socket?.send(JSON.stringify({ type: "events", rooms: ["dispatch"], after: this.eventSeq }));
+  }
+
+  private ask(): void {
+    const wish = this.seen === null ? { type: "watch" } : { type: "resume", ...this.seen };
+    this.socket?.send(JSON.stringify(this.area === null ? wish : { ...wish, area: this.area }));
+  }
+
   private connect(): void {
     this.drop(CLOSED_BY_US);
     this.enter({ kind: "connecting" });
@@ -72,9 +107,11 @@ export class Feed {
     this.socket = socket;
     let opened = false;
     socket.onopen = () => {
-      opened = true;
+      opened = this.isOpen = true;
+      this.inSnapshot = false;
       this.expectWordWithin(SILENCE_MILLIS);
-      socket.send(JSON.stringify(this.seen === null ? { type: "watch" } : { type: "resume", ...this.seen }));
+      this.ask();
+      this.join();
     };
     socket.onmessage = (event) => {
       this.expectWordWithin(SILENCE_MILLIS);
@@ -87,10 +124,15 @@ export class Feed {
   private take(text: string): void {
     const frame = readFrame(text);
     if (frame === null) return;
+    const goesOn = frame.type === "snapshot" && this.inSnapshot;
     if (frame.type === "snapshot") {
-      this.seen = { epoch: frame.epoch, seq: frame.seq };
-    } else if (frame.type === "moved" && this.seen !== null) {
+      this.inSnapshot = frame.more;
+      if (!frame.more) this.seen = { epoch: frame.epoch, seq: frame.seq };
+    } else if (frame.type === "moved" && this.seen !== null && !frame.more) {
       this.seen = { epoch: this.seen.epoch, seq: Math.max(this.seen.seq, frame.seq) };
+    } else if (frame.type === "event" && this.eventSeq !== null) {
+      this.eventSeq = Math.max(this.eventSeq, frame.event.seq);
+      this.socket?.send(JSON.stringify({ type: "ack", seq: frame.event.seq }));
     } else if (frame.type === "resync") {
       // Nothing of the old epoch can be resumed, and the snapshot that ends the resync may get lost.
       this.seen = null;
@@ -100,7 +142,7 @@ export class Feed {
       this.attempt = 0;
       this.enter({ kind: "live" });
     }
-    this.options.onFrame(frame);
+    this.options.onFrame(frame, goesOn);
   }
 
   private async lose(code: number, askForSession: boolean): Promise<void> {
@@ -127,6 +169,7 @@ export class Feed {
     clearTimeout(this.timer);
     const socket = this.socket;
     this.socket = null;
+    this.isOpen = false;
     if (socket === null) return;
     socket.onopen = socket.onmessage = socket.onclose = null;
     socket.close(code);

@@ -59,6 +59,13 @@ export class Fleet {
     return advanced;
   }
 
+  /** Takes vehicles away that are not watched any more. */
+  remove(devices: readonly string[]): void {
+    for (const device of devices) {
+      if (this.byDevice.delete(device)) this.sortedNames = null;
+    }
+  }
+
   /** Names in the order people expect: truck-9 before truck-10. Kept until a vehicle comes or goes. */
   names(): readonly string[] {
     this.sortedNames ??= [...this.byDevice.keys()].sort(new Intl.Collator("en", { numeric: true }).compare);

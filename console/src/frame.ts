@@ -5,12 +5,28 @@
  * text that is no JSON. A position that cannot be read is left out; the others of its frame count.
  */
 
+import { readEvent, type FleetEvent } from "./events";
 import { isRecord, finite, readPosition, type Position } from "./position";
 
 export type Frame =
-  | { readonly type: "snapshot"; readonly epoch: string; readonly seq: number; readonly positions: Position[] }
-  | { readonly type: "moved"; readonly seq: number; readonly positions: Position[] }
+  | {
+      readonly type: "snapshot";
+      readonly epoch: string;
+      readonly seq: number;
+      readonly positions: Position[];
+      /** The rest comes in the next message. */
+      readonly more: boolean;
+    }
+  | {
+      readonly type: "moved";
+      readonly seq: number;
+      readonly positions: Position[];
+      /** Vehicles that are not watched any more. */
+      readonly left: string[];
+      readonly more: boolean;
+    }
   | { readonly type: "resync"; readonly epoch: string | null }
+  | { readonly type: "event"; readonly event: FleetEvent }
   | { readonly type: "heartbeat" }
   | { readonly type: "error"; readonly code: string; readonly detail: string };
 
@@ -24,11 +40,22 @@ export function readFrame(text: string): Frame | null {
         epoch: String(value["epoch"] ?? ""),
         seq: finite(value["seq"]) ?? 0,
         positions: readPositions(value["positions"]),
+        more: value["more"] === true,
       };
     case "moved":
-      return { type: "moved", seq: finite(value["seq"]) ?? 0, positions: readPositions(value["positions"]) };
+      return {
+        type: "moved",
+        seq: finite(value["seq"]) ?? 0,
+        positions: readPositions(value["positions"]),
+        left: readNames(value["left"]),
+        more: value["more"] === true,
+      };
     case "resync":
       return { type: "resync", epoch: typeof value["epoch"] === "string" ? value["epoch"] : null };
+    case "event": {
+      const event = readEvent(value);
+      return event === null ? null : { type: "event", event };
+    }
     case "heartbeat":
       return { type: "heartbeat" };
     case "error":
@@ -41,6 +68,10 @@ export function readFrame(text: string): Frame | null {
 function readPositions(value: unknown): Position[] {
   if (!Array.isArray(value)) return [];
   return value.map(readPosition).filter((position) => position !== null);
+}
+
+function readNames(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((name): name is string => typeof name === "string") : [];
 }
 
 function parse(text: string): unknown {

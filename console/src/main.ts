@@ -6,6 +6,7 @@ import "./styles/page.css";
 import "./styles/panel.css";
 import "./styles/stage.css";
 import "./styles/detail.css";
+import "./styles/events.css";
 import "./styles/phone.css";
 import { consoleSettings, currentSession, logOut, type ConsoleSettings, type Session } from "./api";
 import { Console } from "./console";
@@ -39,6 +40,7 @@ async function main(): Promise<void> {
     map = new FleetMap(byId("map", HTMLElement), settings.mapStyle, {
       onPick: (device) => view.pick(device, false),
       onDrag: () => view.stopFollowing(),
+      onMoved: () => view.chooseArea(),
     });
   } catch (error) {
     console.warn("The map cannot be drawn.", error);

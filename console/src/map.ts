@@ -36,6 +36,8 @@ export interface MapActions {
   /** Null for a click on the ground. */
   onPick(device: string | null): void;
   onDrag(): void;
+  /** The map has come to rest, wherever it was moved from. */
+  onMoved(): void;
 }
 
 export class FleetMap {
@@ -76,6 +78,7 @@ export class FleetMap {
       this.map.setStyle(baseStyle(readPalette()), { diff: false });
     });
     this.map.on("dragstart", () => actions.onDrag());
+    this.map.on("moveend", () => actions.onMoved());
     watchPicks(this.map, (device) => actions.onPick(device));
   }
 
@@ -120,6 +123,12 @@ export class FleetMap {
   fit(bounds: Bounds, animated: boolean): void {
     const padding = Math.min(56, this.map.getContainer().clientWidth / 12);
     this.map.fitBounds(bounds, { padding, maxZoom: CLOSEST_FIT_ZOOM, animate: animated });
+  }
+
+  /** What the map shows; its longitudes count on beyond the antimeridian. */
+  bounds(): Bounds {
+    const shown = this.map.getBounds();
+    return [shown.getWest(), shown.getSouth(), shown.getEast(), shown.getNorth()];
   }
 
   /** Brings a vehicle into the middle of what the panel leaves free, and closer when the map shows it from far away. */

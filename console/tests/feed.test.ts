@@ -29,6 +29,7 @@ const SNAPSHOT = { type: "snapshot", epoch: "e1", seq: 40, positions: [] };
 let wires: Wire[];
 let states: FeedState[];
 let frames: Frame[];
+let goesOn: boolean[];
 let sessionAlive: boolean;
 let sessionsOver: number;
 let feed: Feed;
@@ -46,6 +47,7 @@ beforeEach(() => {
   wires = [];
   states = [];
   frames = [];
+  goesOn = [];
   sessionAlive = true;
   sessionsOver = 0;
   feed = new Feed({
@@ -54,7 +56,10 @@ beforeEach(() => {
       wires.push(wire);
       return wire as unknown as FeedSocket;
     },
-    onFrame: (frame) => frames.push(frame),
+    onFrame: (frame, continues) => {
+      frames.push(frame);
+      goesOn.push(continues);
+    },
     onState: (entered) => states.push(entered),
     isSessionAlive: () => Promise.resolve(sessionAlive),
     onSessionOver: () => (sessionsOver += 1),
@@ -147,6 +152,65 @@ describe("after a loss", () => {
     feed.retryNow();
     vi.advanceTimersByTime(5_000);
     expect(wires).toHaveLength(2);
+  });
+});
+
+describe("a part of the fleet", () => {
+  const AREA = [10, 47, 12, 49] as const;
+
+  test("is asked for at once, and with every resume", () => {
+    goLive();
+    feed.watch(AREA);
+    expect(last().sent.at(-1)).toEqual({ type: "watch", area: AREA });
+    last().onclose?.({ code: 1006 });
+    vi.advanceTimersByTime(1_000);
+    last().onopen?.();
+    expect(last().sent).toEqual([{ type: "watch", area: AREA }]);
+    last().say({ ...SNAPSHOT, epoch: "e1-area" });
+    last().onclose?.({ code: 1006 });
+    vi.advanceTimersByTime(1_000);
+    last().onopen?.();
+    expect(last().sent).toEqual([{ type: "resume", epoch: "e1-area", seq: 40, area: AREA }]);
+    feed.watch(null);
+    expect(last().sent.at(-1)).toEqual({ type: "watch" });
+  });
+
+  test("is not asked for before the socket is open", () => {
+    feed.watch(AREA);
+    expect(last().sent).toEqual([]);
+    last().onopen?.();
+    expect(last().sent).toEqual([{ type: "watch", area: AREA }]);
+  });
+});
+
+describe("a frame in several messages", () => {
+  test("moves the place only with its last", () => {
+    goLive();
+    last().say({ type: "moved", seq: 41, positions: [], more: true });
+    last().onclose?.({ code: 1006 });
+    vi.advanceTimersByTime(1_000);
+    last().onopen?.();
+    expect(last().sent).toEqual([{ type: "resume", epoch: "e1", seq: 40 }]);
+    last().say({ type: "moved", seq: 42, positions: [], more: true });
+    last().say({ type: "moved", seq: 42, positions: [] });
+    last().onclose?.({ code: 1006 });
+    vi.advanceTimersByTime(1_000);
+    last().onopen?.();
+    expect(last().sent).toEqual([{ type: "resume", epoch: "e1", seq: 42 }]);
+  });
+
+  test("of a snapshot goes on until one without more, and starts over with a new socket", () => {
+    last().onopen?.();
+    last().say({ ...SNAPSHOT, more: true });
+    last().say({ ...SNAPSHOT, more: true });
+    last().onclose?.({ code: 1006 });
+    vi.advanceTimersByTime(1_000);
+    last().onopen?.();
+    expect(last().sent).toEqual([{ type: "watch" }]);
+    last().say({ ...SNAPSHOT, more: true });
+    last().say(SNAPSHOT);
+    last().say(SNAPSHOT);
+    expect(goesOn).toEqual([false, true, false, true, false]);
   });
 });
 

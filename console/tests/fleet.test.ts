@@ -41,6 +41,14 @@ test("names are in natural order and know of newcomers", () => {
   expect(fleet.names()).toEqual(["bike-1", "truck-9", "truck-10"]);
 });
 
+test("a vehicle that left is gone from the fleet and its names", () => {
+  const fleet = new Fleet();
+  fleet.advance([positionOf({ device: "a" }), positionOf({ device: "b" })]);
+  expect(fleet.names()).toEqual(["a", "b"]);
+  fleet.remove(["a", "nobody"]);
+  expect([fleet.names(), fleet.size]).toEqual([["b"], 1]);
+});
+
 describe("the motion", () => {
   const motion = (ageMillis: number, speedMps: number | null): string =>
     motionOf(positionOf({ fixedAtMillis: NOW - ageMillis, speedMps }), NOW);

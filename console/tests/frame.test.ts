@@ -19,6 +19,12 @@ test.each([[null], [{ ...FIX, latitude: "48" }], [{ ...FIX, device: 7 }], [{ ...
   },
 );
 
+test("who left is named, and a frame says whether it goes on", () => {
+  expect(read({ type: "moved", seq: 4, positions: [], left: ["a", 7], more: true })).toMatchObject({ left: ["a"], more: true });
+  expect(read({ type: "moved", seq: 4, positions: [] })).toMatchObject({ left: [], more: false });
+  expect(read({ type: "snapshot", epoch: "e", seq: 4, positions: [], more: true })).toMatchObject({ more: true });
+});
+
 test.each([[361, 1], [-90, 270], [360, 0]])("a heading of %d becomes %d", (heading, shown) => {
   const frame = read({ type: "moved", seq: 1, positions: [{ ...FIX, heading }] });
   expect(frame?.type === "moved" ? frame.positions[0]?.headingDeg : null).toBe(shown);

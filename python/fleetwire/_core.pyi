@@ -1,5 +1,6 @@
 """The Rust core. Bytes cross the border once per batch, never a fix; time and limits are parameters."""
 
+from collections.abc import Sequence
 from typing import Final, final
 
 __all__ = [
@@ -7,14 +8,20 @@ __all__ = [
     "MAX_FIXES_PER_BATCH",
     "REJECT_CODES",
     "Batch",
+    "Buckets",
     "Decoder",
+    "Departures",
+    "Frame",
     "Group",
     "LiveTable",
     "Lru",
+    "Policy",
     "Sealed",
     "TrackWriter",
     "__version__",
+    "apply_moved",
     "build_profile",
+    "catch_up",
     "merge_segments",
 ]
 
@@ -135,10 +142,26 @@ class Sealed:
         """One JSON receipt per member, in the order of the members."""
 
 @final
-class LiveTable:
-    """The newest fix of every device, and since when watchers know it."""
+class Frame:
+    """What a watcher is sent at once. Watchers of the same view at the same place get the same object."""
 
-    def __new__(cls) -> LiveTable: ...
+    @property
+    def messages(self) -> tuple[str, ...] | tuple[bytes, ...]:
+        """Text for JSON, bytes for Protobuf; each of 64 KiB at most, to be sent in order."""
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all messages on the wire."""
+
+@final
+class LiveTable:
+    """The newest fix of every device, and since when watchers know it.
+
+    A view is what the watchers of one filter share; 0 is the view of everything. A format is `json` or `protobuf`.
+    """
+
+    def __new__(cls, *, moving_cmps: int, offline_millis: int) -> LiveTable:
+        """From which speed on a device is moving, and how old the newest fix of one that is not offline may be."""
+
     def load(
         self,
         tenant_id: int,
@@ -153,26 +176,80 @@ class LiveTable:
         accuracy_dm: int | None,
         battery_permille: int | None,
     ) -> None:
-        """Makes a device known, with its stored position if it has one. Not a movement."""
+        """Makes a device known, with its stored position if it has one. Not a movement before the first tick."""
 
     def advance(self, sealed: Sealed) -> int:
         """Moves positions forward; returns how many moved. An older fix never replaces a newer one."""
 
-    def tick(self) -> list[int]:
-        """Closes the tick: tenants with movement since the last call; the sequence number of each went up by one."""
+    def tick(self, *, now_millis: int) -> list[int]:
+        """Closes the tick: tenants whose sequence number went up since the last call, for movements or with time."""
 
     def seq(self, tenant_id: int) -> int: ...
-    def snapshot(self, tenant_id: int, *, epoch: str) -> bytes:
-        """A `snapshot` frame of all positions. Grows with the tenant's devices."""
+    def watch(
+        self,
+        tenant_id: int,
+        *,
+        area: tuple[int, int, int, int] | None,
+        devices: Sequence[str] | None,
+        statuses: Sequence[str] | None,
+        groups: Sequence[str] | None,
+        now_millis: int,
+    ) -> int:
+        """The view of what satisfies all given members, with one watcher more. Closes the tenant's tick.
 
-    def moved(self, tenant_id: int, *, since_seq: int) -> bytes | None:
-        """A `moved` frame of every device that moved after `since_seq`, newest position only; None if none did."""
+        `area`: west, south, east, north in 1e-7 degrees. `statuses`: moving, stopped, offline.
+
+        Raises:
+            ValueError: another status.
+        """
+
+    def release(self, tenant_id: int, view: int) -> None:
+        """One watcher of the view less. A view without any is kept for a while, for those who come back."""
+
+    def set_group(self, tenant_id: int, name: str, device_ids: list[int]) -> None:
+        """Says which devices belong to a group, from the next tick on; none ends it."""
+
+    def is_exact(self, tenant_id: int, view: int, since_seq: int) -> bool:
+        """Whether `moved` holds all that differs since then. A watcher of which it does not needs a snapshot."""
+
+    def snapshot(self, tenant_id: int, view: int, *, format: str, epoch: str, now_millis: int) -> Frame:
+        """A `snapshot` frame of all positions of a view. Closes the tenant's tick."""
+
+    def moved(self, tenant_id: int, view: int, *, format: str, since_seq: int) -> Frame | None:
+        """A `moved` frame of what changed after `since_seq`, newest position only; None if nothing did."""
+
+    def frames_made(self) -> tuple[int, int]:
+        """Frames that were rendered, and those that were handed out again, since the start."""
 
     def geojson(self, tenant_id: int) -> bytes:
         """All positions as a GeoJSON FeatureCollection."""
 
     def __len__(self) -> int:
         """Devices with a position, of all tenants."""
+
+@final
+class Departures:
+    """What moved by this worker's commits since the last `take`, to be told to other workers."""
+
+    def __new__(cls) -> Departures: ...
+    def meet(self, tenant_id: int, device_id: int, name: str) -> None:
+        """This worker met a device, which others may not know: its name travels with the next message."""
+
+    def record(self, sealed: Sealed) -> None:
+        """Stored positions moved forward."""
+
+    def take(self) -> list[tuple[int, bytes]]:
+        """(tenant_id, packed message) of each tenant, once. Grows with the devices that moved; releases the GIL."""
+
+def apply_moved(table: LiveTable, tenant_id: int, message: bytes) -> int:
+    """Moves `table` by another worker's message; returns how many moved. Releases the GIL.
+
+    Raises:
+        ValueError: the message is damaged or of another version; nothing of it was applied.
+    """
+
+def catch_up(table: LiveTable, rows: list[tuple[int | str | None, ...]]) -> int:
+    """Moves `table` by rows of `load_live`, as movements; returns how many moved. Releases the GIL."""
 
 @final
 class TrackWriter:
@@ -223,6 +300,73 @@ class Lru:
     def remove(self, key: bytes) -> bool: ...
     def clear(self) -> None: ...
     def __len__(self) -> int: ...
+
+@final
+class Policy:
+    """A rule for many token buckets, one for each scope and key, and how often it allowed and refused."""
+
+    def __new__(cls, name: str, *, quota: int, period_micros: int, burst: int, within: Policy | None = None) -> Policy:
+        """`quota` units flow in during each period, `burst` of them can be taken at once.
+
+        What is taken by a policy `within` another is taken from the scope's one bucket of that other one as well.
+
+        Raises:
+            ValueError: a number is zero, burst * period exceeds 2^51, or `within` lies within a third.
+        """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def quota(self) -> int: ...
+    @property
+    def period_micros(self) -> int: ...
+    @property
+    def burst(self) -> int: ...
+    @property
+    def within(self) -> Policy | None: ...
+    @property
+    def allowed(self) -> int:
+        """Takes it allowed, since the start."""
+    @property
+    def refused(self) -> int: ...
+    def count(self, *, allowed: bool) -> None:
+        """Counts what was decided elsewhere."""
+
+@final
+class Buckets:
+    """Token buckets by policy, scope and key, in memory bounded from the start: 48 bytes for each of `max_keys`.
+
+    Times are microseconds on a clock that does not go back. A bucket that is full again is forgotten without loss;
+    where there is no room, the one nearest to being full is.
+    """
+
+    def __new__(cls, *, max_keys: int) -> Buckets: ...
+    def take(self, policy: Policy, scope: str, key: str, cost: int, now_micros: int) -> tuple[Policy, int] | None:
+        """Takes a cost, from the bucket and from the one it lies within, or from neither.
+
+        None where it was taken; otherwise which policy refused, and after how many microseconds to try again. A cost
+        above the burst is allowed where the bucket is full, and leaves it in debt. O(1), holds the GIL.
+        """
+
+    def check(self, policy: Policy, scope: str, key: str, cost: int, now_micros: int) -> tuple[Policy, int] | None:
+        """What `take` would answer; takes nothing, and counts only a refusal."""
+
+    def take_many(self, policy: Policy, scope: str, keys: list[str], cost: int, now_micros: int) -> list[int]:
+        """One take for each key, in order: 0, or the microseconds to wait."""
+
+    def left(self, policy: Policy, scope: str, key: str, now_micros: int) -> tuple[int, int]:
+        """Units that can be taken now, and microseconds until the bucket is full."""
+
+    def settle(self, policy: Policy, scope: str, key: str, reset_micros: int, now_micros: int) -> None:
+        """Drains a bucket at least so far that it takes `reset_micros` to be full: what others took of a shared one."""
+
+    def drained(self, now_micros: int) -> int:
+        """Buckets that are not full. Looks at all of them."""
+    @property
+    def evicted(self) -> int:
+        """Buckets that were forgotten before they were full, since the start."""
+    @property
+    def size_bytes(self) -> int: ...
 
 def merge_segments(
     tenant_id: int,

@@ -13,9 +13,13 @@ from fleetwire import problem
 from fleetwire.access.admin_routes import admin_router
 from fleetwire.access.guards import AccessMiddleware
 from fleetwire.access.routes import access_dependencies, access_router
+from fleetwire.asyncapi import asyncapi_document
 from fleetwire.console import console_routes
 from fleetwire.engine import Engine
 from fleetwire.errors import DatabaseAway, Problem
+from fleetwire.fanout.event_routes import event_router
+from fleetwire.fanout.orders import orders_router
+from fleetwire.fanout.stats import stats_router
 from fleetwire.live.routes import live_router
 from fleetwire.openapi import describe_hot_routes, openapi_config, openapi_document
 from fleetwire.ops import ops_router
@@ -33,8 +37,12 @@ def create_api(engine: Engine, lifespan: Callable[[Litestar], AbstractAsyncConte
             access_router(),
             admin_router,
             live_router,
+            event_router,
+            stats_router,
+            orders_router,
             ops_router,
             openapi_document,
+            asyncapi_document,
             *console_routes(),
         ],
         dependencies={
@@ -70,7 +78,8 @@ def _answer_http_exception(request: Request[Any, Any, Any], error: HTTPException
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
         detail = "; ".join(f"{fault.get('key', 'body')}: {fault.get('message')}" for fault in error.extra)
     code = codes.get(error.status_code, "request_refused")
-    return _answer_problem(request, Problem(code, detail, status=error.status_code))
+    allow = (error.headers or {}).get("allow")
+    return _answer_problem(request, Problem(code, detail, status=error.status_code, allow=allow))
 
 
 def _answer_failure(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

@@ -5,7 +5,8 @@
     WS   /ws/dispatch         -> fanout/watch.py
     anything else             -> Litestar (api.py)
 
-Around them stands envelope.py; a receipt passes by it.
+Around them stand envelope.py, which a batch passes by, and access/front.py, which counts all but a batch; that is
+counted by ingest/limit.py.
 
 The framework costs a hot request more than decoding does; docs/adr/0005-hot-routes.md has the figures.
 """
@@ -16,7 +17,8 @@ from collections.abc import AsyncIterator
 
 from litestar import Litestar
 
-from fleetwire import asgi, logs, request_id
+from fleetwire import asgi, logs, request_id, worker_socket
+from fleetwire.access.front import Front
 from fleetwire.api import create_api
 from fleetwire.engine import Engine
 from fleetwire.envelope import Envelope
@@ -37,12 +39,13 @@ def create_app() -> asgi.App:
     @contextlib.asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         adopt_worker_signals(engine.drain)
-        await engine.start_patiently()
-        _calm_the_collector()
-        try:
-            yield
-        finally:
-            await engine.stop()
+        async with worker_socket.listening(settings.runtime_dir, engine.answers()):
+            try:
+                await engine.start_patiently()
+                _calm_the_collector()
+                yield
+            finally:
+                await engine.stop()
 
     return front_door(engine, create_api(engine, lifespan))
 
@@ -57,11 +60,9 @@ def _calm_the_collector() -> None:
 def front_door(engine: Engine, api: Litestar) -> asgi.App:
     """Takes the hot routes and hands everything else on."""
 
-    async def app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+    async def others(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         kind = scope["type"]
-        if kind == "http" and scope["path"] == http.PATH:
-            await engine.location_route(scope, receive, send)
-        elif kind == "websocket" and scope["path"] == ws.PATH:
+        if kind == "websocket" and scope["path"] == ws.PATH:
             await engine.driver_socket(scope, receive, send)
         elif kind == "websocket" and scope["path"] == watch.PATH:
             await engine.dispatch_socket(scope, receive, send)
@@ -69,9 +70,17 @@ def front_door(engine: Engine, api: Litestar) -> asgi.App:
             asgi.veil_slashes(scope)
             await api(scope, receive, send)  # type: ignore[arg-type]
 
+    limited = Front(others, limits=engine.limits, gate=lambda: engine.gate)
+
+    async def app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        if scope["type"] == "http" and scope["path"] == http.PATH:
+            await engine.location_route(scope, receive, send)
+        else:
+            await limited(scope, receive, send)
+
     enveloped = Envelope(app, engine.settings)
     # Only who looks after browsers of other origins, or behind TLS, has something to add to a receipt.
-    if engine.settings.origins or engine.settings.tls_proxy == "yes":
+    if engine.settings.origins or engine.settings.tls_proxy:
         return enveloped
 
     async def front(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:

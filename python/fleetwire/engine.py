@@ -2,21 +2,29 @@
 
 import asyncio
 import contextlib
+from typing import TYPE_CHECKING
 
 import asyncpg
+import msgspec
 import structlog
 
+from fleetwire import metrics, metrics_merge
 from fleetwire.access.gate import Gate, open_gate
+from fleetwire.access.limits import Limits
 from fleetwire.errors import ConfigError
+from fleetwire.fanout.delay import Delay
+from fleetwire.fanout.events import EventHub
 from fleetwire.fanout.hub import Hub
 from fleetwire.fanout.sockets import Sockets
 from fleetwire.fanout.watch import DispatchSocket
 from fleetwire.health import Health
 from fleetwire.ingest.decode import BatchDecoder
 from fleetwire.ingest.http import LocationRoute
+from fleetwire.ingest.limit import IngestLimit
 from fleetwire.ingest.outage import Outage
 from fleetwire.ingest.pipeline import Pipeline
 from fleetwire.ingest.ws import DriverSocket
+from fleetwire.live.kinds import Kind
 from fleetwire.live.state import Live
 from fleetwire.settings import INGEST_CONNECTIONS, Settings
 from fleetwire.store.devices import Devices
@@ -29,10 +37,16 @@ from fleetwire.store.spool import Spool
 from fleetwire.store.upkeep import Upkeep
 from fleetwire.store.writer import Writer
 from fleetwire.tasks import spawn
+from fleetwire.worker_socket import Answers
+
+if TYPE_CHECKING:
+    from fleetwire.live.relay import Relay
 
 _log = structlog.get_logger(__name__)
 
 START_PAUSE_SECS = 0.5  # between two tries while the database is away
+# With several workers: how long after the tick's moment it is closed, so that what the others publish then is in it.
+SETTLE_MILLIS = 10
 
 
 class Engine:
@@ -43,6 +57,7 @@ class Engine:
     gate: Gate
     devices: Devices
     writer: Writer
+    events: EventHub
     sockets: Sockets
     location_route: LocationRoute
     driver_socket: DriverSocket
@@ -51,7 +66,9 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.health = Health()
-        self.live = Live()
+        self.live = Live(settings)
+        self.relay: Relay | None = None
+        self.limits = Limits(settings)
         self._draining: asyncio.Task[None] | None = None
         self._exits = contextlib.AsyncExitStack()
 
@@ -78,8 +95,8 @@ class Engine:
         settings = self.settings
         if settings.database_url is None:
             raise ConfigError("FLEETWIRE_DATABASE_URL is not set: start the server with `fleetwire serve`")
-        self.pools = Pools(settings, self._exits)
-        dsn = settings.database_url
+        dsn, self.pools = settings.database_url, Pools(settings, self._exits)
+        self.relay = _open_relay(settings)
         ingest_pool = await self.pools.open("ingest", dsn, "fleetwire_ingest", INGEST_CONNECTIONS)
         # A group is given up by then: what still holds its devices' rows is a connection that got lost on the way.
         lost = {"idle_in_transaction_session_timeout": str(round(settings.commit_give_up_secs * 1000))}
@@ -87,39 +104,124 @@ class Engine:
             "writer", dsn, "fleetwire_ingest", settings.writer_connections, {**PLANNER, **lost}
         )
         self.app_pool = await self.pools.open("app", dsn, "fleetwire_app", settings.app_connections)
-        self.gate = await open_gate(self.app_pool, dsn, allowed_origins=settings.origins)
+        self.limits.start()
+        metrics.LIMITS.source = self.limits
+        self._exits.push_async_callback(self.limits.stop)
+        self.gate = await open_gate(
+            self.app_pool,
+            dsn,
+            allowed_origins=settings.origins,
+            limits=self.limits,
+            tell_revoked=self._tell_revoked,
+        )
         self._exits.push_async_callback(self.gate.close)
-        await self.live.warm(ingest_pool)
+        self.events = EventHub(self.app_pool, settings.database_url, tell=self._tell_event)
+        partitions, delay = Partitions(ingest_pool), Delay()
+        hub = Hub(
+            self.live,
+            delay,
+            tick_millis=settings.feed_tick_millis,
+            heartbeat_secs=settings.feed_heartbeat_secs,
+            settle_millis=SETTLE_MILLIS if self.relay else 0,
+        )
+        await self._warm(ingest_pool, hub)
 
-        partitions = Partitions(ingest_pool)
-        self.writer = Writer(writer_pool, partitions=partitions, settings=settings, on_stored=self.live.advance)
+        self.writer = Writer(
+            writer_pool,
+            partitions=partitions,
+            settings=settings,
+            on_stored=delay.counted_from(self.live.advance),
+        )
         await self.writer.start()
         self._exits.push_async_callback(self.writer.stop, within_secs=settings.drain_secs)
         retention = Retention(ingest_pool, default_days=settings.retention_days)
         await retention.load()
         self._exits.push_async_callback(retention.stop)
-        decoder, devices = BatchDecoder(settings, retention), Devices(ingest_pool, on_met=self.live.meet)
-        self.devices = devices
+        decoder = BatchDecoder(settings, retention)
+        self.devices = devices = Devices(ingest_pool, patience_secs=settings.patience_secs, on_met=self.live.meet)
         outage = None
         if settings.spool is not None:
             spool = Spool(settings.spool, max_bytes=settings.spool_max_bytes)
             outage = Outage(spool, pool=ingest_pool, decoder=decoder, devices=devices, writer=self.writer)
             outage.start()
             self._exits.push_async_callback(outage.stop)
-        pipeline = Pipeline(decoder=decoder, devices=devices, writer=self.writer, outage=outage)
-        hub = Hub(self.live, tick_millis=settings.feed_tick_millis)
+        limit = IngestLimit(self.limits)
+        pipeline = Pipeline(decoder=decoder, limit=limit, devices=devices, writer=self.writer, outage=outage)
         await hub.start()
         self._exits.push_async_callback(hub.stop)
 
+        await self.events.start()
+        self._exits.push_async_callback(self.events.stop)
+
         credentials = self.gate.credentials
         self.sockets = Sockets(credentials, settings)
-        self.location_route = LocationRoute(credentials=credentials, pipeline=pipeline, settings=settings)
-        self.driver_socket = DriverSocket(pipeline=pipeline, sockets=self.sockets, settings=settings)
-        self.dispatch_socket = DispatchSocket(hub=hub, live=self.live, sockets=self.sockets, settings=settings)
+        self.sockets.start()
+        self._exits.push_async_callback(self.sockets.stop)
+        self.location_route = LocationRoute(credentials=credentials, pipeline=pipeline, limit=limit, settings=settings)
+        self.driver_socket = DriverSocket(
+            pipeline=pipeline, limit=limit, events=self.events, sockets=self.sockets, settings=settings
+        )
+        self.dispatch_socket = DispatchSocket(
+            hub=hub,
+            events=self.events,
+            live=self.live,
+            limits=self.limits,
+            sockets=self.sockets,
+            settings=settings,
+        )
         upkeep = Upkeep(dsn, settings)
         upkeep.start()
         self._exits.push_async_callback(upkeep.stop)
         self.health.phase = "ready"
+
+    async def _warm(self, pool: asyncpg.Pool, hub: Hub) -> None:
+        """Loads the present; with other workers, without a gap to what they tell from then on."""
+        if self.relay is None:
+            await self.live.warm(pool)
+            return
+        from fleetwire.live.movements import Movements
+
+        self.relay.on(Kind.REVOKED, lambda _, key: self.gate.credentials.revoke(key.decode()))
+        self.relay.on(Kind.ORDER, self._hear_order)
+        self.relay.on(Kind.EVENT, lambda tenant_id, seq: self.events.wake(tenant_id, int.from_bytes(seq, "big")))
+        self.relay.on_missed(lambda _since_millis, _why: self.events.wake_all())
+        movements = Movements(
+            self.live, self.relay, tick_millis=self.settings.feed_tick_millis, moved=hub.hasten, renewed=hub.resync
+        )
+        self._exits.push_async_callback(movements.stop)
+        await movements.start(pool)
+
+    def _tell_revoked(self, key: str) -> None:
+        if self.relay is not None:
+            self.relay.publish(Kind.REVOKED, 0, key.encode())
+
+    def set_order(self, tenant_id: int, order: str, device_ids: list[int]) -> None:
+        """Says, here and to the other workers, which devices work on an order."""
+        self.live.set_order(tenant_id, order, device_ids)
+        if self.relay is not None:
+            self.relay.publish(Kind.ORDER, tenant_id, msgspec.msgpack.encode((order, device_ids)))
+
+    def _hear_order(self, tenant_id: int, payload: bytes) -> None:
+        order, device_ids = msgspec.msgpack.decode(payload, type=tuple[str, list[int]])
+        self.live.set_order(tenant_id, order, device_ids)
+
+    def _tell_event(self, tenant_id: int, seq: int) -> None:
+        if self.relay is not None:
+            self.relay.publish(Kind.EVENT, tenant_id, seq.to_bytes(8, "big"))
+
+    def answers(self) -> Answers:
+        """What this worker is asked in person."""
+        return {b"state": self._state, b"metrics": self.packed_metrics}
+
+    def _state(self) -> bytes:
+        return self.health.phase.encode()
+
+    def packed_metrics(self) -> bytes:
+        """This worker's counters, for whichever worker is asked for those of all."""
+        if self.health.phase != "starting":
+            metrics.INTAKE_BATCHES.set(self.writer.held_batches)
+        self.pools.publish()
+        return metrics_merge.pack()
 
     def drain(self) -> None:
         """Begins a stop: what is held is answered, what comes is refused with 503, every socket is told."""
@@ -137,3 +239,12 @@ class Engine:
     async def stop(self) -> None:
         """Closes everything; safe after a drain and without one."""
         await self._exits.aclose()
+
+
+def _open_relay(settings: Settings) -> "Relay | None":
+    if settings.redis_url is None:
+        return None
+    # Only where it is needed: its client library takes a good part of a worker's start.
+    from fleetwire.live.relay import Relay
+
+    return Relay(settings)

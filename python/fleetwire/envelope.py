@@ -36,7 +36,7 @@ class Envelope:
         self._app = app
         self._origins = settings.origins
         self._slow_secs = settings.slow_request_secs
-        self._is_tls = settings.tls_proxy == "yes"
+        self._is_tls = settings.tls_proxy
         self._fixed = dict(asgi.SAFE_HEADERS)
         if self._is_tls:
             self._fixed[b"strict-transport-security"] = b"max-age=%d" % HSTS_SECS

@@ -24,15 +24,19 @@ class Health:
         self._started_secs = clock.monotonic_secs()
         self._cpu_before = (self._started_secs, time.process_time())
 
-    async def report(self, pool: asyncpg.Pool, *, sockets: dict[str, int], held_batches: int) -> dict[str, Any]:
+    async def report(
+        self, pool: asyncpg.Pool, *, sockets: dict[str, int], held_batches: int, relay: dict[str, Any] | None
+    ) -> dict[str, Any]:
         """Everything `/health` says. Nothing of any tenant is in it."""
         started = clock.monotonic_secs()
         database = await answers(pool)
+        connected = relay is None or relay["state"] == "connected"
         return {
-            "status": "ok" if database and self.phase == "ready" else "degraded",
+            "status": "ok" if database and connected and self.phase == "ready" else "degraded",
             "phase": self.phase,
             "uptime_secs": round(clock.monotonic_secs() - self._started_secs, 1),
             "database": {"ok": database, "millis": round((clock.monotonic_secs() - started) * 1000, 1)},
+            **({} if relay is None else {"relay": relay}),
             "sockets": sockets,
             "held_batches": held_batches,
             "memory_bytes": _memory_bytes(),

@@ -1,11 +1,17 @@
 """Counters of the whole way, in one place: `fleetwire_<stage>_<noun>_<unit>`, labels with few values only."""
 
-from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from collections.abc import Iterable
+from typing import Protocol
 
+from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from fleetwire._core import Buckets
 from fleetwire.tally import Durations, LabelledDurations, Tallies
 
-__all__ = ["CONTENT_TYPE", "render"]
+__all__ = ["CONTENT_TYPE"]
 
 REGISTRY = CollectorRegistry()
 _RECEIPT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -23,6 +29,11 @@ RECEIPT_SECONDS = Durations(
 )
 INTAKE_BATCHES = Gauge("fleetwire_store_intake_batches", "Batches that wait for a commit.", registry=REGISTRY)
 INTAKE_REFUSED = Counter("fleetwire_store_intake_refused", "Batches refused: the intake was full.", registry=REGISTRY)
+DEVICE_LOOKUPS_REFUSED = Counter(
+    "fleetwire_store_device_lookups_refused",
+    "Batches refused: too many unknown devices were being asked for.",
+    registry=REGISTRY,
+)
 SPOOL_BYTES = Gauge("fleetwire_store_spool_bytes", "Bytes in the spool.", registry=REGISTRY)
 SPOOL_QUEUED = Counter("fleetwire_store_spool_queued_fixes", "Fixes put into the spool.", registry=REGISTRY)
 SPOOL_REFUSED = Counter("fleetwire_store_spool_refused", "Batches refused: the spool was full.", registry=REGISTRY)
@@ -43,6 +54,7 @@ MERGE_FAILURES = Counter(
     "fleetwire_store_merge_failures", "Devices whose stored segments cannot be read or overlap.", registry=REGISTRY
 )
 EXPIRED_FIXES = Counter("fleetwire_store_expired_fixes", "Fixes deleted by retention.", registry=REGISTRY)
+ENDED_SESSIONS = Counter("fleetwire_store_ended_sessions", "Rows of ended logins deleted.", registry=REGISTRY)
 UPKEEP_SECONDS = Histogram(
     "fleetwire_store_upkeep_seconds",
     "Length of a round of upkeep that this worker did.",
@@ -53,10 +65,33 @@ UPKEEP_FAILURES = Counter("fleetwire_store_upkeep_failures", "Rounds of upkeep t
 UPKEEP_LAST = Gauge(
     "fleetwire_store_upkeep_last_seconds", "When this worker's last round ended, Unix time.", registry=REGISTRY
 )
+ACCESS_LOOKUPS = Counter("fleetwire_access_lookups", "Credentials asked for in the database.", registry=REGISTRY)
+ACCESS_LOOKUPS_REFUSED = Counter(
+    "fleetwire_access_lookups_refused", "Requests refused: too many unknown credentials at once.", registry=REGISTRY
+)
+PASSWORDS_REFUSED = Counter(
+    "fleetwire_access_passwords_refused", "Logins refused: too many passwords were being checked.", registry=REGISTRY
+)
+USES_DROPPED = Counter(
+    "fleetwire_access_uses_dropped", "Last uses of credentials that were not noted.", registry=REGISTRY
+)
 POSITIONS_MOVED = Counter("fleetwire_live_positions_moved", "Live positions that moved forward.", registry=REGISTRY)
 SOCKETS = Gauge("fleetwire_fanout_sockets", "Open WebSockets by kind.", ["kind"], registry=REGISTRY)
-FRAMES = Counter("fleetwire_fanout_frames", "Frames sent to watchers by type.", ["type"], registry=REGISTRY)
-FRAME_BYTES = Counter("fleetwire_fanout_frame_bytes", "Bytes of frames sent to watchers.", registry=REGISTRY)
+FRAMES = Tallies("fleetwire_fanout_frames", "Frames sent to watchers by type.", ["type"], registry=REGISTRY)
+FRAMES_SNAPSHOT, FRAMES_MOVED, FRAMES_RESYNC, FRAMES_HEARTBEAT = (
+    FRAMES.labels(kind) for kind in ("snapshot", "moved", "resync", "heartbeat")
+)
+_FRAMES_MADE = Tallies(
+    "fleetwire_fanout_frames_made",
+    "Frames of positions: rendered anew, or shared, since another watcher of the same got it before.",
+    ["how"],
+    registry=REGISTRY,
+)
+FRAMES_RENDERED, FRAMES_SHARED = (_FRAMES_MADE.labels(how) for how in ("rendered", "shared"))
+FRAME_BYTES = Tallies(
+    "fleetwire_fanout_frame_bytes", "Bytes of frames sent to watchers by type.", ["type"], registry=REGISTRY
+)
+FRAME_BYTES_SNAPSHOT, FRAME_BYTES_MOVED = (FRAME_BYTES.labels(kind) for kind in ("snapshot", "moved"))
 CONFLATED = Counter(
     "fleetwire_fanout_conflated_ticks", "Ticks a busy watcher got as one frame of newest positions.", registry=REGISTRY
 )
@@ -79,6 +114,105 @@ CONNECTIONS_OPEN = Gauge(
 CONNECTIONS_MAX = Gauge(
     "database_connections_max", "Database connections there may be, by pool.", ["pool"], registry=REGISTRY
 )
+SOCKET_RATE_REFUSED = Counter(
+    "fleetwire_fanout_rate_refused", "Messages of sockets refused: over the rate.", registry=REGISTRY
+)
+FIX_TO_WATCHER_SECONDS = Durations(
+    "fleetwire_fanout_fix_to_watcher_seconds",
+    "From a commit to the frame with its positions in the hands of a watcher's socket.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 10.0, 30.0),
+    registry=REGISTRY,
+)
+EVENTS_PUBLISHED = Counter(
+    "fleetwire_fanout_events_published",
+    "Events of clients by kind and outcome.",
+    ["kind", "outcome"],
+    registry=REGISTRY,
+)
+EVENTS_DELIVERED = Counter("fleetwire_fanout_events_delivered", "Events handed to sockets.", registry=REGISTRY)
+EVENTS_REDELIVERED = Counter(
+    "fleetwire_fanout_events_redelivered", "Of them, older than the moment their watcher came back.", registry=REGISTRY
+)
+EVENTS_UNACKNOWLEDGED = Gauge(
+    "fleetwire_fanout_events_unacknowledged",
+    "Events that acknowledging watchers have not acknowledged.",
+    registry=REGISTRY,
+)
+EVENT_WINDOWS_FULL = Counter(
+    "fleetwire_fanout_event_windows_full",
+    "Times a watcher got no more events until it acknowledged.",
+    registry=REGISTRY,
+)
+EVENT_PAGES = Counter("fleetwire_fanout_event_pages", "Pages of events read from the database.", registry=REGISTRY)
+EXPIRED_EVENTS = Counter("fleetwire_store_expired_events", "Events deleted by retention.", registry=REGISTRY)
+
+RELAY_CONNECTED = Gauge(
+    "fleetwire_relay_connected_workers", "Workers connected to the relay, of those that need it.", registry=REGISTRY
+)
+RELAY_CONNECTIONS = Counter("fleetwire_relay_connections", "Times the relay was connected.", registry=REGISTRY)
+RELAY_WORKERS = Gauge("fleetwire_relay_heard_workers", "Workers heard, this one included.", registry=REGISTRY)
+RELAY_MESSAGES = Counter("fleetwire_relay_messages", "Messages by direction.", ["direction"], registry=REGISTRY)
+RELAY_BYTES = Counter(
+    "fleetwire_relay_message_bytes", "Bytes of messages by direction.", ["direction"], registry=REGISTRY
+)
+RELAY_DROPPED = Counter(
+    "fleetwire_relay_dropped_messages", "Messages not sent; the other workers notice.", ["policy"], registry=REGISTRY
+)
+RELAY_REFUSED = Counter(
+    "fleetwire_relay_refused_messages", "Messages of others that could not be used.", registry=REGISTRY
+)
+RELAY_MISSED = Counter(
+    "fleetwire_relay_missed", "Times messages may not have been heard, by why.", ["why"], registry=REGISTRY
+)
+RELAY_CAUGHT_UP = Counter(
+    "fleetwire_relay_caught_up_positions", "Positions read from the database for what was missed.", registry=REGISTRY
+)
+
+LIMITS_SHARED_UP = Gauge("fleetwire_limits_shared_up", "1 while limits are shared through Redis.", registry=REGISTRY)
+LIMITS_SHARED_FAILURES = Counter(
+    "fleetwire_limits_shared_failures", "Calls about limits that Redis did not answer.", registry=REGISTRY
+)
+LIMITS_UNSHARED = Counter(
+    "fleetwire_limits_unshared", "Units let through that other workers were not told of.", registry=REGISTRY
+)
+
+
+class Counted(Protocol):
+    """What the core counts of limits."""
+
+    def decisions(self) -> Iterable[tuple[str, int, int]]:
+        """Limit, allowed, refused."""
+
+    def keys(self) -> int:
+        """Clients whose buckets are not full."""
+
+    @property
+    def buckets(self) -> Buckets:
+        """For what it had to forget."""
+
+
+class _Limits(Collector):
+    """Asks when it is scraped: counting each decision here would cost more than the decision."""
+
+    source: Counted | None = None
+
+    def collect(self) -> Iterable[Metric]:
+        if self.source is None:
+            return
+        decisions = CounterMetricFamily(
+            "fleetwire_limits_decisions", "Decisions by limit.", labels=["limit", "outcome"]
+        )
+        for name, allowed, refused in self.source.decisions():
+            decisions.add_metric([name, "allowed"], allowed)
+            decisions.add_metric([name, "limited"], refused)
+        yield decisions
+        yield GaugeMetricFamily("fleetwire_limits_keys", "Clients whose buckets are not full.", self.source.keys())
+        evicted = self.source.buckets.evicted
+        yield CounterMetricFamily("fleetwire_limits_evictions", "Buckets forgotten before they were full.", evicted)
+
+
+LIMITS = _Limits()
+REGISTRY.register(LIMITS)
 
 
 class Door:
@@ -92,8 +226,3 @@ class Door:
 
 HTTP = Door("http")
 SOCKET = Door("ws")
-
-
-def render() -> bytes:
-    """The text Prometheus scrapes."""
-    return generate_latest(REGISTRY)

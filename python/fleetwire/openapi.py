@@ -50,6 +50,7 @@ _OUTCOMES = {
     "408": "`body_timeout`.",
     "413": "`batch_too_large` (over 10,000 fixes), `body_too_large`.",
     "415": "`content_type_unsupported`, `content_encoding_unsupported`.",
+    "429": "`rate_limited`: nothing was stored, send it again after `Retry-After` seconds.",
     "500": "`internal`.",
     "503": "Send it again after `Retry-After` seconds: `intake_full`, `database_unavailable`, `store_failed`, "
     "`stopping`, `access_busy`, `access_unavailable`, `spool_full`, `spool_failed`.",
@@ -76,7 +77,8 @@ def openapi_config(settings: Settings) -> OpenAPIConfig:
     return OpenAPIConfig(
         title="Fleetwire",
         version=__version__,
-        description="Fleet telemetry ingest: batches of fixes in, receipts out; live positions and tracks.",
+        description="Fleet telemetry ingest: batches of fixes in, receipts out; live positions and tracks. The "
+        "WebSockets are described in [/asyncapi.json](/asyncapi.json).",
         openapi_router=Router(
             "/api-docs",
             route_handlers=[],

@@ -1,11 +1,12 @@
 """What operators ask: `/livez`, `/readyz`, `/health`, `/metrics`, and the figures of sockets and store."""
 
+import os
 from typing import Any
 
 from litestar import Response, Router, get
 from litestar.di import NamedDependency
 
-from fleetwire import metrics
+from fleetwire import metrics, metrics_merge, worker_socket
 from fleetwire.access.guards import requires
 from fleetwire.engine import Engine
 from fleetwire.health import answers
@@ -25,24 +26,38 @@ async def readyz(engine: NamedDependency[Engine]) -> Response[dict[str, str]]:
     status: str = engine.health.phase
     if status == "ready" and not await answers(engine.app_pool):
         status = "database_unavailable"
-    return Response({"status": status}, status_code=200 if status == "ready" else 503, headers=_NO_STORE)
+    # Without the relay a worker stores and shows what is sent to it, so traffic may come.
+    relay = {} if engine.relay is None else {"relay": engine.relay.state}
+    return Response({"status": status, **relay}, status_code=200 if status == "ready" else 503, headers=_NO_STORE)
 
 
 @get("/health", public=True, summary="How it goes", security=[])
 async def health(engine: NamedDependency[Engine]) -> Response[dict[str, Any]]:
-    """Database, sockets, held batches, memory and age of this worker; nothing of any tenant."""
+    """Database, relay, sockets, held batches, memory and age of this worker; nothing of any tenant.
+
+    503 when this worker cannot store; without its relay it is degraded and answers 200.
+    """
     report = await engine.health.report(
-        engine.app_pool, sockets=engine.sockets.counts(), held_batches=engine.writer.held_batches
+        engine.app_pool,
+        sockets=engine.sockets.counts(),
+        held_batches=engine.writer.held_batches,
+        relay=None if engine.relay is None else engine.relay.report(),
     )
-    return Response(report, status_code=200 if report["status"] == "ok" else 503, headers=_NO_STORE)
+    serves = report["phase"] == "ready" and report["database"]["ok"]
+    return Response(report, status_code=200 if serves else 503, headers=_NO_STORE)
 
 
-@get("/metrics", guards=[requires("watch")], summary="Prometheus metrics")
+@get("/metrics", guards=[requires("operate")], summary="Prometheus metrics")
 async def prometheus(engine: NamedDependency[Engine]) -> Response[bytes]:
-    """The counters of this worker. Needs a user's token, such as `fleetwire token user prometheus --role viewer`."""
-    metrics.INTAKE_BATCHES.set(engine.writer.held_batches)
-    engine.pools.publish()
-    return Response(metrics.render(), headers={"content-type": metrics.CONTENT_TYPE})
+    """The counters of all workers of this node, added up.
+
+    They count for all tenants together, hence the permission `operate`.
+    """
+    folder = engine.settings.runtime_dir
+    workers = {} if folder is None else await worker_socket.ask_all(folder, b"metrics")
+    # Itself in any case, also where it has no socket to be asked by.
+    workers[os.getpid()] = engine.packed_metrics()
+    return Response(metrics_merge.render(workers.values()), headers={"content-type": metrics.CONTENT_TYPE})
 
 
 @get("/api/db/stats", guards=[requires("operate")], summary="How the database's pools are used")

@@ -1,15 +1,15 @@
 """Runs a server: database, migrations, workers, and a stop that loses nothing and tells everyone.
 
-    main process                                worker (Granian)
-    start PostgreSQL, migrate
-    spawn workers                       ----->  build the app, warm the live table
-    poll /readyz, print `ready http://...`      serve
-    SIGINT, SIGTERM: SIGUSR1            ----->  refuse new batches with 503, answer the held ones, close sockets 1012
-    poll /readyz until nothing is held
-    SIGTERM                             ----->  lifespan shutdown
-    stop PostgreSQL
-
-Granian cuts sockets at SIGTERM without a close frame, hence the signal before it.
+main process                                worker (Granian)
+start PostgreSQL, migrate
+spawn workers                       ----->  build the app, warm the live table
+ask each until all are ready                serve
+print `ready http://...`
+SIGHUP: one after the other         ----->  a new one, and when it is ready the old one as below
+SIGINT, SIGTERM: SIGUSR1            ----->  refuse new batches with 503, answer the held ones, close sockets 1012
+ask each until nothing is held
+SIGTERM                             ----->  lifespan shutdown
+stop PostgreSQL
 """
 
 import asyncio
@@ -20,42 +20,31 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import msgspec
 import structlog
 from granian.constants import Interfaces, Loops
 from granian.log import LogLevels
-from granian.server.mp import MPServer
 
-from fleetwire import clock, logs
+from fleetwire import logs
 from fleetwire.errors import ConfigError
 from fleetwire.settings import Settings
 from fleetwire.store.embedded import EmbeddedPostgres
 from fleetwire.store.keeper import kept_running
 from fleetwire.store.migrate import migrate
 from fleetwire.store.pool import check_roles
+from fleetwire.workers import Workers
 
 _log = structlog.get_logger(__name__)
 
 READY_POLL_SECS = 0.05
 KILL_SECS = 3  # after the drain, for a worker that a trickling client holds up; nothing acknowledged is lost
 PR_SET_PDEATHSIG = 1  # prctl(2)
-
-
-class _Granian(MPServer):
-    """Granian that drains its workers before it stops them."""
-
-    on_stopping: Callable[[], None]
-    drain: Callable[[list[int]], None]
-
-    def shutdown(self, exit_code: int = 0) -> None:
-        """Tells workers to finish what they hold, then stops them."""
-        self.on_stopping()
-        self.drain([worker.inner.pid for worker in self.wrks if worker.inner.is_alive()])
-        super().shutdown(exit_code)  # type: ignore[no-untyped-call]
 
 
 def serve(
@@ -67,10 +56,7 @@ def serve(
     workers are told to stop.
 
     Raises:
-        ConfigError: the address is taken, or the database cannot be used.
-
-    Raises:
-        ConfigError: the database cannot be reached or used.
+        ConfigError: the address is taken, or the database cannot be reached or used.
     """
     logs.configure(level=settings.log_level, form=settings.log_format)
     _check_address(settings)
@@ -105,8 +91,19 @@ def database(settings: Settings) -> Iterator[str]:
         yield embedded.dsn
 
 
+@contextlib.contextmanager
+def _runtime_dir(settings: Settings) -> Iterator[Path]:
+    """A folder that only this server's processes use; its path is short, because that of a socket may not be long."""
+    if settings.runtime_dir is None:
+        with tempfile.TemporaryDirectory(prefix="fleetwire-") as temporary:
+            yield Path(temporary)
+        return
+    settings.runtime_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    yield settings.runtime_dir
+
+
 def _serve_workers(settings: Settings, on_ready: Callable[[], None], on_stopping: Callable[[], None]) -> None:
-    server = _Granian(
+    server = Workers(
         "fleetwire.app:create_app",
         factory=True,
         address=settings.host,
@@ -116,31 +113,22 @@ def _serve_workers(settings: Settings, on_ready: Callable[[], None], on_stopping
         loop=Loops.uvloop,
         backlog=4096,
         backpressure=settings.max_sockets,
-        respawn_failed_workers=True,
+        respawn_failed_workers=settings.respawn,
         workers_kill_timeout=KILL_SECS,
         log_level=LogLevels.warning,
     )
-    server.on_stopping = on_stopping
-    server.drain = lambda pids: _drain(settings, pids)
-    threading.Thread(target=_announce, args=(settings, server, on_ready), daemon=True).start()
-    server.serve()
+    with _runtime_dir(settings) as folder:
+        os.environ["FLEETWIRE_RUNTIME_DIR"] = str(folder)
+        server.folder, server.drain_secs, server.on_stopping = folder, settings.drain_secs, on_stopping
+        threading.Thread(target=_announce, args=(settings, server, on_ready), daemon=True).start()
+        server.serve()
 
 
-def _announce(settings: Settings, server: MPServer, on_ready: Callable[[], None]) -> None:
+def _announce(settings: Settings, server: Workers, on_ready: Callable[[], None]) -> None:
     while not server.interrupt_signal:
-        if _readiness(settings).get("status") == "ready":
+        # The second, because a worker listens a moment after it is ready.
+        if server.all_ready() and _readiness(settings).get("status") == "ready":
             on_ready()
-            return
-        time.sleep(READY_POLL_SECS)
-
-
-def _drain(settings: Settings, pids: list[int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGUSR1)
-    deadline = clock.monotonic_secs() + settings.drain_secs + 1
-    while pids and clock.monotonic_secs() < deadline:
-        if _readiness(settings).get("status") in {"drained", None}:
             return
         time.sleep(READY_POLL_SECS)
 

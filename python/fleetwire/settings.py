@@ -5,12 +5,15 @@ A field `port` is the variable `FLEETWIRE_PORT`. Defaults stand here and nowhere
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from fleetwire.access.address import Network, parse_networks
+from fleetwire.access.policies import Override, parse_overrides
 from fleetwire.errors import ConfigError
+from fleetwire.live import redis_url
 
 PREFIX = "FLEETWIRE_"
 _PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^&\s]*)", re.IGNORECASE)
@@ -39,15 +42,37 @@ class Settings:
     port: int = _setting(8000, "TCP port to listen on.", at_least=1)
     workers: int = _setting(1, "Processes that serve. More than one needs Redis.", at_least=1)
     database_url: str | None = _setting(None, "DSN of a PostgreSQL 15 to 18; without it the embedded one is used.")
-    redis_url: str | None = _setting(None, "Redis or Valkey 7.2+, for more than one worker.")
+    redis_url: str | None = _setting(None, "Redis or Valkey 7.2+, for more than one worker or node.")
+    redis_prefix: str = _setting("fleetwire", "Begins every name in Redis; servers of one database share it.")
+    relay_queue_bytes: int = _setting(
+        32 * 1024 * 1024,
+        "Bytes that may wait to be sent to other workers; beyond, they read the database.",
+        at_least=1024,
+    )
+    respawn: bool = _setting(True, "Whether a worker that dies is started again; otherwise the server stops.")  # noqa: FBT003
+    runtime_dir: Path | None = _setting(None, "Folder of the workers' own sockets; without it, a temporary one.")
     log_level: str = _setting("info", "Least level that is logged.", one_of=("debug", "info", "warning", "error"))
     log_format: str = _setting("console", "Logs for people or for machines.", one_of=("console", "json"))
     allowed_origins: str = _setting(
         "", "Comma-separated origins (https://host) whose pages may use cookie and API, too."
     )
-    tls_proxy: str = _setting("no", "A proxy in front speaks TLS to every client: Secure, HSTS.", one_of=("no", "yes"))
+    tls_proxy: bool = _setting(False, "Whether a proxy in front speaks TLS to every client: Secure, HSTS.")  # noqa: FBT003
     slow_request_secs: float = _setting(1.0, "A request that takes longer is logged; 0 logs none.", at_least=0)
     slow_query_secs: float = _setting(1.0, "A statement that takes longer is logged with its plan; 0 none.", at_least=0)
+
+    trusted_proxies: str = _setting("", "Comma-separated addresses and networks of proxies whose header is believed.")
+    proxy_header: str = _setting(
+        "x-forwarded-for", "In which header they name the client.", one_of=("x-forwarded-for", "forwarded")
+    )
+    limits: str = _setting(
+        "", "Limits that differ: name=units/seconds[:burst] or name=off, name@tenant for one tenant."
+    )
+    limit_keys: int = _setting(
+        250_000, "Clients that are counted at once; 48 bytes each.", at_least=1, at_most=100_000_000
+    )
+    limit_reply_secs: float = _setting(
+        0.5, "How long a request waits for Redis before its worker decides.", at_least=0.01
+    )
 
     map_style: str | None = _setting(None, "Address of a MapLibre style for the console, instead of the outline.")
     map_overlay: Path | None = _setting(None, "GeoJSON file of lines that the console draws beneath the vehicles.")
@@ -67,6 +92,7 @@ class Settings:
     group_fixes: int = _setting(50_000, "Fixes one transaction stores, at most.", at_least=1)
     intake_batches: int = _setting(4_096, "Batches that may wait for a commit; beyond, senders get 503.", at_least=1)
     intake_fixes: int = _setting(1_000_000, "Fixes that may wait for a commit; beyond, senders get 503.", at_least=1)
+    intake_secs: float = _setting(2.0, "How long a batch may expect to wait for its commit.", at_least=0.1)
     spool: Path | None = _setting(None, "Folder in which batches wait while the database is away.")
     spool_max_bytes: int = _setting(1024**3, "Bytes the spool may hold; beyond, senders get 503.", at_least=1024**2)
     spool_after_secs: float = _setting(2.0, "With a spool, how long a group is tried before it goes there.")
@@ -85,10 +111,25 @@ class Settings:
     feed_tick_millis: int = _setting(250, "Longest a movement waits before watchers are told.", at_least=10)
     feed_heartbeat_secs: float = _setting(30.0, "A feed without movement says at this pace that it lives.", at_least=1)
     feed_send_secs: float = _setting(10.0, "A watcher that takes longer for one frame is closed as slow.", at_least=0.1)
+    feed_moving_mps: float = _setting(
+        0.8, "From this speed on a device is moving; parked phones report up to half of it.", at_least=0.01, at_most=300
+    )
+    feed_offline_secs: float = _setting(120.0, "A device whose newest fix is older is offline.", at_least=1)
     feed_first_message_secs: float = _setting(1.0, "A socket silent for this long watches its whole tenant.")
     max_sockets: int = _setting(20_000, "WebSockets one worker holds, drivers and watchers together.", at_least=1)
     socket_message_bytes: int = _setting(1024 * 1024, "Bytes of one message on a socket.", at_least=1024)
     socket_inflight_batches: int = _setting(16, "Batches of one socket under way; beyond, it is not read.", at_least=1)
+    socket_auth_secs: float = _setting(10.0, "Time a socket opened without a credential has to send one.", at_least=0.1)
+    socket_strangers: int = _setting(256, "Sockets of a worker that may be without a credential at once.", at_least=0)
+    socket_messages_per_sec: float = _setting(1000.0, "Messages a socket may send on average.", at_least=1)
+    socket_messages_burst: int = _setting(2000, "Messages a socket may send at once.", at_least=1)
+    socket_rate_violations: int = _setting(100, "Messages refused by rate before the socket is closed.", at_least=1)
+    stop_sockets_per_sec: float = _setting(
+        2000.0, "Sockets told of a stop in a second; quicker if that takes too much of the drain.", at_least=1
+    )
+    event_window: int = _setting(256, "Events a socket may leave unacknowledged before it gets no more.", at_least=1)
+    event_ack_secs: float = _setting(30.0, "An acknowledging watcher that is later than this is closed.", at_least=0.1)
+    event_retention_days: int = _setting(30, "Days that events are kept; 0 keeps them for ever.", at_least=0)
     drain_secs: float = _setting(5.0, "Time that sockets and held batches have at a stop.", at_least=0)
 
     @classmethod
@@ -118,16 +159,22 @@ class Settings:
     def faults(self) -> list[str]:
         """Everything that cannot work, each a sentence that names the variable."""
         found = list(_field_faults(self))
-        if self.workers > 1:
+        if self.workers > 1 and self.redis_url is None:
             found.append(
-                f"{variable('workers')}={self.workers}: several workers share their feeds and limits through Redis, "
-                "which this version does not use yet; start one worker (it carries about 10,000 drivers)"
+                f"{variable('workers')}={self.workers}: several workers tell each other of movements through Redis or "
+                "Valkey; start one and name it with --redis-url redis://HOST:6379, or start one worker"
             )
         if self.connections > self.max_connections:
             found.append(
                 f"{variable('max_connections')}={self.max_connections}: a worker opens up to {self.connections}; lower "
                 f"{variable('app_connections')} or {variable('writer_connections')}, or raise the limit"
             )
+        if self.redis_url is not None:
+            try:
+                redis_url.parse(self.redis_url)
+            except ConfigError as error:
+                found.append(f"{variable('redis_url')}: {error}")
+        found += _text_fault(self, "trusted_proxies", parse_networks) + _text_fault(self, "limits", parse_overrides)
         if self.map_overlay is not None and not self.map_overlay.is_file():
             found.append(f"{variable('map_overlay')}={self.map_overlay}: there is no such file")
         return found
@@ -139,8 +186,18 @@ class Settings:
 
     @property
     def connections(self) -> int:
-        """Connections a worker opens at most: its pools, one that hears of revocations, one for the upkeep."""
-        return self.writer_connections + self.app_connections + INGEST_CONNECTIONS + 2
+        """Connections a worker opens at most: its pools, two that listen, one for the upkeep."""
+        return self.writer_connections + self.app_connections + INGEST_CONNECTIONS + 3
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """`trusted_proxies` one by one."""
+        return parse_networks(self.trusted_proxies)
+
+    @property
+    def limit_overrides(self) -> list[Override]:
+        """`limits` one by one."""
+        return parse_overrides(self.limits)
 
     @property
     def patience_secs(self) -> float:
@@ -172,7 +229,7 @@ def variable(name: str) -> str:
 
 
 def _kind(spec: Field[Any]) -> str:
-    kinds = {int: "a whole number", float: "a number", Path: "a path", str: "text"}
+    kinds = {int: "a whole number", float: "a number", Path: "a path", str: "text", bool: "true or false"}
     return kinds[_type_of(spec)]
 
 
@@ -186,7 +243,14 @@ def _parse(spec: Field[Any], text: str) -> Any:
     # An empty variable unsets an optional setting: compose files can only leave a value empty, not absent.
     if text == "" and spec.default is None:
         return None
-    return _type_of(spec)(text)
+    kind = _type_of(spec)
+    return _parse_switch(text) if kind is bool else kind(text)
+
+
+def _parse_switch(text: str) -> bool:
+    if text.lower() not in {"true", "false", "1", "0", "yes", "no"}:
+        raise ValueError(text)
+    return text.lower() in {"true", "1", "yes"}
 
 
 def _field_faults(settings: Settings) -> Iterator[str]:
@@ -199,6 +263,14 @@ def _field_faults(settings: Settings) -> Iterator[str]:
             yield f"{variable(spec.name)}={value} must be at most {most}"
         if choices and value not in choices:
             yield f"{variable(spec.name)}={value!r} must be one of {', '.join(choices)}"
+
+
+def _text_fault(settings: Settings, name: str, parse: Callable[[str], object]) -> list[str]:
+    try:
+        parse(getattr(settings, name))
+    except ValueError as error:
+        return [f"{variable(name)}: {error}"]
+    return []
 
 
 def _shown(name: str, value: Any) -> Any:

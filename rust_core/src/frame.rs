@@ -1,33 +1,113 @@
-//! Positions as JSON: a feed's `snapshot` and `moved` frames, and `GeoJSON`.
+//! Positions as bytes: a feed's frames in two formats, and `GeoJSON`.
 //!
-//! Members a sender left out are left out here. Device names come as JSON text, escaped once by `quoted` when the
-//! device became known.
+//! A frame is one or several messages of at most about `MESSAGE_BYTES`. All but the last say that more follow; each can
+//! be read by itself.
+
+mod json;
+mod protobuf;
 
 use crate::decimal::{push_int, push_scaled};
 use crate::fix::{Fix, NONE_I16, NONE_I32};
 use crate::receipt::push_json_text;
 
-/// A position with all members, and the device's name; for the first allocation only.
-const POSITION_BYTES: usize = 192;
+/// What a message holds at most, apart from one position with the longest name: a server that has to send messages of
+/// several hundred KB to a thousand sockets four times a second loses some of them.
+pub const MESSAGE_BYTES: usize = 64 * 1024;
 
-/// A `snapshot` frame.
-pub fn snapshot<'a>(epoch: &str, seq: u64, positions: impl Iterator<Item = (&'a [u8], &'a Fix)>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(positions.size_hint().1.unwrap_or(1) * POSITION_BYTES);
-    out.extend_from_slice(br#"{"type":"snapshot","epoch":"#);
-    out.extend_from_slice(&quoted(epoch));
-    push_positions(&mut out, seq, positions);
-    out
+/// How a watcher wants its positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// Text.
+    Json,
+    /// Columns, as in `proto/feed.proto`.
+    Protobuf,
 }
 
-/// A `moved` frame.
-pub fn moved<'a>(seq: u64, positions: impl Iterator<Item = (&'a [u8], &'a Fix)>) -> Vec<u8> {
-    let mut out = br#"{"type":"moved""#.to_vec();
-    push_positions(&mut out, seq, positions);
-    out
+/// What kind of frame it is.
+#[derive(Clone, Copy, Debug)]
+pub enum Head<'a> {
+    /// Everything, for whoever begins.
+    Snapshot {
+        /// What `seq` belongs to.
+        epoch: &'a str,
+        /// The tick it shows.
+        seq: u64,
+    },
+    /// What changed since a tick.
+    Moved {
+        /// The tick it shows.
+        seq: u64,
+    },
+}
+
+/// A device's name, looked at once for what JSON must escape.
+#[derive(Clone, Debug)]
+pub struct Name {
+    text: Box<str>,
+    /// Whether the text is JSON's text as well.
+    is_plain: bool,
+}
+
+/// A device in a frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// Its number.
+    pub device_id: i64,
+    /// Its name.
+    pub name: &'a Name,
+    /// Where it is.
+    pub fix: &'a Fix,
+    /// Whether watchers of this frame may not know its name yet.
+    pub is_new: bool,
+}
+
+/// A device that a frame takes away.
+#[derive(Clone, Copy, Debug)]
+pub struct Left<'a> {
+    /// Its number.
+    pub device_id: i64,
+    /// Its name.
+    pub name: &'a Name,
+}
+
+impl Name {
+    /// A name as it was sent.
+    pub fn new(text: &str) -> Self {
+        let is_plain = text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
+        Self { text: text.into(), is_plain }
+    }
+
+    /// The name as it was sent.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    fn push_json(&self, out: &mut Vec<u8>) {
+        if self.is_plain {
+            out.push(b'"');
+            out.extend_from_slice(self.text.as_bytes());
+            out.push(b'"');
+        } else {
+            out.extend_from_slice(&quoted(&self.text));
+        }
+    }
+}
+
+/// The messages of a frame. A snapshot has one at least; a `moved` frame that says nothing has none.
+pub fn render<'a>(
+    format: Format,
+    head: Head<'_>,
+    rows: impl Iterator<Item = Row<'a>>,
+    left: impl Iterator<Item = Left<'a>>,
+) -> Vec<Vec<u8>> {
+    match format {
+        Format::Json => json::render(head, rows, left),
+        Format::Protobuf => protobuf::render(head, rows, left),
+    }
 }
 
 /// A `GeoJSON` `FeatureCollection` of Points.
-pub fn geojson<'a>(positions: impl Iterator<Item = (&'a [u8], &'a Fix)>) -> Vec<u8> {
+pub fn geojson<'a>(positions: impl Iterator<Item = (&'a Name, &'a Fix)>) -> Vec<u8> {
     let mut out = br#"{"type":"FeatureCollection","features":["#.to_vec();
     for (place, (name, fix)) in positions.enumerate() {
         if place > 0 {
@@ -40,7 +120,7 @@ pub fn geojson<'a>(positions: impl Iterator<Item = (&'a [u8], &'a Fix)>) -> Vec<
 }
 
 /// Appends a `GeoJSON` Feature; `more` may add properties behind the timestamp, each with a comma before it.
-pub fn push_feature(out: &mut Vec<u8>, name: &[u8], fix: &Fix, more: impl FnOnce(&mut Vec<u8>)) {
+pub fn push_feature(out: &mut Vec<u8>, name: &Name, fix: &Fix, more: impl FnOnce(&mut Vec<u8>)) {
     out.extend_from_slice(br#"{"type":"Feature","geometry":{"type":"Point","coordinates":["#);
     push_scaled(out, fix.lon_e7.into(), 7);
     out.push(b',');
@@ -50,19 +130,12 @@ pub fn push_feature(out: &mut Vec<u8>, name: &[u8], fix: &Fix, more: impl FnOnce
         push_scaled(out, fix.altitude_dm.into(), 1);
     }
     out.extend_from_slice(br#"]},"properties":{"device":"#);
-    out.extend_from_slice(name);
+    name.push_json(out);
     out.extend_from_slice(br#","timestamp":"#);
     push_int(out, fix.fixed_at_millis);
     more(out);
-    push_optional(out, fix);
+    json::push_optional(out, fix);
     out.extend_from_slice(b"}}");
-}
-
-/// JSON text of a string, with its quotes.
-pub fn quoted(text: &str) -> Vec<u8> {
-    let mut out = String::with_capacity(text.len() + 2);
-    push_json_text(&mut out, text);
-    out.into_bytes()
 }
 
 /// 0 up to 360 degrees, in 0.01 degrees: how a stored heading is shown.
@@ -70,99 +143,34 @@ pub fn heading_cdeg(fix: &Fix) -> Option<i64> {
     (fix.heading_cdeg != NONE_I16).then(|| i64::from(fix.heading_cdeg).rem_euclid(36_000))
 }
 
-fn push_positions<'a>(out: &mut Vec<u8>, seq: u64, positions: impl Iterator<Item = (&'a [u8], &'a Fix)>) {
-    out.extend_from_slice(br#","seq":"#);
-    push_int(out, i64::try_from(seq).unwrap_or(i64::MAX));
-    out.extend_from_slice(br#","positions":["#);
-    for (place, (name, fix)) in positions.enumerate() {
-        if place > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(br#"{"device":"#);
-        out.extend_from_slice(name);
-        out.extend_from_slice(br#","timestamp":"#);
-        push_int(out, fix.fixed_at_millis);
-        out.extend_from_slice(br#","latitude":"#);
-        push_scaled(out, fix.lat_e7.into(), 7);
-        out.extend_from_slice(br#","longitude":"#);
-        push_scaled(out, fix.lon_e7.into(), 7);
-        push_optional(out, fix);
-        out.push(b'}');
-    }
-    out.extend_from_slice(b"]}");
-}
-
-/// The members a sender may leave out, in the order of the wire.
-fn push_optional(out: &mut Vec<u8>, fix: &Fix) {
-    let small = |value: i16| (value != NONE_I16).then_some(i64::from(value));
-    let altitude = (fix.altitude_dm != NONE_I32).then_some(i64::from(fix.altitude_dm));
-    let members: [(&[u8], Option<i64>, u32); 5] = [
-        (br#","accuracy":"#, small(fix.accuracy_dm), 1),
-        (br#","altitude":"#, altitude, 1),
-        (br#","heading":"#, heading_cdeg(fix), 2),
-        (br#","speed":"#, small(fix.speed_cmps), 2),
-        (br#","battery":"#, small(fix.battery_permille), 3),
-    ];
-    for (name, value, places) in members {
-        if let Some(value) = value {
-            out.extend_from_slice(name);
-            push_scaled(out, value, places);
-        }
-    }
+/// JSON text of a string, with its quotes.
+fn quoted(text: &str) -> Vec<u8> {
+    let mut out = String::with_capacity(text.len() + 2);
+    push_json_text(&mut out, text);
+    out.into_bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const FULL: Fix = Fix {
+    const BARE: Fix = Fix {
         fixed_at_millis: 1_763_768_400_000,
         lat_e7: 481_371_540,
         lon_e7: 115_761_240,
-        altitude_dm: 5_190,
-        speed_cmps: 1_340,
-        heading_cdeg: -8_900,
-        accuracy_dm: 50,
-        battery_permille: 800,
-    };
-    const BARE: Fix = Fix {
         altitude_dm: NONE_I32,
         speed_cmps: NONE_I16,
         heading_cdeg: NONE_I16,
         accuracy_dm: NONE_I16,
         battery_permille: NONE_I16,
-        ..FULL
     };
-
-    fn text(bytes: Vec<u8>) -> String {
-        String::from_utf8(bytes).unwrap()
-    }
-
-    #[test]
-    fn frames_are_spelt_as_the_contract_has_them() {
-        let name = quoted("truck-7");
-        assert_eq!(
-            text(moved(1, [(name.as_slice(), &FULL)].into_iter())),
-            concat!(
-                r#"{"type":"moved","seq":1,"positions":[{"device":"truck-7","timestamp":1763768400000,"latitude":48.137154,"#,
-                r#""longitude":11.576124,"accuracy":5,"altitude":519,"heading":271,"speed":13.4,"battery":0.8}]}"#
-            )
-        );
-        assert_eq!(
-            text(snapshot("e\"1", 0, [(name.as_slice(), &BARE)].into_iter())),
-            concat!(
-                r#"{"type":"snapshot","epoch":"e\"1","seq":0,"positions":[{"device":"truck-7","timestamp":1763768400000,"#,
-                r#""latitude":48.137154,"longitude":11.576124}]}"#
-            )
-        );
-    }
 
     #[test]
     fn geojson_is_a_collection_of_points() {
-        let name = quoted("a");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         assert_eq!(text(geojson(std::iter::empty())), r#"{"type":"FeatureCollection","features":[]}"#);
         assert_eq!(
-            text(geojson([(name.as_slice(), &BARE)].into_iter())),
+            text(geojson([(&Name::new("a"), &BARE)].into_iter())),
             concat!(
                 r#"{"type":"FeatureCollection","features":[{"type":"Feature","geometry":{"type":"Point","coordinates":"#,
                 r#"[11.576124,48.137154]},"properties":{"device":"a","timestamp":1763768400000}}]}"#
@@ -171,9 +179,11 @@ mod tests {
     }
 
     #[test]
-    fn any_text_is_a_json_string() {
+    fn any_name_is_a_json_string() {
         for sample in ["", "truck-7", "a\"b\\c/d", "\0\u{1}\n\u{1f}\u{7f}", "Zürich \u{2028} \u{1f69a}"] {
-            assert_eq!(serde_json::from_slice::<String>(&quoted(sample)).unwrap(), sample);
+            let mut out = Vec::new();
+            Name::new(sample).push_json(&mut out);
+            assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), sample);
         }
     }
 }

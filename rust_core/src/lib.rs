@@ -3,10 +3,13 @@
 //! Nothing here does I/O, reads a clock or starts a thread; time and limits are parameters. `python` is the only module
 //! that knows Python.
 
+pub mod area;
 pub mod batch;
+pub mod bucket;
 pub mod copy;
 pub mod decimal;
 pub mod decode;
+pub mod filter;
 pub mod fix;
 pub mod frame;
 pub mod group;
@@ -19,5 +22,7 @@ pub mod pg_array;
 mod python;
 pub mod receipt;
 pub mod reject;
+pub mod relay;
 pub mod segment;
+pub mod sharing;
 pub mod track;

@@ -2,17 +2,22 @@
 //!
 //! A tick is the rhythm in which watchers are told. Each position carries the sequence number of the tick that announced
 //! its last movement, so "what moved after `since_seq`" is a scan of numbers: a watcher that fell behind, or comes back,
-//! gets the newest position of what it missed, and no backlog is kept for anyone.
+//! gets the newest position of what it missed, and no backlog is kept for anyone. Watchers of a part of the fleet share
+//! a view, which has such numbers for its devices. A frame shows the tenant as it was at the tick of its `seq`.
 
-use std::sync::Arc;
+mod devices;
+mod tenant;
+mod view;
+
+use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
+use tenant::Tenant;
+pub use tenant::{ViewId, WHOLE};
 
+use crate::filter::{Filter, StatusRule};
 use crate::fix::Fix;
-use crate::frame;
-
-/// Frames kept per tenant until its next movement: watchers in step share one, the rest are stragglers.
-const CACHED_FRAMES: usize = 8;
+use crate::frame::{self, Format};
 
 /// Where a device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,56 +31,40 @@ pub struct Position {
 }
 
 /// Positions of all tenants.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LiveTable {
+    rule: StatusRule,
     tenants: FxHashMap<i32, Tenant>,
-    /// Tenants with movement since the last tick, each once.
-    touched: Vec<i32>,
+    /// Tenants whose watchers are to be told of something at the next tick.
+    touched: BTreeSet<i32>,
+    /// Tenants whose statuses change as time goes by.
+    timed: BTreeSet<i32>,
     /// Devices that a snapshot would show.
     shown: usize,
-}
-
-#[derive(Debug, Default)]
-struct Tenant {
-    seq: u64,
-    /// In the order the devices became known, which is the order in every frame.
-    slots: Vec<Slot>,
-    /// Parallel to `slots`: the tick that announced the last movement, 0 before the first.
-    moved_seq: Vec<u64>,
-    slot_of_device: FxHashMap<i64, usize>,
-    /// Slots moved since the last tick, each once.
-    touched: Vec<usize>,
-    /// (`since_seq`, frame), all of the present `seq`.
-    frames: Vec<(u64, Arc<[u8]>)>,
-}
-
-/// A device. It is shown when it has both members: a fix may arrive before the name does.
-#[derive(Debug, Default)]
-struct Slot {
-    /// The device's name as JSON text, quoted and escaped once.
-    name: Option<Box<[u8]>>,
-    fix: Option<Fix>,
-    touched: bool,
+    last_view: ViewId,
 }
 
 impl LiveTable {
+    /// An empty table.
+    pub fn new(rule: StatusRule) -> Self {
+        Self {
+            rule,
+            tenants: FxHashMap::default(),
+            touched: BTreeSet::new(),
+            timed: BTreeSet::new(),
+            shown: 0,
+            last_view: WHOLE,
+        }
+    }
+
     /// Makes a device known under its name, with its stored position if it has one.
     ///
-    /// Not a movement, unless the device moved further while its name was not known: watchers have yet to see that.
+    /// Before the first tick that is not a movement, unless the device moved while its name was not known.
     pub fn load(&mut self, tenant_id: i32, device_id: i64, name: &str, stored: Option<Fix>) {
         let tenant = self.tenants.entry(tenant_id).or_default();
-        let place = tenant.place(device_id);
-        let Some(slot) = tenant.slots.get_mut(place) else { return };
-        let was_shown = slot.shown().is_some();
-        let unseen = slot.name.is_none() && slot.fix.is_some() && !stored.is_some_and(|fix| slot.is_behind(&fix));
-        slot.name = Some(frame::quoted(name).into_boxed_slice());
-        if let Some(fix) = stored.filter(|fix| slot.is_behind(fix)) {
-            slot.fix = Some(fix);
-        }
-        self.shown += usize::from(!was_shown && slot.shown().is_some());
-        tenant.frames.clear();
-        if unseen && tenant.touch(place) {
-            self.touched.push(tenant_id);
+        self.shown += usize::from(tenant.load(device_id, name, stored));
+        if tenant.is_pending() {
+            self.touched.insert(tenant_id);
         }
     }
 
@@ -84,73 +73,107 @@ impl LiveTable {
         let mut moved = 0;
         for position in positions {
             let tenant = self.tenants.entry(position.tenant_id).or_default();
-            let place = tenant.place(position.device_id);
-            let Some(slot) = tenant.slots.get_mut(place) else { continue };
-            if !slot.is_behind(&position.fix) {
-                continue;
-            }
-            let was_shown = slot.shown().is_some();
-            slot.fix = Some(position.fix);
+            let was_pending = tenant.is_pending();
+            let Some(is_first) = tenant.advance(position.device_id, position.fix) else { continue };
             moved += 1;
-            if slot.name.is_none() {
-                continue;
-            }
-            self.shown += usize::from(!was_shown);
-            if tenant.touch(place) {
-                self.touched.push(position.tenant_id);
+            self.shown += usize::from(is_first);
+            if !was_pending && tenant.is_pending() {
+                self.touched.insert(position.tenant_id);
             }
         }
         moved
     }
 
-    /// Closes the tick. Returns the tenants with movement since the last one, ascending; the `seq` of each went up by one.
-    pub fn tick(&mut self) -> Vec<i32> {
-        let mut moved = std::mem::take(&mut self.touched);
-        moved.sort_unstable();
-        for tenant_id in &moved {
+    /// Closes the tick. Returns the tenants whose `seq` went up since the last call, ascending.
+    pub fn tick(&mut self, now_millis: i64) -> Vec<i32> {
+        let mut told = std::mem::take(&mut self.touched);
+        for tenant_id in &told {
             if let Some(tenant) = self.tenants.get_mut(tenant_id) {
-                tenant.close_tick();
+                tenant.close_tick(self.rule, now_millis);
             }
         }
-        moved
+        for tenant_id in &self.timed {
+            if let Some(tenant) = self.tenants.get_mut(tenant_id)
+                && tenant.close_tick(self.rule, now_millis)
+            {
+                told.insert(*tenant_id);
+            }
+        }
+        self.timed.retain(|tenant_id| self.tenants.get(tenant_id).is_some_and(Tenant::is_timed));
+        told.into_iter().collect()
     }
 
-    /// Sequence number of the tenant's last movement, 0 before the first.
+    /// Sequence number of the tenant's last tick, 0 before the first.
     pub fn seq(&self, tenant_id: i32) -> u64 {
-        self.tenants.get(&tenant_id).map_or(0, |tenant| tenant.seq)
+        self.tenants.get(&tenant_id).map_or(0, Tenant::seq)
     }
 
-    /// A `snapshot` frame. What moved since the last tick is in it, and in the next `moved` frame again.
-    pub fn snapshot(&self, tenant_id: i32, epoch: &str) -> Vec<u8> {
-        frame::snapshot(epoch, self.seq(tenant_id), self.positions(tenant_id))
+    /// Closes the tenant's tick if it has anything to say and returns its `seq`; its watchers are told at the next `tick`.
+    pub fn settle(&mut self, tenant_id: i32, now_millis: i64) -> u64 {
+        let Some(tenant) = self.tenants.get_mut(&tenant_id) else { return 0 };
+        if tenant.close_tick(self.rule, now_millis) {
+            self.touched.insert(tenant_id);
+        }
+        tenant.seq()
+    }
+
+    /// The view of a filter, with one watcher more. To be given back by `release`.
+    ///
+    /// Closes the tenant's tick, as `settle` does.
+    pub fn watch(&mut self, tenant_id: i32, filter: Filter, now_millis: i64) -> ViewId {
+        self.settle(tenant_id, now_millis);
+        let fresh = self.last_view + 1;
+        let tenant = self.tenants.entry(tenant_id).or_default();
+        let view = tenant.watch(filter, fresh, self.rule, now_millis);
+        self.last_view = self.last_view.max(view);
+        if tenant.is_timed() {
+            self.timed.insert(tenant_id);
+        }
+        view
+    }
+
+    /// One watcher of a view less.
+    pub fn release(&mut self, tenant_id: i32, view: ViewId) {
+        if let Some(tenant) = self.tenants.get_mut(&tenant_id) {
+            tenant.release(view);
+        }
+    }
+
+    /// Says which devices belong to a group, from the next tick on. None ends it.
+    pub fn set_group(&mut self, tenant_id: i32, name: &str, device_ids: &[i64]) {
+        let tenant = self.tenants.entry(tenant_id).or_default();
+        tenant.set_group(name, device_ids.iter().copied().collect());
+        if tenant.is_pending() {
+            self.touched.insert(tenant_id);
+        }
+    }
+
+    /// Whether `moved` holds all that differs since a tick. A watcher of which this is not true needs a snapshot.
+    pub fn is_exact(&self, tenant_id: i32, view: ViewId, since_seq: u64) -> bool {
+        self.tenants.get(&tenant_id).map_or(view == WHOLE && since_seq == 0, |tenant| tenant.is_exact(view, since_seq))
+    }
+
+    /// A `snapshot` frame. Closes the tenant's tick as `settle` does, so that all that is known is in it.
+    pub fn snapshot(
+        &mut self,
+        tenant_id: i32,
+        view: ViewId,
+        format: Format,
+        epoch: &str,
+        now_millis: i64,
+    ) -> Vec<Vec<u8>> {
+        self.settle(tenant_id, now_millis);
+        self.tenants.entry(tenant_id).or_default().snapshot(view, format, epoch)
+    }
+
+    /// A `moved` frame of every device that a tick after `since_seq` announced; no message if there is none.
+    pub fn moved(&self, tenant_id: i32, view: ViewId, format: Format, since_seq: u64) -> Vec<Vec<u8>> {
+        self.tenants.get(&tenant_id).map_or_else(Vec::new, |tenant| tenant.moved(view, format, since_seq))
     }
 
     /// A `GeoJSON` `FeatureCollection` of the tenant's positions.
     pub fn geojson(&self, tenant_id: i32) -> Vec<u8> {
-        frame::geojson(self.positions(tenant_id))
-    }
-
-    /// The `moved` frame for watchers at `since_seq` if it is rendered already.
-    pub fn cached_moved(&self, tenant_id: i32, since_seq: u64) -> Option<Arc<[u8]>> {
-        let tenant = self.tenants.get(&tenant_id)?;
-        tenant.frames.iter().find(|(since, _)| *since == since_seq).map(|(_, frame)| Arc::clone(frame))
-    }
-
-    /// A `moved` frame of every device announced after `since_seq`, or `None`. The same bytes until the next tick.
-    pub fn moved(&mut self, tenant_id: i32, since_seq: u64) -> Option<Arc<[u8]>> {
-        if let Some(frame) = self.cached_moved(tenant_id, since_seq) {
-            return Some(frame);
-        }
-        let tenant = self.tenants.get_mut(&tenant_id)?;
-        if since_seq >= tenant.seq {
-            return None;
-        }
-        let behind = tenant.slots.iter().zip(&tenant.moved_seq).filter(|(_, moved_seq)| **moved_seq > since_seq);
-        let frame: Arc<[u8]> = frame::moved(tenant.seq, behind.filter_map(|(slot, _)| slot.shown())).into();
-        if tenant.frames.len() < CACHED_FRAMES {
-            tenant.frames.push((since_seq, Arc::clone(&frame)));
-        }
-        Some(frame)
+        frame::geojson(self.tenants.get(&tenant_id).into_iter().flat_map(Tenant::positions))
     }
 
     /// Number of devices with a position, of all tenants.
@@ -161,51 +184,5 @@ impl LiveTable {
     /// Whether no device has a position.
     pub fn is_empty(&self) -> bool {
         self.shown == 0
-    }
-
-    fn positions(&self, tenant_id: i32) -> impl Iterator<Item = (&[u8], &Fix)> {
-        self.tenants.get(&tenant_id).into_iter().flat_map(|tenant| tenant.slots.iter().filter_map(Slot::shown))
-    }
-}
-
-impl Tenant {
-    fn place(&mut self, device_id: i64) -> usize {
-        *self.slot_of_device.entry(device_id).or_insert_with(|| {
-            self.slots.push(Slot::default());
-            self.moved_seq.push(0);
-            self.slots.len() - 1
-        })
-    }
-
-    /// Notes a movement; true if it is the tenant's first since the last tick.
-    fn touch(&mut self, place: usize) -> bool {
-        let Some(slot) = self.slots.get_mut(place) else { return false };
-        if slot.touched {
-            return false;
-        }
-        slot.touched = true;
-        self.touched.push(place);
-        self.touched.len() == 1
-    }
-
-    fn close_tick(&mut self) {
-        self.seq += 1;
-        self.frames.clear();
-        for place in self.touched.drain(..) {
-            if let (Some(slot), Some(moved_seq)) = (self.slots.get_mut(place), self.moved_seq.get_mut(place)) {
-                slot.touched = false;
-                *moved_seq = self.seq;
-            }
-        }
-    }
-}
-
-impl Slot {
-    fn shown(&self) -> Option<(&[u8], &Fix)> {
-        Some((self.name.as_deref()?, self.fix.as_ref()?))
-    }
-
-    fn is_behind(&self, fix: &Fix) -> bool {
-        self.fix.is_none_or(|known| known.fixed_at_millis < fix.fixed_at_millis)
     }
 }

@@ -1,11 +1,13 @@
 //! The module `fleetwire._core`. A file for each noun, as in the stub; nothing outside `python` knows Python.
 
+mod bucket;
 mod decode;
 mod errors;
 mod group;
 mod live;
 mod lru;
 mod merge;
+mod relay;
 mod track;
 
 use pyo3::prelude::*;
@@ -23,14 +25,20 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("REJECT_CODES", PyTuple::new(module.py(), reject_codes())?)?;
     module.add("BATCH_CODES", PyTuple::new(module.py(), batch_codes())?)?;
 
+    module.add_class::<bucket::Buckets>()?;
+    module.add_class::<bucket::Policy>()?;
     module.add_class::<decode::Batch>()?;
     module.add_class::<decode::Decoder>()?;
     module.add_class::<group::Group>()?;
     module.add_class::<group::Sealed>()?;
+    module.add_class::<live::Frame>()?;
     module.add_class::<live::LiveTable>()?;
     module.add_class::<track::TrackWriter>()?;
     module.add_class::<lru::Lru>()?;
+    module.add_class::<relay::Departures>()?;
     module.add_function(wrap_pyfunction!(merge::merge_segments, module)?)?;
+    module.add_function(wrap_pyfunction!(relay::apply_moved, module)?)?;
+    module.add_function(wrap_pyfunction!(relay::catch_up, module)?)?;
     Ok(())
 }
 

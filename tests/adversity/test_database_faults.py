@@ -48,7 +48,7 @@ def server(module_database):
 
 
 async def _until_known(tenant, devices):
-    """Waits until each device has been created: what is looked up for the first time is not tried again inside."""
+    """Waits until each device has been created: by then the credential is known, whose look-up is not tried again."""
     count = "SELECT count(*) FROM device JOIN tenant t USING (tenant_id) WHERE t.name = $1"
     async with asyncio.timeout(20):
         while (await database.rows(tenant.dsn, count, tenant.name))[0][0] < devices:

@@ -174,7 +174,7 @@ async def test_watcher_that_reads_nothing_is_closed_and_delays_nobody(client, se
     assert statistics.median(delays) < 0.5, delays
     assert frame in {None, 4408}
     assert {frame["type"] for frame in frames} <= {"snapshot", "moved"}
-    closes = await client.get("/metrics", token=tenant.dispatcher)
+    closes = await client.get("/metrics", token=tenant.admin)
     assert b'fleetwire_fanout_closes_total{code="4408"} 1.0' in closes.body
 
 
@@ -198,6 +198,38 @@ async def test_watcher_that_pauses_gets_the_newest_instead_of_a_backlog(client, 
     assert seqs == sorted(seqs)
 
 
+async def test_watcher_that_takes_no_events_is_closed_and_the_others_get_every_one(client, server, tenant):
+    """Three megabytes of events, more than a connection holds of somebody who reads nothing; none waits in memory."""
+    text = "x" * 4_000
+    async with client.socket("/ws/dispatch", token=tenant.dispatcher) as feed:
+        await feed.send({"type": "events", "rooms": ["dispatch"]})
+        while (await feed.receive())["type"] != "joined":
+            pass
+        with Stalled(server, tenant.dispatcher) as stalled:
+            assert (await asyncio.to_thread(stalled.frame))["type"] == "snapshot"
+            told, published = [], 0
+            deadline = time.monotonic() + 40
+            while await watchers(client) == 2 or len(told) < published:
+                assert time.monotonic() < deadline, "the stalled watcher is never closed"
+                if published < 1_500:
+                    await asyncio.gather(*(say(client, tenant, text) for _ in range(20)))
+                    published += 20
+                while len(told) < published:
+                    frame = await feed.receive()
+                    if frame["type"] == "event":
+                        told.append(frame["seq"])
+                await feed.send({"type": "ack", "seq": told[-1]})
+    assert told == list(range(1, published + 1))
+    stats = (await client.get("/api/websocket/stats", token=tenant.admin)).json
+    assert stats["slow_closes"] >= 1
+
+
+async def say(client, tenant, text):
+    body = json.dumps({"room": "dispatch", "kind": "message", "payload": {"text": text}}).encode()
+    answer = await client.request("POST", "/api/events", token=tenant.dispatcher, body=body)
+    assert answer.status == 201, answer.body
+
+
 async def hold_up(stalled, client, tenant):
     """Asks for more than the connection holds of somebody who reads nothing."""
     answered = True
@@ -213,7 +245,7 @@ async def hold_up(stalled, client, tenant):
 
 async def snapshots(client, tenant):
     """How many were sent, or begun to be sent."""
-    metrics = (await client.get("/metrics", token=tenant.dispatcher)).body.decode()
+    metrics = (await client.get("/metrics", token=tenant.admin)).body.decode()
     (line,) = [
         line for line in metrics.splitlines() if line.startswith('fleetwire_fanout_frames_total{type="snapshot"}')
     ]

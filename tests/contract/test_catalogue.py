@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fleetwire import _core
+from fleetwire import _core, metrics
 from fleetwire.fanout.close_codes import MEANINGS, Close
 
 PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
+DOCUMENTS = [*PROTOCOL.parent.glob("*.md"), PROTOCOL.parents[1] / "README.md"]
 SOURCES = Path(__file__).parents[2] / "python" / "fleetwire"
 
 
@@ -32,7 +33,7 @@ def test_every_close_code_is_documented(named: set[str], close: Close) -> None:
 def test_every_problem_that_a_client_can_meet_is_documented(named: set[str]) -> None:
     raised = set()
     for path in SOURCES.rglob("*.py"):
-        if path.relative_to(SOURCES).parts[0] in {"replay", "simulate", "client.py", "demo.py"}:
+        if path.relative_to(SOURCES).parts[0] in {"replay", "simulate", "client", "demo.py"}:
             continue  # Clients: what they raise goes over no wire.
         text = path.read_text(encoding="utf-8")
         if path.name in {"issue.py", "passwords.py", "tenants.py"}:
@@ -47,3 +48,20 @@ def test_codes_are_stable_words() -> None:
     assert len(codes) == len(set(codes))
     assert all(re.fullmatch(r"[a-z]+(_[a-z]+)+", code) for code in codes)
     assert all(sentence.endswith((".", "?")) for _, sentence in (*_core.REJECT_CODES, *_core.BATCH_CODES))
+
+
+def test_every_figure_that_the_documents_name_is_in_the_metrics() -> None:
+    exposed = {sample.name for family in metrics.REGISTRY.collect() for sample in family.samples}
+    # A figure with labels has no sample before its first count.
+    exposed |= {
+        name
+        for family in metrics.REGISTRY.collect()
+        for name in (family.name, f"{family.name}_total")
+        if not family.samples
+    }
+    texts = [path.read_text(encoding="utf-8") for path in DOCUMENTS]
+    written = {name for text in texts for name in re.findall(r"`(fleetwire_[a-z_]+)(?:\{[^`]*)?`", text)}
+    histograms = {family.name for family in metrics.REGISTRY.collect() if family.type == "histogram"}
+    figures = {name for name in written if name.split("_")[1] in {"access", "fanout", "ingest", "live", "store"}}
+    assert len(figures) > 15
+    assert figures - exposed - histograms == set()

@@ -20,6 +20,9 @@ TABLES = [
     "credential",
     "session",
     "audit_log",
+    "event",
+    "event_counter",
+    "order_device",
     "fix",
 ]
 
@@ -55,6 +58,17 @@ async def filled(owner, ingest, acme, rival):
         await owner.execute(
             "INSERT INTO audit_log (tenant_id, actor, action, subject) VALUES ($1, 'eva', 'user.create', 'emil')",
             fleet.tenant_id,
+        )
+        await owner.execute("INSERT INTO event_counter (tenant_id, seq) VALUES ($1, 1)", fleet.tenant_id)
+        await owner.execute(
+            "INSERT INTO event (tenant_id, seq, room, kind, payload, actor, occurred_at, recorded_at)"
+            " VALUES ($1, 1, 'dispatch', 'message', '{}', 'eva', now(), now())",
+            fleet.tenant_id,
+        )
+        await owner.execute(
+            "INSERT INTO order_device (tenant_id, order_name, device_id) VALUES ($1, 'load-7', $2)",
+            fleet.tenant_id,
+            fleet.device_ids[0],
         )
         await owner.execute("SELECT ensure_merged_partition('track_segment_d20251122')")
         await owner.execute(
@@ -97,6 +111,8 @@ async def test_the_app_role_cannot_write_for_another_tenant(app, filled):
     [
         "DELETE FROM track_segment",
         "DELETE FROM track_merged",
+        "DELETE FROM event",
+        "UPDATE event SET actor = 'x'",
         "UPDATE live_position SET lat_e7 = 0",
         "INSERT INTO device (tenant_id, name) VALUES (1, 'x')",
         "SELECT * FROM signing_key",
@@ -125,6 +141,7 @@ async def test_the_app_role_may_not(app, statement):
         "SELECT * FROM app_user",
         "SELECT * FROM credential",
         "SELECT * FROM audit_log",
+        "SELECT * FROM event",
         "SELECT * FROM signing_keys()",
     ],
 )

@@ -1,6 +1,7 @@
 """The console in a real browser: log in, and see vehicles move on the map."""
 
 import asyncio
+import json
 import os
 import shutil
 import warnings
@@ -98,3 +99,27 @@ async def test_a_wrong_password_is_told_and_lets_nobody_in(page: Page, server: S
 async def test_the_api_is_described_from_our_own_host(page: Page, server: Server) -> None:
     await page.goto(f"{server.url}/api-docs")
     await page.get_by_text("/api/driver/location").first.wait_for(timeout=20_000)
+
+
+async def test_an_emergency_is_on_top_until_somebody_takes_it(
+    page: Page, server: Server, tenant: Tenant, client: Client
+) -> None:
+    await asyncio.to_thread(tenant.user, "doris", "dispatcher")
+    van = await tenant.issue_async("device", "van")
+
+    async def publish(kind: str, payload: dict[str, str]) -> None:
+        body = json.dumps({"room": "dispatch", "kind": kind, "payload": payload}).encode()
+        assert (await client.request("POST", "/api/events", token=van, body=body)).status == 201
+
+    await publish("emergency", {"emergency": "medical", "note": "<b>at the ramp</b>"})
+    await _log_in(page, server, tenant, PASSWORD)
+    await page.wait_for_selector("#event-rows li.open", timeout=60_000)
+    await publish("message", {"text": "traffic jam"})
+    await page.wait_for_selector("#event-rows li:nth-child(2)", timeout=60_000)
+    rows = await page.locator("#event-rows li > span").all_inner_texts()
+    assert rows == ["Emergency medical raised: <b>at the ramp</b>", "traffic jam"]
+    await page.click("#event-rows li.open button")
+    await page.wait_for_selector("#event-rows li.open", state="detached", timeout=60_000)
+    events = (await client.get("/api/events", token=tenant.dispatcher)).json["events"]
+    assert events[-1]["payload"] == {"emergency": "medical", "state": "acknowledged", "of": 1}
+    assert events[-1]["actor"] == "user:doris"

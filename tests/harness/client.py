@@ -160,8 +160,9 @@ class Socket:
         return json.loads(message.data)
 
     async def receive_type(self, kind: str, *, within_secs: float = QUICK_SECS) -> Any:
-        """The next message, which must be of that type."""
-        message = await self.receive(within_secs=within_secs)
+        """The next message, signs of life apart, which must be of that type."""
+        while (message := await self.receive(within_secs=within_secs))["type"] == "heartbeat" != kind:
+            pass
         assert message["type"] == kind, message
         return message
 

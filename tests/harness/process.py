@@ -22,6 +22,8 @@ START_LIMIT_SECS = 60.0
 STOP_LIMIT_SECS = 30.0
 # The event loop's debug mode says on stderr what took long; there, only what the command itself says is looked at.
 _NO_DEBUG = {"PYTHONASYNCIODEBUG": ""}
+# All tests come from one address. tests/integration/test_limits.py keeps the usual ones.
+ROOMY_LIMITS = "anonymous=100000/60, pages=100000/60, health=100000/60, credential=100000/60, login_address=100000/60"
 ROOT = Path(__file__).parents[2]
 
 
@@ -167,7 +169,7 @@ class Server:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._arguments = (*arguments, "--port", str(self.port))
-        self._settings = {"FLEETWIRE_LOG_FORMAT": "json", **(settings or {})}
+        self._settings = {"FLEETWIRE_LOG_FORMAT": "json", "FLEETWIRE_LIMITS": ROOMY_LIMITS, **(settings or {})}
         self._process: subprocess.Popen[str] | None = None
         self._log: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
         self._lines: queue.Queue[str] = queue.Queue()

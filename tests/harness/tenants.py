@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import asyncpg
 
@@ -23,6 +24,11 @@ class Tenant:
     def __post_init__(self) -> None:
         self.ingest = self.issue("ingest")
         self.dispatcher = self.issue("user", "dora", "dispatcher")
+
+    @cached_property
+    def admin(self) -> str:
+        """The token of one who may also operate the server."""
+        return self.issue("user", "ada", "admin")
 
     def issue(
         self, kind: str, name: str | None = None, role: str | None = None, *, life_secs: int | None = None

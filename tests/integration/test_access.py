@@ -5,7 +5,7 @@ import asyncio
 import asyncpg
 import pytest
 
-from fleetwire import clock
+from fleetwire import clock, metrics
 from fleetwire.access import issue
 from fleetwire.access.gate import open_gate
 from fleetwire.access.keys import Keys
@@ -167,10 +167,12 @@ async def test_what_cannot_be_a_token_asks_nothing(credentials):
 
 
 async def test_more_unknown_tokens_than_may_wait_are_told_to_come_back(credentials):
+    refused = metrics.REGISTRY.get_sample_value("fleetwire_access_lookups_refused_total")
     asked = [asyncio.ensure_future(credentials.principal(mint("ingest"))) for _ in range(LOOKUPS_WAITING + 5)]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     codes = [answer.code for answer in answers]
     assert codes.count("access_busy") == 5
+    assert metrics.REGISTRY.get_sample_value("fleetwire_access_lookups_refused_total") == refused + 5
     assert codes.count("token_invalid") == LOOKUPS_WAITING
     assert await refusal(credentials, mint("ingest")) == (401, "token_invalid")
 

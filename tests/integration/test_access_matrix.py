@@ -19,6 +19,8 @@ WATCHERS = frozenset({"admin", "dispatcher", "viewer", "session"})
 DRIVER = frozenset({"driver"})
 ADMIN = frozenset({"admin"})
 PEOPLE = WATCHERS | DRIVER | {"customer", "driver-without-device"}
+EVENTFUL = frozenset({"admin", "dispatcher", "device", "driver", "driver-without-device"})
+DISPATCHERS = frozenset({"admin", "dispatcher"})
 EVERYBODY = SENDERS | PEOPLE
 NOBODYS_SESSION = "00000000-0000-4000-8000-000000000000"
 
@@ -33,7 +35,12 @@ ROUTES = {
     ("get", "/api/live"): (WATCHERS | DRIVER, 200),
     ("get", "/api/devices/{name}/track"): (WATCHERS | DRIVER, 200),
     ("get", "/api/console/overlay"): (WATCHERS, 200),
-    ("get", "/metrics"): (WATCHERS, 200),
+    ("get", "/metrics"): (ADMIN, 200),
+    ("get", "/api/websocket/stats"): (ADMIN, 200),
+    ("get", "/api/events"): (EVENTFUL, 200),
+    ("post", "/api/events"): (EVENTFUL, 400),
+    ("put", "/api/orders/{order}/devices"): (DISPATCHERS, 204),
+    ("delete", "/api/orders/{order}/devices"): (DISPATCHERS, 204),
     ("get", "/api/db/stats"): (ADMIN, 200),
     ("post", "/api/driver/location"): (SENDERS | DRIVER, 200),
     ("get", "/api/sessions"): (PEOPLE, 200),
@@ -93,7 +100,10 @@ async def ask(client, route, token=None, headers=None):
         body = json.dumps({"device": DEVICE, "fixes": [fix()]}).encode() if "location" in path else b""
         body = b"{}" if method == "patch" else body
         sent["Content-Type"] = "application/json"
-    filled = path.replace("{name}", DEVICE).replace("{session_id}", NOBODYS_SESSION).replace("{token_id}", "999999999")
+    elif method == "put":
+        body, sent["Content-Type"] = json.dumps({"devices": []}).encode(), "application/json"
+    filled = path.replace("{name}", DEVICE).replace("{order}", "load-7")
+    filled = filled.replace("{session_id}", NOBODYS_SESSION).replace("{token_id}", "999999999")
     return await client.request(method.upper(), filled, token=token, body=body, headers=sent)
 
 
@@ -112,7 +122,11 @@ async def test_without_a_credential_only_health_login_and_the_page_answer(client
             assert answer.refusal == (401, "token_missing"), route
             assert answer.headers["WWW-Authenticate"] == "Bearer"
     for path in SOCKETS:
-        assert (await client.handshake(path)).refusal == (401, "token_missing")
+        async with client.socket(path) as socket:
+            await socket.silent(for_secs=1.2)
+            await socket.send({"type": "watch"})
+            assert (await socket.receive_type("error"))["code"] == "token_missing"
+            assert await socket.closed() == 4401
 
 
 async def test_a_wrong_credential_is_no_better_than_none(client):

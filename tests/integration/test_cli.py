@@ -204,7 +204,7 @@ def test_password_is_hidden_wherever_it_stands_in_the_address():
         "host=db.example password = 's3cret two' user=fleet",
         "rediss://cache.example?password=s3cret",
     ]
-    settings = [{"FLEETWIRE_DATABASE_URL": url, "FLEETWIRE_REDIS_URL": url} for url in urls]
+    settings = [{f"FLEETWIRE_{'REDIS' if url.startswith('redis') else 'DATABASE'}_URL": url} for url in urls]
     for url, done in zip(urls, run_all(*([["config", "show", "--json"]] * len(urls)), settings=settings), strict=True):
         assert "s3cr" not in done.stdout, url
         assert ".example" in done.stdout

@@ -134,7 +134,6 @@ async def test_expired_token_closes_the_socket(client, tenant):
 
 async def test_handshake_without_a_right_is_refused_with_a_problem(client, tenant):
     for headers, token, refusal in [
-        ({}, None, (401, "token_missing")),
         ({}, "fwd_" + "A" * 43, (401, "token_invalid")),
         ({}, tenant.dispatcher, (403, "forbidden")),
     ]:

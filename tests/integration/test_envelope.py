@@ -149,7 +149,8 @@ async def test_a_refusal_names_its_request(client):
         answer = await client.request(method, path, headers=asked)
         assert answer.json["request_id"] == "proxy-4711-abc", path
         assert answer.headers.getall("X-Request-Id") == ["proxy-4711-abc"]
-    assert (await client.handshake("/ws", headers=asked)).json["request_id"] == "proxy-4711-abc"
+    refused = await client.handshake("/ws", token="fwi_" + "A" * 43, headers=asked)
+    assert refused.json["request_id"] == "proxy-4711-abc"
 
 
 async def test_slow_requests_and_statements_are_logged_with_the_id_and_the_plan(behind, watchful, tenant):

@@ -180,6 +180,18 @@ async def test_same_name_in_two_tenants_is_two_devices(client, tenant, rival):
 async def test_only_post_sends(client, tenant, method):
     answer = await client.request(method, LOCATION, token=tenant.ingest, body=b"[]")
     assert answer.refusal == (405, "method_not_allowed")
+    assert answer.headers["Allow"] == "POST"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("POST", "/livez", "GET"), ("DELETE", "/api/live", "GET"), ("GET", "/api/login", "POST")],
+)
+async def test_a_wrong_method_is_told_the_right_ones(client, tenant, method, path, allowed):
+    answer = await client.request(method, path, token=tenant.dispatcher)
+    assert answer.refusal == (405, "method_not_allowed")
+    assert allowed in answer.headers["Allow"].split(", ")
+    assert method not in answer.headers["Allow"].split(", ")
 
 
 async def test_every_answer_says_how_long_it_took_and_is_nobody_s_to_keep(client, tenant):

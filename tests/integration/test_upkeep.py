@@ -6,7 +6,7 @@ import json
 import pytest
 
 from harness.client import Client
-from harness.database import rows, stored_times, temporary_database
+from harness.database import execute, rows, stored_times, temporary_database
 from harness.fixes import fix, now_millis, track
 from harness.process import run, serving
 from harness.tenants import Tenant
@@ -63,7 +63,7 @@ async def test_a_server_merges_what_it_stores_and_nobody_notices(dsn, company, s
         assert [int(line.split(",")[1]) for line in answer.body.decode().splitlines()[1:]] == times
         answer = await client.send({"device": "van", "fixes": fixes}, token=company.ingest)
         assert answer.receipt == (0, 300, {})
-        metrics = (await client.get("/metrics", token=company.dispatcher)).body.decode()
+        metrics = (await client.get("/metrics", token=company.admin)).body.decode()
         counters = dict(line.rsplit(" ", 1) for line in metrics.splitlines() if not line.startswith("#"))
         assert float(counters["fleetwire_store_merged_segments_total"]) >= 60
         assert float(counters["fleetwire_store_merged_fixes_total"]) >= 300
@@ -88,7 +88,7 @@ async def test_what_is_too_old_is_refused_and_deleted(dsn, company, session):
             return await stored_times(dsn, company.name) == [each["timestamp"] for each in old[1:]]
 
         await until(expired)
-        metrics = (await client.get("/metrics", token=company.dispatcher)).body.decode()
+        metrics = (await client.get("/metrics", token=company.admin)).body.decode()
         assert "fleetwire_store_expired_fixes_total 1.0" in metrics
         assert server.faults() == []
     # The tenant itself keeps less; the next server knows it from the start.
@@ -100,6 +100,33 @@ async def test_what_is_too_old_is_refused_and_deleted(dsn, company, session):
     with serving("--database-url", dsn, settings=UPKEEP) as server:
         answer = await Client(server.url, session).send({"device": "van", "fixes": old}, token=company.ingest)
         assert answer.receipt == (0, 2, {0: "timestamp_expired", 1: "timestamp_expired"})
+
+
+async def test_rows_of_ended_logins_go_an_hour_after_their_end(dsn, company, session):
+    await asyncio.to_thread(company.user, "sam", "viewer")
+    ends = {"living": (60, None), "expired just now": (-1, None), "expired": (-61, None)}
+    ends |= {"revoked just now": (60, -1), "revoked": (60, -61)}
+    for expires, revoked in ends.values():
+        await execute(
+            dsn,
+            "INSERT INTO session (tenant_id, session_id, user_id, expires_at, revoked_at) "
+            "SELECT tenant_id, gen_random_uuid(), user_id, now() + $1 * interval '1 minute', "
+            "now() + $2 * interval '1 minute' FROM app_user WHERE name = 'sam'",
+            expires,
+            revoked,
+        )
+    with serving("--database-url", dsn, settings=UPKEEP) as server:
+
+        async def cleaned():
+            return (await rows(dsn, "SELECT count(*) FROM session"))[0][0] == 3
+
+        await until(cleaned)
+        metrics = (await Client(server.url, session).get("/metrics", token=company.admin)).body.decode()
+        assert "fleetwire_store_ended_sessions_total 2.0" in metrics
+        assert server.faults() == []
+    done = run("upkeep", "--json", "--database-url", dsn)
+    assert json.loads(done.stdout)["ended_sessions"] == 0, done.stderr
+    assert (await rows(dsn, "SELECT count(*) FROM session WHERE expires_at > now() AND revoked_at IS NULL"))[0][0] == 1
 
 
 async def test_a_tenant_is_exported_and_erased_beside_a_running_server(dsn, company, session, tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 
+from fleetwire import metrics
 from fleetwire.access.passwords import Passwords, check_password
 from fleetwire.errors import Problem
 
@@ -87,8 +88,10 @@ async def test_who_comes_when_all_places_are_taken_is_refused_and_the_rest_wait(
     passwords = Passwords(at_once=2, waiting=3, hasher=hasher)
     waiting = [asyncio.ensure_future(passwords.verify("hash of x", "x")) for _ in range(5)]
     await asyncio.sleep(0.1)
+    before = metrics.REGISTRY.get_sample_value("fleetwire_access_passwords_refused_total")
     with pytest.raises(Problem) as refused:
         await passwords.verify("hash of x", "x")
+    assert metrics.REGISTRY.get_sample_value("fleetwire_access_passwords_refused_total") == before + 1
     assert (refused.value.status, refused.value.code) == (503, "login_busy")
     assert refused.value.headers()["Retry-After"] == "2"
     hasher.go.set()

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::fleet::args::Fleet;
 use crate::trace::TraceOptions;
 
 /// Sends batches of fixes and measures what comes back.
@@ -22,6 +23,8 @@ pub enum Mode {
     Http(Http),
     /// Send a batch per message over WebSockets; receipts are matched by id.
     Ws(Ws),
+    /// Be a whole fleet by the clock: drivers over HTTP and over sockets, watchers, one that is deaf, a storm.
+    Fleet(Fleet),
     /// Write the same fixes as rows for COPY in PostgreSQL's binary format, instead of sending them.
     Rows(Rows),
 }

@@ -52,12 +52,15 @@ pub struct Connection {
     answer: Vec<u8>,
 }
 
+/// What of an answer's head is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Head {
-    status: u16,
+pub struct Head {
+    /// The status.
+    pub status: u16,
     body_starts: usize,
     body_bytes: usize,
-    closes: bool,
+    /// The server closes the connection after it.
+    pub closes: bool,
 }
 
 impl Connection {
@@ -66,13 +69,23 @@ impl Connection {
     /// # Errors
     /// Nobody listens there.
     pub async fn open(address: &str) -> Result<Self, Fault> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, request: Vec::with_capacity(8 * 1024), answer: Vec::with_capacity(4 * 1024) })
+        Ok(Self::over(TcpStream::connect(address).await?)?)
     }
 
-    /// Sends one request and reads the answer.
-    async fn exchange(&mut self, head: &[u8], body: &[u8]) -> Result<Head, Fault> {
+    /// Speaks HTTP over an open connection.
+    ///
+    /// # Errors
+    /// The connection is gone.
+    pub fn over(stream: TcpStream) -> std::io::Result<Self> {
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, request: Vec::with_capacity(2 * 1024), answer: Vec::with_capacity(1024) })
+    }
+
+    /// Sends one request and reads the answer. `head` ends before the content's length.
+    ///
+    /// # Errors
+    /// There is no answer, or none that this client reads.
+    pub async fn exchange(&mut self, head: &[u8], body: &[u8]) -> Result<Head, Fault> {
         self.request.clear();
         self.request.extend_from_slice(head);
         self.request.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
@@ -91,8 +104,14 @@ impl Connection {
         }
     }
 
-    fn body(&self, head: Head) -> &[u8] {
+    /// The body of the last answer.
+    pub fn body(&self, head: Head) -> &[u8] {
         self.answer.get(head.body_starts..).unwrap_or_default()
+    }
+
+    /// Bytes of the last request and of its answer.
+    pub fn exchanged_bytes(&self) -> (usize, usize) {
+        (self.request.len(), self.answer.len())
     }
 }
 
@@ -150,7 +169,8 @@ pub async fn send_all(args: &Http, mut connection: Connection, mut sender: Sende
 
 fn count(args: &Http, run: &Run, due: Instant, connection: &Connection, answer: Head, fixes: usize) {
     let mut tally = run.tally.borrow_mut();
-    tally.bytes(connection.request.len(), connection.answer.len());
+    let (sent, received) = connection.exchanged_bytes();
+    tally.bytes(sent, received);
     if answer.status != 200 {
         tally.answer(&answer.status.to_string(), fixes);
         return;

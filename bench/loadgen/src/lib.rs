@@ -1,4 +1,4 @@
-//! Load generator of the ingest benchmark; `bench/README.md` says how it is used.
+//! Load generator of the benchmarks; `bench/README.md` says how it is used.
 //!
 //! One thread, so that it leaves the cores to the server: what it cannot send with one core it does not measure.
 
@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod body;
+pub mod fleet;
 pub mod http;
 pub mod pace;
 pub mod random;
@@ -44,6 +45,10 @@ pub fn run(mode: Mode) -> Result<(), Box<dyn Error>> {
         Mode::Ws(args) => {
             let as_json = args.load.json;
             show(&tasks.block_on(&runtime, over_sockets(args))?, as_json)?;
+        }
+        Mode::Fleet(args) => {
+            let report = tasks.block_on(&runtime, fleet::run(args))?;
+            println!("{}", serde_json::to_string(&report)?);
         }
     }
     Ok(())

@@ -34,7 +34,7 @@ pub struct Receipt {
 /// Counts of a run under way.
 #[derive(Debug)]
 pub struct Tally {
-    latency_micros: Histogram<u64>,
+    latency: Latencies,
     answers: BTreeMap<String, u64>,
     errors: BTreeMap<&'static str, u64>,
     fixes: Fixes,
@@ -97,11 +97,42 @@ pub struct Latency {
     pub max_millis: f64,
 }
 
+/// Latencies by how often they occurred.
+#[derive(Debug)]
+pub struct Latencies {
+    micros: Histogram<u64>,
+}
+
+impl Latencies {
+    /// Nothing counted yet. `None` is impossible: the histogram's bounds are constants that fit.
+    pub fn new() -> Option<Self> {
+        Some(Self { micros: Histogram::new_with_bounds(1, LONGEST_MICROS, 3).ok()? })
+    }
+
+    /// Counts one.
+    pub fn record(&mut self, latency: Duration) {
+        self.micros.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(LONGEST_MICROS).max(1));
+    }
+
+    /// What is reported of them.
+    pub fn quantiles(&self) -> Latency {
+        let millis = |quantile| as_millis(self.micros.value_at_quantile(quantile));
+        Latency {
+            count: self.micros.len(),
+            p50_millis: millis(0.5),
+            p95_millis: millis(0.95),
+            p99_millis: millis(0.99),
+            p999_millis: millis(0.999),
+            max_millis: as_millis(self.micros.max()),
+        }
+    }
+}
+
 impl Tally {
     /// Nothing counted yet. `None` is impossible: the histogram's bounds are constants that fit.
     pub fn new() -> Option<Self> {
         Some(Self {
-            latency_micros: Histogram::new_with_bounds(1, LONGEST_MICROS, 3).ok()?,
+            latency: Latencies::new()?,
             answers: BTreeMap::new(),
             errors: BTreeMap::new(),
             fixes: Fixes::default(),
@@ -116,10 +147,18 @@ impl Tally {
         self.received_bytes += u64::try_from(received).unwrap_or_default();
     }
 
-    /// Counts a request that was answered as it should be.
-    pub fn success(&mut self, answer: &str, latency: Duration, fixes: usize, receipt: Option<&Receipt>) {
+    /// Counts a request that was answered as it should be; without a latency where it was not yet to be measured.
+    pub fn success(
+        &mut self,
+        answer: &str,
+        latency: impl Into<Option<Duration>>,
+        fixes: usize,
+        receipt: Option<&Receipt>,
+    ) {
         self.answer(answer, fixes);
-        self.latency_micros.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(LONGEST_MICROS).max(1));
+        if let Some(latency) = latency.into() {
+            self.latency.record(latency);
+        }
         if let Some(receipt) = receipt {
             self.fixes.stored += receipt.stored;
             self.fixes.duplicate += receipt.duplicate;
@@ -145,7 +184,6 @@ impl Tally {
     pub fn report(&self, elapsed: Duration, last_fix_millis: i64) -> Report {
         let requests: u64 = self.answers.values().sum();
         let secs = elapsed.as_secs_f64();
-        let millis = |quantile| as_millis(self.latency_micros.value_at_quantile(quantile));
         #[expect(clippy::cast_precision_loss, reason = "nobody sends 2^52 requests")]
         let requests_per_sec = if secs > 0.0 { requests as f64 / secs } else { 0.0 };
         Report {
@@ -155,14 +193,7 @@ impl Tally {
             answers: self.answers.clone(),
             errors: self.errors.clone(),
             fixes: self.fixes,
-            latency: Latency {
-                count: self.latency_micros.len(),
-                p50_millis: millis(0.5),
-                p95_millis: millis(0.95),
-                p99_millis: millis(0.99),
-                p999_millis: millis(0.999),
-                max_millis: as_millis(self.latency_micros.max()),
-            },
+            latency: self.latency.quantiles(),
             sent_bytes: self.sent_bytes,
             received_bytes: self.received_bytes,
             last_fix_millis,

@@ -18,7 +18,6 @@ from fleetwire.access.people import Change, User
 from fleetwire.access.principal import Kind, Permission, Principal, UserRole
 from fleetwire.access.rules import MAX_NAME_CHARS, check_name
 from fleetwire.access.session_list import Session
-from fleetwire.access.whence import whence
 from fleetwire.engine import Engine
 from fleetwire.errors import Problem
 
@@ -121,7 +120,7 @@ async def end_session(
     request: Request[Any, Any, Any],
 ) -> None:
     """Ends it here at once, elsewhere by notification."""
-    gate.credentials.revoke(await gate.session_list.end(principal, session_id, whence(request.scope)))
+    gate.revoke(await gate.session_list.end(principal, session_id, gate.whence(request.scope)))
 
 
 @get("/users/{name:str}/sessions", guards=_ADMIN, operation_id="listUserSessions", summary="List a user's sessions")
@@ -155,7 +154,7 @@ async def create_user(
         principal,
         data.name,
         data.role,
-        whence(request.scope),
+        engine.gate.whence(request.scope),
         password=data.password,
         device_id=await _device_id(engine, principal, data.device),
         display_name=data.display_name,
@@ -177,7 +176,9 @@ async def change_user(
     """
     device_id = msgspec.UNSET if data.device is msgspec.UNSET else await _device_id(engine, principal, data.device)
     change = Change(role=data.role, status=data.status, password=data.password, device_id=device_id)
-    return _unkept(await engine.gate.people.change(principal, asgi.unveil(name), change, whence(request.scope)))
+    return _unkept(
+        await engine.gate.people.change(principal, asgi.unveil(name), change, engine.gate.whence(request.scope))
+    )
 
 
 @get("/tokens", guards=_ADMIN, operation_id="listTokens", summary="List tokens")
@@ -204,7 +205,7 @@ async def create_token(
         user_id = await engine.gate.people.find_id(principal.tenant_id, data.name)
     bearer = Bearer(data.kind, data.name, device_id, user_id)
     token_id, token = await engine.gate.grants.create(
-        principal, bearer, whence(request.scope), scopes=data.scopes, life_secs=data.life_secs
+        principal, bearer, engine.gate.whence(request.scope), scopes=data.scopes, life_secs=data.life_secs
     )
     return _unkept(TokenMade(token_id, token), status_code=201)
 
@@ -219,7 +220,7 @@ async def revoke_token(
     """It stops within a second on every worker, and its sockets are closed. Errors: 404 `token_unknown`."""
     if not 0 < token_id <= _MAX_ID:
         raise Problem("token_unknown", f"There is no token {token_id}.", status=404)
-    gate.credentials.revoke(await gate.grants.revoke(principal, token_id, whence(request.scope)))
+    gate.revoke(await gate.grants.revoke(principal, token_id, gate.whence(request.scope)))
 
 
 @get("/audit", guards=_ADMIN, operation_id="listAudit", summary="Who changed what")

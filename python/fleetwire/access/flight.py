@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from fleetwire import tasks
+from fleetwire import metrics, tasks
 from fleetwire.errors import Overloaded
 
 Answer = TypeVar("Answer")
@@ -21,7 +21,6 @@ class SingleFlight(Generic[Answer]):
         self._in_the_air: dict[bytes, asyncio.Task[Answer]] = {}
         self._turn = asyncio.Semaphore(at_once)
         self._waiting = waiting
-        self.refused = 0
 
     async def ask(self, key: bytes, question: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
         """The answer to `question`, which should not raise: a failure is an answer that all who wait share.
@@ -34,7 +33,7 @@ class SingleFlight(Generic[Answer]):
         task = self._in_the_air.get(key)
         if task is None:
             if len(self._in_the_air) >= self._waiting:
-                self.refused += 1
+                metrics.ACCESS_LOOKUPS_REFUSED.inc()
                 raise Overloaded("access_busy", "Too many unknown credentials at once.", retry_after_secs=1)
             task = tasks.spawn(self._run(question), name="access-lookup")
             self._in_the_air[key] = task

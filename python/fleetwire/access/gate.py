@@ -1,11 +1,12 @@
 """Everything that decides who may pass, opened and closed as one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from fleetwire.access.attempts import LoginAttempts
 from fleetwire.access.grants import Grants
 from fleetwire.access.keys import Keys
+from fleetwire.access.limits import Limits
 from fleetwire.access.listener import Listener
 from fleetwire.access.memory import MakeMemory
 from fleetwire.access.passwords import Passwords
@@ -14,6 +15,8 @@ from fleetwire.access.session_list import SessionList
 from fleetwire.access.sessions import LONGEST_LIFE_SECS, Sessions
 from fleetwire.access.tokens import REVOKED_CHANNEL, Credentials, lru
 from fleetwire.access.uses import Uses
+from fleetwire.access.whence import Whence, whence
+from fleetwire.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +25,19 @@ class Gate:
 
     credentials: Credentials
     sessions: Sessions
-    attempts: LoginAttempts
+    limits: Limits
     passwords: Passwords
     listener: Listener
     uses: Uses
     people: People
     grants: Grants
     session_list: SessionList
+    revoke: Callable[[str], None]
+    """Tells this worker, and others ahead of the database, what a revocation names."""
+
+    def whence(self, scope: Any) -> Whence:  # noqa: ANN401 - the raw ASGI dictionary
+        """Where a request came from, behind the operator's proxies."""
+        return whence(scope, self.limits.addresses)
 
     async def close(self) -> None:
         """Ends what runs behind; call it while the pool is still open, the last uses are written."""
@@ -42,7 +51,9 @@ async def open_gate(
     dsn: str,
     *,
     allowed_origins: frozenset[str] = frozenset(),
+    limits: Limits | None = None,
     make_memory: MakeMemory = lru,
+    tell_revoked: Callable[[str], None] = lambda _: None,
 ) -> Gate:
     """Opens a worker's access.
 
@@ -50,22 +61,30 @@ async def open_gate(
         pool: connections with the role `fleetwire_app`.
         dsn: for the connection that hears of revocations.
         allowed_origins: besides the server's own, origins in lower case whose pages may use the session cookie.
+        limits: of this worker; without them, the usual ones of a worker alone.
         make_memory: from a capacity and a life in milliseconds to a bounded map.
+        tell_revoked: is told what this worker revokes, besides the database, which tells everyone.
     """
     keys, uses, passwords = Keys(pool, keep_retired_secs=LONGEST_LIFE_SECS), Uses(pool), Passwords()
     credentials = Credentials(pool, keys, uses, make_memory=make_memory, allowed_origins=allowed_origins)
     listener = Listener(dsn, REVOKED_CHANNEL, heard=credentials.revoke, connected=credentials.forget)
-    sessions = Sessions(pool, keys, passwords, revoked=credentials.revoke)
+
+    def revoke(key: str) -> None:
+        credentials.revoke(key)
+        tell_revoked(key)
+
+    sessions = Sessions(pool, keys, passwords, revoked=revoke)
     await listener.start()
     uses.start()
     return Gate(
         credentials,
         sessions,
-        LoginAttempts(),
+        limits or Limits(Settings()),
         passwords,
         listener,
         uses,
         people=People(pool, passwords),
         grants=Grants(pool),
         session_list=SessionList(pool),
+        revoke=revoke,
     )

@@ -18,6 +18,8 @@ from fleetwire.access.tokens import Credentials
 from fleetwire.errors import Problem
 
 STATE_KEY: Final = "fleetwire_principal"
+FOUND_KEY: Final = "fleetwire.found"
+"""In a raw scope: the principal, or the problem, that was found before the request came to its route."""
 PUBLIC: Final = "public"
 
 
@@ -28,6 +30,15 @@ async def authenticate(scope: Any, credentials: Credentials) -> Principal:  # no
         Problem: 401 `token_missing`, `token_invalid`, `token_expired` or `token_revoked`; 403 `origin_forbidden`.
         Overloaded: 503 `access_busy` or `access_unavailable`.
     """
+    found = scope.get(FOUND_KEY)
+    if isinstance(found, Principal):
+        return found
+    if isinstance(found, Problem):
+        del scope[FOUND_KEY]
+        try:
+            raise found
+        finally:
+            del found  # A problem that knows the frame that knows it waits for the collector.
     return await credentials.principal(presented_token(scope, credentials.allowed_origins))
 
 

@@ -3,6 +3,7 @@
 import uuid
 from typing import Any, Final
 
+from fleetwire import metrics
 from fleetwire.access.memory import EXPIRED, INVALID, REVOKED_TOKEN, SUSPENDED, Refusal
 from fleetwire.access.principal import Principal
 from fleetwire.store.pool import borrowed, tenant_transaction
@@ -23,6 +24,7 @@ class Lookup:
     async def by_hash(self, token_hash: bytes, *, now_millis: int) -> Principal | Refusal:
         """An opaque token's owner."""
         self.queries += 1
+        metrics.ACCESS_LOOKUPS.inc()
         async with borrowed(self._pool) as connection:
             row = await connection.fetchrow(_sql["find_credential"], token_hash)
         if row is None:
@@ -55,6 +57,7 @@ class Lookup:
     ) -> Principal | Refusal:
         """The user of a login. Role and status are the row's, so that a change of either counts at once."""
         self.queries += 1
+        metrics.ACCESS_LOOKUPS.inc()
         async with tenant_transaction(self._pool, tenant_id) as connection:
             row = await connection.fetchrow(_sql["find_session"], tenant_id, uuid.UUID(bytes=session_id))
         if row is None or row["revoked"]:

@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
-from fleetwire import tasks
+from fleetwire import metrics, tasks
 from fleetwire.errors import Overloaded, Problem
 
 MIN_PASSWORD_CHARS: Final = 12
@@ -52,7 +52,6 @@ class Passwords:
         self._places = at_once + waiting
         self._taken = 0
         self._nobody: str | None = None
-        self.refused = 0
 
     async def hash(self, password: str) -> str:
         """The encoded argon2id hash of a password that `check_password` let pass.
@@ -85,7 +84,7 @@ class Passwords:
 
     async def _run(self, work: Callable[[], Done]) -> Done:
         if self._taken >= self._places:
-            self.refused += 1
+            metrics.PASSWORDS_REFUSED.inc()
             raise Overloaded("login_busy", "Too many logins at once; try again.", retry_after_secs=2)
         self._taken += 1
         # A task of its own: a caller who goes away must not give back the place while its thread is still at work.

@@ -13,21 +13,23 @@ from fleetwire.errors import Problem
 Kind: TypeAlias = Literal["ingest", "device", "user"]
 UserRole: TypeAlias = Literal["admin", "dispatcher", "driver", "customer", "viewer"]
 Role: TypeAlias = Literal["ingest", "device", "admin", "dispatcher", "driver", "customer", "viewer"]
-Permission: TypeAlias = Literal["ingest", "watch", "watch_own", "operate", "account", "administer"]
+Permission: TypeAlias = Literal[
+    "ingest", "watch", "watch_own", "report", "dispatch", "events", "operate", "account", "administer"
+]
 
 USER_ROLES: Final[frozenset[str]] = frozenset(get_args(UserRole))
 SCOPES: Final[frozenset[str]] = frozenset(get_args(Permission))
 _OF_ONE_DEVICE: Final = frozenset({"ingest", "watch_own"})
 
 PERMISSIONS: Final[Mapping[str, frozenset[Permission]]] = {
-    # A credential that sits in a vehicle or in a script may be lost: it can add fixes, and read nothing back.
+    # A credential that sits in a vehicle or in a script may be lost: it can add fixes, and reads no position back.
     "ingest": frozenset({"ingest"}),
-    "device": frozenset({"ingest"}),
+    "device": frozenset({"ingest", "report", "events"}),
     # Of the device that the driver has, and of no other.
-    "driver": frozenset({"ingest", "watch_own", "account"}),
+    "driver": frozenset({"ingest", "watch_own", "report", "events", "account"}),
     # Operating is seeing the whole server's totals, which are not one tenant's business.
-    "admin": frozenset({"watch", "operate", "account", "administer"}),
-    "dispatcher": frozenset({"watch", "account"}),
+    "admin": frozenset({"watch", "dispatch", "events", "operate", "account", "administer"}),
+    "dispatcher": frozenset({"watch", "dispatch", "events", "account"}),
     "viewer": frozenset({"watch", "account"}),
     "customer": frozenset({"account"}),
 }

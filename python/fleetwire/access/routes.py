@@ -29,7 +29,6 @@ from fleetwire.access.gate import Gate
 from fleetwire.access.guards import principal_of
 from fleetwire.access.principal import Principal
 from fleetwire.access.sessions import Login
-from fleetwire.access.whence import whence
 
 MAX_NAME_CHARS: Final = 200
 MAX_PASSWORD_CHARS: Final = 1_024  # on the wire; what is a right password is said in `passwords.py`
@@ -99,9 +98,8 @@ async def login(
     """Counts the attempt first: what is over the rate costs no hash."""
     # A foreign page could otherwise log its visitor in as somebody else.
     check_own_page(request.scope, gate.credentials.allowed_origins, absent_is_fine=True)
-    address = request.client.host if request.client else None
-    gate.attempts.take(address, data.tenant, data.user, now_secs=clock.monotonic_secs())
-    done = await gate.sessions.login(data.tenant, data.user, data.password, whence(request.scope))
+    await gate.limits.login(gate.limits.addresses.network(request.scope), data.tenant, data.user)
+    done = await gate.sessions.login(data.tenant, data.user, data.password, gate.whence(request.scope))
     return _answer(done, request, by_page=_is_page(request))
 
 
@@ -140,7 +138,7 @@ async def renew_session(
     request: Request[Any, Any, Any], gate: NamedDependency[Gate], data: JSONBody[RenewForm | None] = None
 ) -> Response[LoginDone]:
     """Takes the refresh token from the body or the cookie."""
-    came_from, origins = whence(request.scope), gate.credentials.allowed_origins
+    came_from, origins = gate.whence(request.scope), gate.credentials.allowed_origins
     if data is not None:
         check_own_page(request.scope, origins, absent_is_fine=True)
         return _answer(await gate.sessions.renew(data.refresh_token, came_from), request, by_page=_is_page(request))

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import structlog
 
-from fleetwire import tasks
+from fleetwire import metrics, tasks
 from fleetwire.store.faults import PASSING
 from fleetwire.store.pool import tenant_transaction
 from fleetwire.store.statements import load
@@ -25,12 +25,11 @@ class Uses:
         self._pool = pool
         self._pending: set[tuple[int, int]] = set()
         self._task: asyncio.Task[None] | None = None
-        self.dropped = 0
 
     def note(self, tenant_id: int, credential_id: int) -> None:
         """The credential was looked up just now."""
         if len(self._pending) >= MAX_PENDING:
-            self.dropped += 1
+            metrics.USES_DROPPED.inc()
             return
         self._pending.add((tenant_id, credential_id))
 
@@ -54,7 +53,7 @@ class Uses:
                 async with tenant_transaction(self._pool, tenant_id) as connection:
                     await connection.execute(_sql["note_uses"], tenant_id, credential_ids)
             except PASSING as error:
-                self.dropped += len(credential_ids)
+                metrics.USES_DROPPED.inc(len(credential_ids))
                 _log.warning("The last use of credentials is not noted.", count=len(credential_ids), error=str(error))
 
     async def _run(self) -> None:

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fleetwire import asgi
+from fleetwire.access.address import Addresses
 
-MAX_ADDRESS_CHARS: Final = 64
 MAX_AGENT_CHARS: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
 class Whence:
-    """The client's address and what it calls itself; None where that is not known."""
+    """The client's address (of an IPv6 one the /64) and what it calls itself; None where that is not known."""
 
     address: str | None = None
     user_agent: str | None = None
@@ -20,11 +20,10 @@ class Whence:
 NOWHERE: Final = Whence()
 
 
-def whence(scope: Any) -> Whence:  # noqa: ANN401 - the raw ASGI dictionary
+def whence(scope: Any, addresses: Addresses) -> Whence:  # noqa: ANN401 - the raw ASGI dictionary
     """Of a raw ASGI scope. What a client says of itself is cut and cleaned: people read it in a list."""
-    client = scope.get("client")
     agent = asgi.header(scope, b"user-agent")[:MAX_AGENT_CHARS]
     return Whence(
-        address=str(client[0])[:MAX_ADDRESS_CHARS] if client else None,
+        address=addresses.network(scope),
         user_agent="".join(char if char.isprintable() else "?" for char in agent) or None,
     )

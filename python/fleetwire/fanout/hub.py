@@ -2,27 +2,40 @@
 
 import asyncio
 
+from fleetwire import clock, metrics
+from fleetwire.fanout.delay import Delay
 from fleetwire.fanout.outbox import Outbox
+from fleetwire.fanout.rhythm import Rhythm
 from fleetwire.live.state import Live
 from fleetwire.tasks import cancel, spawn
+
+ROUNDS_PER_HEARTBEAT = 8  # looks for feeds that were silent too long; one is late by an eighth at most
 
 
 class Hub:
     """The watchers of this worker."""
 
-    def __init__(self, live: Live, *, tick_millis: int) -> None:
+    def __init__(
+        self, live: Live, delay: Delay, *, tick_millis: int, heartbeat_secs: float, settle_millis: int = 0
+    ) -> None:
         self._live = live
-        self._tick_secs = tick_millis / 1000
+        self.delay = delay
+        self._rhythm = Rhythm(tick_millis=tick_millis, settle_millis=settle_millis)
+        self._heartbeat_secs = heartbeat_secs
         self._watchers: dict[int, set[Outbox]] = {}
-        self._ticking: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Starts the tick."""
-        self._ticking = spawn(self._tick_forever(), name="feed-tick")
+        """Starts the tick and the heartbeats."""
+        self._tasks = [
+            spawn(self._tick_forever(), name="feed-tick"),
+            spawn(self._beat_forever(), name="feed-heartbeat"),
+        ]
 
     async def stop(self) -> None:
-        """Ends it."""
-        await cancel(self._ticking)
+        """Ends them."""
+        for task in self._tasks:
+            await cancel(task)
 
     def add(self, outbox: Outbox) -> None:
         """From now on the outbox is woken."""
@@ -35,9 +48,29 @@ class Hub:
         if not watchers:
             self._watchers.pop(outbox.tenant_id, None)
 
+    def hasten(self) -> None:
+        """Another worker's movements arrived: they do not wait for a whole tick."""
+        self._rhythm.hasten()
+
+    def resync(self) -> None:
+        """The epoch is a new one: every watcher is told."""
+        for outboxes in self._watchers.values():
+            for outbox in outboxes:
+                outbox.wake()
+
     async def _tick_forever(self) -> None:
         while True:
-            await asyncio.sleep(self._tick_secs)
+            await self._rhythm.beat()
+            self.delay.ticked()
             for tenant_id in self._live.tick():
                 for outbox in self._watchers.get(tenant_id, ()):
                     outbox.wake()
+            metrics.FRAMES_RENDERED.value, metrics.FRAMES_SHARED.value = self._live.count_frames()
+
+    async def _beat_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._heartbeat_secs / ROUNDS_PER_HEARTBEAT)
+            silent_since_secs = clock.monotonic_secs() - self._heartbeat_secs
+            for watchers in self._watchers.values():
+                for outbox in watchers:
+                    outbox.beat(silent_since_secs=silent_since_secs)

@@ -2,108 +2,149 @@
 
 A watcher at sequence number 7 gets, when its last send is done, one frame of every device that moved after 7, each
 with its newest position only. So a slow watcher is conflated by itself, its memory is one frame, and a resume after a
-broken connection is the same step as every other.
+broken connection is the same step as every other. Watchers of the same filter share a view, and its frames.
 """
 
 import asyncio
-from typing import Literal
+from typing import Final
 
 import msgspec
 
-from fleetwire import metrics
-from fleetwire.live.state import Live
+from fleetwire import clock, metrics
+from fleetwire.fanout.wishes import WHOLE, Filter, Resume, Watch, Wish
+from fleetwire.live.state import Format, Frame, Live
+from fleetwire.tally import Tally
 
+Messages = tuple[str | bytes, ...]
 
-class Watch(msgspec.Struct, tag_field="type", tag="watch", forbid_unknown_fields=False):
-    """The client's `watch`: the whole tenant."""
-
-    area: list[float] | None = None
-    devices: list[str] | None = None
-    status: str | None = None
-    orders: list[str] | None = None
-
-    @property
-    def is_filtered(self) -> bool:
-        """Whether it asks for less than the whole tenant."""
-        return any(part is not None for part in (self.area, self.devices, self.status, self.orders))
-
-
-class Resume(msgspec.Struct, tag_field="type", tag="resume"):
-    """The client's `resume`: from where it was before its connection broke."""
-
-    epoch: str
-    seq: int
-
-
-Request = Watch | Resume
-HEARTBEAT = b'{"type":"heartbeat"}'
+HEARTBEAT: Final = '{"type":"heartbeat"}'
+RARELY_TICKS: Final = 64
+"""Who is no further behind is told by a view what it missed: a view remembers hundreds of ticks."""
 
 
 class Outbox:
-    """The frames of one watcher, in order."""
+    """The frames of one watcher, in order. To be closed, or its view is kept for ever."""
 
-    def __init__(self, live: Live, tenant_id: int, *, heartbeat_secs: float) -> None:
+    def __init__(self, live: Live, tenant_id: int, *, form: Format) -> None:
         self._live = live
         self.tenant_id = tenant_id
-        self._heartbeat_secs = heartbeat_secs
+        self._form: Format = form
+        self._filter = WHOLE
+        self._view: int | None = None
+        self._epoch = ""
+        """Of the live table, when the watcher's place in it was last known."""
         self._seq: int | None = None
-        self._request: Request | None = None
+        self._wish: tuple[Wish, Filter] | None = None
         self.has_spoken = False
-        self._woken = asyncio.Event()
+        self.has_told_movement = False
+        """Whether the newest messages tell of movement."""
+        self._is_late = False
+        self._has_moved = False
+        self._waiting: asyncio.Future[None] | None = None
+        self._said_secs = clock.monotonic_secs()
 
     def wake(self) -> None:
-        """Something of the tenant moved."""
-        self._woken.set()
+        """A tick announced something of the tenant."""
+        if self._has_moved:
+            metrics.CONFLATED.inc()
+        self._has_moved = True
+        self._stir()
 
-    def ask(self, request: Request) -> None:
+    def beat(self, *, silent_since_secs: float) -> None:
+        """Says that the feed lives if it has said nothing since then."""
+        if self._said_secs <= silent_since_secs:
+            self._is_late = True
+            self._stir()
+
+    def ask(self, wish: Wish, wanted: Filter) -> None:
         """The client asks; of several requests that wait, the newest counts."""
-        self._request = request
-        self._woken.set()
+        self._wish = wish, wanted
+        self._stir()
 
     def ask_unless_spoken(self) -> None:
         """A client that has said nothing watches the whole tenant; one whose wish was refused is not given more."""
         if not self.has_spoken:
-            self.ask(Watch())
+            self.ask(Watch(), WHOLE)
 
-    async def next_frames(self) -> list[bytes]:
-        """Waits until there is something to say and returns it; a heartbeat if nothing moved for that long."""
-        try:
-            async with asyncio.timeout(self._heartbeat_secs):
-                await self._woken.wait()
-        except TimeoutError:
-            return [self._counted(HEARTBEAT, "heartbeat")]
-        self._woken.clear()
-        request, self._request = self._request, None
-        if isinstance(request, Resume):
-            return self._resume(request)
-        if request is not None:
-            return [self._snapshot()]
-        if self._seq is not None:
-            metrics.CONFLATED.inc(max(0, self._live.seq(self.tenant_id) - self._seq - 1))
+    def close(self) -> None:
+        """Gives the view back."""
+        if self._view is not None:
+            self._live.release(self.tenant_id, self._view)
+            self._view = None
+
+    async def next_messages(self) -> Messages:
+        """Waits until there is something to say and returns it: the messages of one frame, to be sent in order."""
+        while True:
+            if not (self._has_moved or self._is_late or self._wish):
+                self._waiting = asyncio.get_running_loop().create_future()
+                try:
+                    await self._waiting
+                finally:
+                    self._waiting = None
+            if messages := self._due():
+                self._said_secs = clock.monotonic_secs()
+                return messages
+
+    def _stir(self) -> None:
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+    def _due(self) -> Messages:
+        wish, self._wish = self._wish, None
+        is_late, self._is_late = self._is_late, False
+        self._has_moved = self.has_told_movement = False
+        if wish is not None:
+            return self._answer(*wish)
+        if messages := self._moved():
+            return messages
+        if is_late:
+            metrics.FRAMES_HEARTBEAT.inc()
+            return (HEARTBEAT,)
+        return ()
+
+    def _answer(self, wish: Wish, wanted: Filter) -> Messages:
+        view = self._live.watch(self.tenant_id, wanted)
+        self.close()
+        self._view, self._filter = view, wanted
+        if not isinstance(wish, Resume):
+            return self._snapshot()
+        self._epoch = self._live.epoch
+        is_ours = wish.epoch == self._epoch + wanted.tag and wish.seq >= 0
+        if not is_ours or not self._live.is_exact(self.tenant_id, view, since_seq=wish.seq):
+            return self._resync()
+        self._seq = wish.seq
         return self._moved()
 
-    def _snapshot(self) -> bytes:
-        frame = self._live.snapshot(self.tenant_id)
+    def _resync(self) -> Messages:
+        metrics.FRAMES_RESYNC.inc()
+        told = {"type": "resync", "epoch": self._live.epoch + self._filter.tag}
+        return (msgspec.json.encode(told).decode(), *self._snapshot())
+
+    def _snapshot(self) -> Messages:
+        self._epoch = self._live.epoch
+        frame = self._live.snapshot(self.tenant_id, self._view or 0, form=self._form, tag=self._filter.tag)
         self._seq = self._live.seq(self.tenant_id)
-        return self._counted(frame, "snapshot")
+        metrics.FRAMES_SNAPSHOT.inc()
+        return self._counted(frame, metrics.FRAME_BYTES_SNAPSHOT)
 
-    def _resume(self, request: Resume) -> list[bytes]:
-        if request.epoch == self._live.epoch and 0 <= request.seq <= self._live.seq(self.tenant_id):
-            self._seq = request.seq
-            return self._moved()
-        resync = msgspec.json.encode({"type": "resync", "epoch": self._live.epoch})
-        return [self._counted(resync, "resync"), self._snapshot()]
-
-    def _moved(self) -> list[bytes]:
-        if self._seq is None:
-            return []
-        frame = self._live.moved(self.tenant_id, since_seq=self._seq)
+    def _moved(self) -> Messages:
+        since_seq, view = self._seq, self._view
+        if since_seq is None or view is None:
+            return ()
         seq = self._live.seq(self.tenant_id)
+        if self._epoch != self._live.epoch or (
+            seq - since_seq > RARELY_TICKS and not self._live.is_exact(self.tenant_id, view, since_seq=since_seq)
+        ):
+            return self._resync()
+        frame = self._live.moved(self.tenant_id, view, form=self._form, since_seq=since_seq)
         self._seq = seq
-        return [] if frame is None else [self._counted(frame, "moved")]
+        if frame is None:
+            return ()
+        metrics.FRAMES_MOVED.inc()
+        self.has_told_movement = True
+        return self._counted(frame, metrics.FRAME_BYTES_MOVED)
 
     @staticmethod
-    def _counted(frame: bytes, kind: Literal["snapshot", "moved", "resync", "heartbeat"]) -> bytes:
-        metrics.FRAMES.labels(kind).inc()
-        metrics.FRAME_BYTES.inc(len(frame))
-        return frame
+    def _counted(frame: Frame, sent_bytes: Tally) -> Messages:
+        sent_bytes.inc(frame.size_bytes)
+        return frame.messages

@@ -1,35 +1,41 @@
 """All WebSockets of this worker: how many there may be, sends that cannot hang, and a goodbye to everyone at a stop."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import contextlib
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Literal, NamedTuple
 
+import msgspec
 import structlog
 
-from fleetwire import asgi, metrics
+from fleetwire import asgi, clock, metrics
 from fleetwire.access.guards import authenticate
 from fleetwire.access.principal import Permission, Principal
 from fleetwire.access.tokens import Credentials
 from fleetwire.errors import Overloaded, Problem
-from fleetwire.fanout.close_codes import Close
+from fleetwire.fanout.close_codes import Close, Closing
+from fleetwire.fanout.event_messages import Authenticated, Failure
+from fleetwire.fanout.introduction import introduce
+from fleetwire.fanout.pace import Pace
+from fleetwire.fanout.pulse import beat_forever, is_heartbeat
 from fleetwire.settings import Settings
+from fleetwire.tasks import cancel, spawn
 from fleetwire.timelimit import TimeLimit
 
 _log = structlog.get_logger(__name__)
 
+__all__ = ["Closing", "Gone", "Kind", "Message", "Socket", "Sockets"]
+
 Kind = Literal["driver", "dispatch"]
 CLOSE_SECS = 2.0  # a peer that reads nothing blocks the close frame as well
+SPREAD_SHARE = 0.6  # of the time for a stop; the rest is for the last ones to close
+SPREAD_STEP_SECS = 0.05
+TOO_MANY = msgspec.json.encode(
+    Failure(429, "message_rate", "The socket sends too many messages; this one was not read.", retry_after_secs=1)
+)
 
 
-class Closing(Exception):  # noqa: N818 - a way out of a conversation, not an error
-    """The socket shall be closed with a code."""
-
-    def __init__(self, code: Close) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-class Gone(Exception):  # noqa: N818
+class Gone(Exception):  # noqa: N818 - a way out of a conversation, not an error
     """The peer closed the socket."""
 
 
@@ -43,30 +49,58 @@ class Message(NamedTuple):
 class Socket:
     """One accepted WebSocket. Sends are bounded in time."""
 
-    def __init__(
-        self, kind: Kind, principal: Principal, receive: asgi.Receive, send: asgi.Send, settings: Settings
-    ) -> None:
+    principal: Principal
+    """Exists before the conversation begins."""
+
+    def __init__(self, kind: Kind, receive: asgi.Receive, send: asgi.Send, settings: Settings) -> None:
         self.kind: Kind = kind
-        self.principal = principal
         self._receive = receive
         self._send = send
         self._send_secs = settings.feed_send_secs
         self._message_bytes = settings.socket_message_bytes
+        self.subprotocol: str | None = None
+        """What the handshake agrees on; to be set before it."""
+        self._pace = Pace(settings)
+        self.heard_secs = clock.monotonic_secs()
+        """When the peer last said anything."""
+        self.asked_secs = self.heard_secs
+        """When it was last sent a heartbeat."""
+        self.answers = False
+        """Whether the peer has said that it answers heartbeats."""
         self.handler = asyncio.current_task()
         self.goodbye: Close | None = None
+
+    @property
+    def protocol(self) -> str:
+        """How its frames are written, for the figures."""
+        return "json" if self.subprotocol is None else self.subprotocol.rpartition(".")[2]
 
     async def accept(self) -> None:
         """Completes the handshake."""
         await self._receive()  # websocket.connect
-        await self._send({"type": "websocket.accept"})
+        await self._send({"type": "websocket.accept", "subprotocol": self.subprotocol})
 
     async def receive(self) -> Message:
-        """The next message.
+        """The next message that is not about the socket itself. One above the rate is refused here, unread.
 
         Raises:
             Gone: the peer closed.
-            Closing: the message is over the size limit.
+            Closing: a message is over the size limit, or too many are over the rate.
         """
+        while True:
+            message = await self._next()
+            self.heard_secs = clock.monotonic_secs()
+            if not self._pace.admits(self.heard_secs):
+                metrics.SOCKET_RATE_REFUSED.inc()
+                if self._pace.is_exhausted:
+                    raise Closing(Close.RATE)
+                await self.send(TOO_MANY)
+            elif is_heartbeat(message.data):
+                self.answers = True
+            else:
+                return message
+
+    async def _next(self) -> Message:
         event = await self._receive()
         if event["type"] != "websocket.receive":
             raise Gone
@@ -77,15 +111,24 @@ class Socket:
         return message
 
     async def send(self, frame: bytes) -> None:
-        """Sends a text frame.
+        """Sends text that is UTF-8 already.
 
         Raises:
             Closing: the peer did not take it within the time limit.
         """
+        await self.send_message(str(frame, "utf-8"))
+
+    async def send_message(self, message: str | bytes) -> None:
+        """Sends a text message, or a binary one.
+
+        Raises:
+            Closing: the peer did not take it within the time limit.
+        """
+        kind = "text" if isinstance(message, str) else "bytes"
         try:
             # The server sends one message after another; a lock of ours would wait for the same.
             with TimeLimit(self._send_secs):
-                await self._send({"type": "websocket.send", "text": str(frame, "utf-8")})
+                await self._send({"type": "websocket.send", kind: message})
         except TimeoutError:
             raise Closing(Close.SLOW) from None
 
@@ -112,7 +155,17 @@ class Sockets:
         self._credentials = credentials
         self._settings = settings
         self._open: dict[Kind, set[Socket]] = {"driver": set(), "dispatch": set()}
+        self._strangers = 0
         self._stopping = False
+        self._pulse: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to send heartbeats and to look for peers that are gone."""
+        self._pulse = spawn(beat_forever(self.all, self._settings.feed_heartbeat_secs), name="socket-pulse")
+
+    async def stop(self) -> None:
+        """Ends that."""
+        await cancel(self._pulse)
 
     async def serve(
         self,
@@ -120,25 +173,64 @@ class Sockets:
         permission: Permission,
         conversation: Callable[[Socket], Coroutine[Any, Any, None]],
         connection: tuple[asgi.Scope, asgi.Receive, asgi.Send],
+        *,
+        subprotocols: Collection[str] = (),
     ) -> None:
-        """Serves one connection from handshake to close; one that may not pass is answered with a problem."""
+        """Serves one connection from handshake to close; one that may not pass is answered with a problem.
+
+        Of the subprotocols that the client offers, the first one among `subprotocols` is agreed on.
+        """
         scope, receive, send = connection
+        socket = Socket(kind, receive, send, self._settings)
         try:
-            principal = await authenticate(scope, self._credentials)
-            principal.require(permission)
             self._check_room()
+            principal = await self._known(scope)
+            if principal is not None:
+                principal.require(permission)
         except Problem as problem:
             await asgi.deny(send, problem)
             return
-        socket = Socket(kind, principal, receive, send, self._settings)
-        # Before the next await: a revocation in between would go unheard.
-        unfollow = self._credentials.follow(principal, lambda _: socket.dismiss(Close.UNAUTHORIZED))
-        self._count(socket, present=True)
+        socket.subprotocol = next((offer for offer in scope["subprotocols"] if offer in subprotocols), None)
+
+        async def introduced(socket: Socket) -> None:
+            if principal is None:
+                await self._introduce(socket, permission, leaving)
+            await conversation(socket)
+
+        with contextlib.ExitStack() as leaving:
+            # Before the next await: a revocation in between would go unheard.
+            if principal is not None:
+                self._follow(socket, principal, leaving)
+            self._count(socket, present=True)
+            leaving.callback(self._count, socket, present=False)
+            await self._converse(socket, introduced)
+
+    async def _known(self, scope: asgi.Scope) -> Principal | None:
+        """Whose credential the handshake carries; None without one, if there is room for one that sends it later."""
         try:
-            await self._converse(socket, conversation)
+            return await authenticate(scope, self._credentials)
+        except Problem as problem:
+            if problem.code != "token_missing" or self._strangers >= self._settings.socket_strangers:
+                raise
+            return None
+
+    async def _introduce(self, socket: Socket, permission: Permission, leaving: contextlib.ExitStack) -> None:
+        """Waits for the credential of a socket that was opened without one.
+
+        Raises:
+            Closing: none came in time, or it does not open this door; the reason was sent as an error.
+        """
+        self._strangers += 1
+        try:
+            principal = await introduce(socket, permission, self._credentials, self._settings.socket_auth_secs)
         finally:
-            unfollow()
-            self._count(socket, present=False)
+            self._strangers -= 1
+        self._follow(socket, principal, leaving)
+        await socket.send(msgspec.json.encode(Authenticated(principal.expires_at_millis)))
+
+    def _follow(self, socket: Socket, principal: Principal, leaving: contextlib.ExitStack) -> None:
+        socket.principal = principal
+        leaving.callback(self._credentials.follow(principal, lambda _: socket.dismiss(Close.UNAUTHORIZED)))
 
     async def _converse(self, socket: Socket, conversation: Callable[[Socket], Coroutine[Any, Any, None]]) -> None:
         """Runs a conversation until it ends, and closes the socket with the code that fits how it ended."""
@@ -171,15 +263,25 @@ class Sockets:
         return {kind: len(sockets) for kind, sockets in self._open.items()}
 
     async def goodbye(self, *, within_secs: float) -> None:
-        """Tells every socket that the server restarts and waits until they are closed, or the time is over."""
-        self._stopping = True
-        sockets = self._all()
-        for socket in sockets:
-            socket.dismiss(Close.RESTART)
-        if handlers := [socket.handler for socket in sockets if socket.handler is not None]:
-            await asyncio.wait(handlers, timeout=within_secs)
+        """Tells every socket that the server restarts and waits until they are closed, or the time is over.
 
-    def _all(self) -> list[Socket]:
+        Many are told one after the other, so that they come back one after the other.
+        """
+        self._stopping = True
+        stop_at_secs = clock.monotonic_secs() + within_secs
+        sockets = self.all()
+        spread_secs = min(SPREAD_SHARE * within_secs, len(sockets) / self._settings.stop_sockets_per_sec)
+        rounds = max(1, round(spread_secs / SPREAD_STEP_SECS))
+        for turn in range(rounds):
+            for socket in sockets[turn::rounds]:
+                socket.dismiss(Close.RESTART)
+            if turn < rounds - 1:
+                await asyncio.sleep(spread_secs / rounds)
+        if handlers := [socket.handler for socket in sockets if socket.handler is not None]:
+            await asyncio.wait(handlers, timeout=max(0.0, stop_at_secs - clock.monotonic_secs()))
+
+    def all(self) -> list[Socket]:
+        """The open sockets."""
         return [socket for sockets in self._open.values() for socket in sockets]
 
     def _count(self, socket: Socket, *, present: bool) -> None:

@@ -5,36 +5,49 @@ import asyncio
 import msgspec
 
 from fleetwire import asgi
+from fleetwire.access.limits import Limits
 from fleetwire.errors import Problem
+from fleetwire.fanout.event_talk import EventTalk
+from fleetwire.fanout.events import EventHub
 from fleetwire.fanout.hub import Hub
-from fleetwire.fanout.outbox import Outbox, Request, Watch
-from fleetwire.fanout.sockets import Closing, Message, Socket, Sockets
-from fleetwire.live.state import Live
+from fleetwire.fanout.outbox import Outbox
+from fleetwire.fanout.sockets import Closing, Socket, Sockets
+from fleetwire.fanout.wishes import read_wish
+from fleetwire.live.state import Format, Live
 from fleetwire.settings import Settings
 from fleetwire.tasks import cancel, spawn
 
 PATH = "/ws/dispatch"
-
-_REQUESTS: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
+SUBPROTOCOLS: dict[str, Format] = {"fleetwire.v1.json": "json", "fleetwire.v1.protobuf": "protobuf"}
+"""How positions are written; without a subprotocol as JSON. All else is JSON in either."""
 
 
 class DispatchSocket:
     """The route as an ASGI callable in front of the framework."""
 
-    def __init__(self, *, hub: Hub, live: Live, sockets: Sockets, settings: Settings) -> None:
+    def __init__(
+        self, *, hub: Hub, events: EventHub, live: Live, limits: Limits, sockets: Sockets, settings: Settings
+    ) -> None:
         self._hub = hub
+        self._events = events
         self._live = live
+        self._limits = limits
         self._sockets = sockets
         self._settings = settings
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Serves one watcher from handshake to close."""
-        await self._sockets.serve("dispatch", "watch", self._converse, (scope, receive, send))
+        await self._sockets.serve(
+            "dispatch", "watch", self._converse, (scope, receive, send), subprotocols=SUBPROTOCOLS
+        )
 
     async def _converse(self, socket: Socket) -> None:
         """Reads the client's wishes while another task feeds it: without a reader, pings go unanswered."""
-        outbox = Outbox(self._live, socket.principal.tenant_id, heartbeat_secs=self._settings.feed_heartbeat_secs)
+        form = SUBPROTOCOLS.get(socket.subprotocol or "", "json")
+        outbox = Outbox(self._live, socket.principal.tenant_id, form=form)
         self._hub.add(outbox)
+        talk = EventTalk(self._events, socket, self._settings)
+        talk.start()
         feeding = spawn(self._feed(socket, outbox), name="feed")
         silence = asyncio.get_running_loop().call_later(
             self._settings.feed_first_message_secs, outbox.ask_unless_spoken
@@ -42,30 +55,27 @@ class DispatchSocket:
         try:
             while True:
                 message = await socket.receive()
+                if await talk.takes(message):
+                    continue
                 outbox.has_spoken = True
                 try:
-                    outbox.ask(_understood(message))
+                    self._limits.message(socket.principal)
+                    outbox.ask(*read_wish(message.data))
                 except Problem as problem:
-                    await socket.send(msgspec.json.encode({"type": "error", **problem.members()}))
+                    await socket.send(msgspec.json.encode(problem.frame()))
         finally:
             silence.cancel()
             self._hub.remove(outbox)
+            await talk.stop()
             await cancel(feeding)
+            outbox.close()
 
     async def _feed(self, socket: Socket, outbox: Outbox) -> None:
         try:
             while True:
-                for frame in await outbox.next_frames():
-                    await socket.send(frame)
+                for message in await outbox.next_messages():
+                    await socket.send_message(message)
+                if outbox.has_told_movement:
+                    self._hub.delay.sent()
         except Closing as closing:
             socket.dismiss(closing.code)
-
-
-def _understood(message: Message) -> Request:
-    try:
-        request = _REQUESTS.decode(message.data)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise Problem("message_invalid", f"Not a watch or resume message: {error}.", status=400) from error
-    if isinstance(request, Watch) and request.is_filtered:
-        raise Problem("watch_unsupported", "Only the whole tenant can be watched so far.", status=400)
-    return request

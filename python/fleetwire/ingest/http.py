@@ -3,10 +3,12 @@
 import structlog
 
 from fleetwire import asgi, clock, metrics
+from fleetwire.access.front import stranger
 from fleetwire.access.guards import authenticate
 from fleetwire.access.tokens import Credentials
 from fleetwire.errors import Problem
 from fleetwire.ingest.decode import Body
+from fleetwire.ingest.limit import IngestLimit
 from fleetwire.ingest.pipeline import Pipeline, Receipt
 from fleetwire.settings import Settings
 
@@ -19,9 +21,10 @@ _HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"no-stor
 class LocationRoute:
     """The route as an ASGI callable in front of the framework."""
 
-    def __init__(self, *, credentials: Credentials, pipeline: Pipeline, settings: Settings) -> None:
+    def __init__(self, *, credentials: Credentials, pipeline: Pipeline, limit: IngestLimit, settings: Settings) -> None:
         self._credentials = credentials
         self._pipeline = pipeline
+        self._limit = limit
         self._settings = settings
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
@@ -41,8 +44,8 @@ class LocationRoute:
         except asgi.ClientGone:
             return None
         except Problem as problem:
-            await asgi.respond_problem(send, problem, started_secs=started_secs)
-            return problem.status
+            # Without a name of its own: it would keep the frames it was raised through, and the body in them.
+            return await _refuse(send, await stranger(self._limit.limits, scope, problem), started_secs)
         except Exception:  # noqa: BLE001 - whatever it is, it is logged and answered
             _log.exception("A batch failed.", path=PATH)
             fault = Problem("internal", "The server failed; nothing is acknowledged, send it again.", status=500)
@@ -55,8 +58,9 @@ class LocationRoute:
 
     async def _take(self, scope: asgi.Scope, receive: asgi.Receive) -> Receipt:
         if scope["method"] != "POST":
-            raise Problem("method_not_allowed", "Batches are sent with POST.", status=405)
+            raise Problem("method_not_allowed", "Batches are sent with POST.", status=405, allow="POST")
         principal = await authenticate(scope, self._credentials)
+        self._limit.request(principal)
         principal.require("ingest")
         settings = self._settings
         data = await asgi.read_body(
@@ -65,3 +69,8 @@ class LocationRoute:
         encoding = asgi.header(scope, b"content-encoding").strip().lower()
         body = Body(data, asgi.header(scope, b"content-type"), encoding)
         return await self._pipeline.take(principal, body, door=metrics.HTTP)
+
+
+async def _refuse(send: asgi.Send, fault: Problem, started_secs: float) -> int:
+    await asgi.respond_problem(send, fault, started_secs=started_secs)
+    return fault.status

@@ -1,6 +1,6 @@
-"""The way of a batch, in order: who sends it, what it holds, which device it is, and then it is durable.
+"""The way of a batch, in order: who sends it, may they, what it holds, which device it is, and then it is durable.
 
-auth -> decode -> device -> store/writer -> (after the commit) live/state -> fanout/hub -> watch
+auth -> limit -> decode -> limit -> device -> store/writer -> (after the commit) live/state -> fanout/hub -> watch
 database away: -> outage -> store/spool
 """
 
@@ -10,6 +10,7 @@ from fleetwire import clock, metrics
 from fleetwire.access.principal import Principal
 from fleetwire.errors import BatchError, DatabaseAway, Overloaded, Problem
 from fleetwire.ingest.decode import Batch, BatchDecoder, Body
+from fleetwire.ingest.limit import IngestLimit
 from fleetwire.ingest.outage import Outage
 from fleetwire.store.devices import Devices
 from fleetwire.store.writer import Writer
@@ -25,8 +26,11 @@ class Receipt(NamedTuple):
 class Pipeline:
     """What both doors, HTTP and socket, do with a batch."""
 
-    def __init__(self, *, decoder: BatchDecoder, devices: Devices, writer: Writer, outage: Outage | None) -> None:
+    def __init__(
+        self, *, decoder: BatchDecoder, limit: IngestLimit, devices: Devices, writer: Writer, outage: Outage | None
+    ) -> None:
         self._decoder = decoder
+        self._limit = limit
         self._devices = devices
         self._writer = writer
         self._outage = outage
@@ -41,6 +45,7 @@ class Pipeline:
         try:
             batch = self._decoder.decode(body, tenant_id=principal.tenant_id)
             _check_device(principal, batch)
+            self._limit.fixes(principal, batch, started_secs)
             receipt = await self._make_durable(principal, batch, body)
         except Problem as problem:
             door.unavailable.inc() if isinstance(problem, Overloaded) else door.refused.inc()

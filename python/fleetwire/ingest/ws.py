@@ -1,4 +1,4 @@
-"""`/ws`: a driver's socket. Batches go up, receipts come down, each named by the sender's `id`.
+"""`/ws`: a driver's socket. Batches go up, receipts come down, each named by the sender's `id`; events go both ways.
 
 Several batches of one socket may be under way; their receipts come in the order of the commits. When
 `socket_inflight_batches` are, the socket is not read until one is answered, so that a fast sender waits in its own
@@ -12,8 +12,11 @@ import structlog
 
 from fleetwire import asgi, metrics
 from fleetwire.errors import Problem
+from fleetwire.fanout.event_talk import EventTalk
+from fleetwire.fanout.events import EventHub
 from fleetwire.fanout.sockets import Closing, Message, Socket, Sockets
 from fleetwire.ingest.decode import Body
+from fleetwire.ingest.limit import IngestLimit
 from fleetwire.ingest.pipeline import Pipeline
 from fleetwire.settings import Settings
 from fleetwire.tasks import spawn
@@ -33,8 +36,12 @@ class _Named(msgspec.Struct):
 class DriverSocket:
     """The route as an ASGI callable in front of the framework."""
 
-    def __init__(self, *, pipeline: Pipeline, sockets: Sockets, settings: Settings) -> None:
+    def __init__(
+        self, *, pipeline: Pipeline, limit: IngestLimit, events: EventHub, sockets: Sockets, settings: Settings
+    ) -> None:
         self._pipeline = pipeline
+        self._limit = limit
+        self._events = events
         self._sockets = sockets
         self._settings = settings
 
@@ -44,19 +51,26 @@ class DriverSocket:
 
     async def _converse(self, socket: Socket) -> None:
         answers: set[asyncio.Task[None]] = set()
+        talk = EventTalk(self._events, socket, self._settings)
+        talk.start()
         try:
             while True:
                 if len(answers) >= self._settings.socket_inflight_batches:
                     await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
-                answer = spawn(self._answer(socket, await socket.receive()), name="socket-batch")
+                message = await socket.receive()
+                if await talk.takes(message):
+                    continue
+                answer = spawn(self._answer(socket, message), name="socket-batch")
                 answers.add(answer)
                 answer.add_done_callback(answers.discard)
         finally:
+            await talk.stop()
             if answers:
                 await asyncio.wait(answers, timeout=FINISH_SECS)
 
     async def _answer(self, socket: Socket, message: Message) -> None:
         try:
+            self._limit.request(socket.principal)
             body = Body(message.data) if message.is_text else Body(message.data, "application/msgpack")
             frame = _receipt_frame((await self._pipeline.take(socket.principal, body, door=metrics.SOCKET)).json)
         except Problem as problem:
@@ -77,14 +91,9 @@ def _receipt_frame(receipt: bytes) -> bytes:
 
 
 def _error_frame(message: Message, problem: Problem) -> bytes:
-    frame: dict[str, object] = {"type": "error", **problem.members()}
     try:
         decode = msgspec.json.decode if message.is_text else msgspec.msgpack.decode
         message_id = decode(message.data, type=_Named).id
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         message_id = None  # The message is too broken to have a name.
-    if message_id is not None:
-        frame["id"] = str(message_id)
-    if problem.retry_after_secs is not None:
-        frame["retry_after_secs"] = problem.retry_after_secs
-    return msgspec.json.encode(frame)
+    return msgspec.json.encode(problem.frame(None if message_id is None else str(message_id)))

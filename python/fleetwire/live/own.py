@@ -4,6 +4,7 @@ import asyncpg
 
 from fleetwire._core import LiveTable
 from fleetwire.errors import DatabaseAway
+from fleetwire.settings import Settings
 from fleetwire.store import statements
 from fleetwire.store.faults import PASSING
 from fleetwire.store.pool import tenant_transaction
@@ -11,7 +12,7 @@ from fleetwire.store.pool import tenant_transaction
 _SQL = statements.load("live")
 
 
-async def own_position(pool: asyncpg.Pool, tenant_id: int, device_id: int) -> bytes:
+async def own_position(pool: asyncpg.Pool, settings: Settings, tenant_id: int, device_id: int) -> bytes:
     """The device's newest position as GeoJSON of the same form as a whole tenant's; without one, no feature.
 
     Raises:
@@ -22,7 +23,9 @@ async def own_position(pool: asyncpg.Pool, tenant_id: int, device_id: int) -> by
             row = await connection.fetchrow(_SQL["own_position"], tenant_id, device_id)
     except PASSING:
         raise DatabaseAway from None
-    table = LiveTable()
+    table = LiveTable(
+        moving_cmps=round(settings.feed_moving_mps * 100), offline_millis=round(settings.feed_offline_secs * 1000)
+    )
     if row is not None:
         table.load(*row)
     return table.geojson(tenant_id)

@@ -40,7 +40,7 @@ async def live_positions(principal: NamedDependency[Principal], engine: NamedDep
     if principal.may("watch"):
         body = engine.live.geojson(principal.tenant_id)
     else:
-        body = await own_position(engine.app_pool, principal.tenant_id, principal.device_id or 0)
+        body = await own_position(engine.app_pool, engine.settings, principal.tenant_id, principal.device_id or 0)
     return Response(body, media_type="application/geo+json", headers={"cache-control": "no-store"})
 
 

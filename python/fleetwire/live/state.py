@@ -1,52 +1,139 @@
 """The live positions of this worker: loaded at start, moved after every commit, read by feeds and `GET /api/live`."""
 
 import secrets
+from collections.abc import Iterable
+from typing import Literal
 
 import asyncpg
 
-from fleetwire import metrics
-from fleetwire._core import LiveTable, Sealed
+from fleetwire import clock, metrics
+from fleetwire._core import Departures, Frame, LiveTable, Sealed, apply_moved, catch_up
+from fleetwire.fanout.wishes import Filter
+from fleetwire.settings import Settings
 from fleetwire.store import statements
+from fleetwire.store.pool import borrowed
+
+__all__ = ["Format", "Frame", "Live"]
+
+Format = Literal["json", "protobuf"]
 
 _SQL = statements.load("live")
+_ORDER_SQL = statements.load("order")
+CATCH_UP_ROWS = 1000  # at a time; between two of them the event loop does other things
 
 
 class Live:
-    """The core's live table with an epoch: sequence numbers of another epoch mean nothing here."""
+    """The core's live table with an epoch: sequence numbers of another epoch mean nothing here.
 
-    def __init__(self) -> None:
-        self._table = LiveTable()
+    With Redis configured, it also keeps what other workers have to be told of.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._table = LiveTable(
+            moving_cmps=round(settings.feed_moving_mps * 100), offline_millis=round(settings.feed_offline_secs * 1000)
+        )
+        self._departures = Departures() if settings.redis_url is not None else None
         self.epoch = secrets.token_hex(8)
 
     async def warm(self, pool: asyncpg.Pool) -> None:
-        """Loads every device and its stored position."""
+        """Loads every device and its stored position, and the devices of every order."""
         async with pool.acquire() as connection, connection.transaction():
             async for row in connection.cursor(_SQL["load_live"], prefetch=1000):
                 self._table.load(*row)
+            await self._load_orders(connection)
+
+    async def _load_orders(self, connection: asyncpg.Connection) -> None:
+        async for tenant_id, order, device_ids in connection.cursor(_ORDER_SQL["load_orders"], prefetch=1000):
+            self._table.set_group(tenant_id, order, device_ids)
+
+    async def catch_up(self, pool: asyncpg.Pool, *, since_millis: int) -> int:
+        """Moves forward by what was stored since then; how many positions that were.
+
+        Raises:
+            any of PASSING: the database is away.
+        """
+        moved = 0
+        async with borrowed(pool) as connection, connection.transaction():
+            cursor = await connection.cursor(_SQL["load_live_since"], since_millis)
+            while rows := await cursor.fetch(CATCH_UP_ROWS):
+                moved += catch_up(self._table, [tuple(row) for row in rows])
+            await self._load_orders(connection)
+        metrics.POSITIONS_MOVED.inc(moved)
+        return moved
+
+    def renew(self) -> None:
+        """Begins a new epoch: watchers may have missed something and start again from a snapshot."""
+        self.epoch = secrets.token_hex(8)
+
+    def departed(self) -> list[tuple[int, bytes]]:
+        """What moved by this worker's commits since the last call: (tenant_id, packed message)."""
+        return [] if self._departures is None else self._departures.take()
+
+    def arrive(self, tenant_id: int, message: bytes) -> int:
+        """Moves positions by what another worker packed; how many.
+
+        Raises:
+            ValueError: the message cannot be read.
+        """
+        moved = apply_moved(self._table, tenant_id, message)
+        metrics.POSITIONS_MOVED.inc(moved)
+        return moved
 
     def meet(self, tenant_id: int, device_id: int, name: str) -> None:
         """Makes a device known that has no position yet."""
+        if self._departures is not None:
+            self._departures.meet(tenant_id, device_id, name)
         self._table.load(tenant_id, device_id, name, None, None, None, None, None, None, None, None)
 
     def advance(self, sealed: Sealed) -> None:
         """Moves positions forward after a commit; a late fix moves nothing."""
+        if self._departures is not None:
+            self._departures.record(sealed)
         metrics.POSITIONS_MOVED.inc(self._table.advance(sealed))
 
+    def set_order(self, tenant_id: int, order: str, device_ids: Iterable[int]) -> None:
+        """Says which devices work on an order, for feeds that watch it; none ends it."""
+        self._table.set_group(tenant_id, order, list(device_ids))
+
     def tick(self) -> list[int]:
-        """Closes a tick: the tenants with movement since the last one."""
-        return self._table.tick()
+        """Closes a tick: the tenants with something to tell since the last one."""
+        return self._table.tick(now_millis=clock.now_millis())
 
     def seq(self, tenant_id: int) -> int:
         """The number of the tenant's newest tick."""
         return self._table.seq(tenant_id)
 
-    def snapshot(self, tenant_id: int) -> bytes:
-        """All positions of a tenant as a frame."""
-        return self._table.snapshot(tenant_id, epoch=self.epoch)
+    def watch(self, tenant_id: int, wanted: Filter) -> int:
+        """The view of a filter, with one watcher more; to be given back by `release`."""
+        return self._table.watch(
+            tenant_id,
+            area=wanted.area_e7,
+            devices=wanted.devices,
+            statuses=wanted.statuses,
+            groups=wanted.orders,
+            now_millis=clock.now_millis(),
+        )
 
-    def moved(self, tenant_id: int, *, since_seq: int) -> bytes | None:
-        """What moved after `since_seq` as a frame."""
-        return self._table.moved(tenant_id, since_seq=since_seq)
+    def release(self, tenant_id: int, view: int) -> None:
+        """One watcher of a view less."""
+        self._table.release(tenant_id, view)
+
+    def is_exact(self, tenant_id: int, view: int, *, since_seq: int) -> bool:
+        """Whether `moved` holds all that differs since then; a watcher of which it does not needs a snapshot."""
+        return self._table.is_exact(tenant_id, view, since_seq)
+
+    def snapshot(self, tenant_id: int, view: int, *, form: Format, tag: str) -> Frame:
+        """All positions of a view as a frame of the epoch with this tag. `seq` is its number afterwards."""
+        epoch = self.epoch + tag
+        return self._table.snapshot(tenant_id, view, format=form, epoch=epoch, now_millis=clock.now_millis())
+
+    def moved(self, tenant_id: int, view: int, *, form: Format, since_seq: int) -> Frame | None:
+        """What changed in a view after `since_seq` as a frame; None if nothing did."""
+        return self._table.moved(tenant_id, view, format=form, since_seq=since_seq)
+
+    def count_frames(self) -> tuple[int, int]:
+        """Frames that were rendered, and those that were handed out again, since the start."""
+        return self._table.frames_made()
 
     def geojson(self, tenant_id: int) -> bytes:
         """All positions of a tenant as GeoJSON."""

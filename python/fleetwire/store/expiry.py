@@ -36,6 +36,7 @@ class Expired:
 
     partitions_dropped: int = 0
     fixes: int = 0
+    events: int = 0
 
 
 class Expiry:

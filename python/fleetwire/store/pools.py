@@ -12,6 +12,7 @@ from fleetwire.settings import Settings
 from fleetwire.store.pool import Role, open_pool
 from fleetwire.store.slow import SlowQueries
 
+LOCK_SECS = 1.0  # longest wait for a row: merging and other workers keep one for milliseconds
 FLOOR = 5  # connections that the largest pool keeps open, so that a first rush finds them
 
 
@@ -40,6 +41,9 @@ class Pools:
             max_size=most,
             connect_timeout_secs=settings.connect_timeout_secs,
             statement_timeout_millis=round(settings.statement_timeout_secs * 1000),
+            # At least two tries within patience, so that the server ends the wait itself: the session of a connection
+            # that is cut goes on waiting, and under a lock held for long each try would leave one behind.
+            lock_timeout_millis=round(min(LOCK_SECS, settings.patience_secs / 2) * 1000),
             more_settings=more_settings,
             idle_secs=settings.idle_connection_secs,
             on_query=slow.look if settings.slow_query_secs > 0 else None,

@@ -1,4 +1,4 @@
-"""What the store needs from time to time: partitions ahead, retention, merging. One process at a time does it.
+"""What the store needs from time to time: partitions ahead, retention, ended logins, merging. One process does it.
 
 A round opens a connection of the database's owner, takes an advisory lock for its session and does a bounded amount of
 work, resting after each transaction as long as that took. What is left over is the next round's.
@@ -20,6 +20,7 @@ from fleetwire.errors import FleetwireError
 from fleetwire.settings import Settings
 from fleetwire.store import statements
 from fleetwire.store.compaction import Compaction, Pace
+from fleetwire.store.event_expiry import expire_events
 from fleetwire.store.expiry import Expired, Expiry
 from fleetwire.store.faults import PASSING
 from fleetwire.store.merging import Merged
@@ -33,6 +34,7 @@ DAYS_AHEAD = 3
 ROUND_SECS = 30.0  # of the server's rounds
 QUIET_ROUNDS = 10  # what still grows is left alone; at the usual pause, ten minutes
 EXPIRY_EVERY_SECS = 3600.0
+SESSIONS_EVERY_SECS = 900.0
 TAKE_TURNS_SECS = 60.0  # how long a command waits for the server's round
 
 
@@ -42,6 +44,7 @@ class Round:
 
     merged: Merged
     expired: Expired
+    sessions: int
     seconds: float
 
     def as_dict(self) -> dict[str, Any]:
@@ -49,6 +52,7 @@ class Round:
         return {
             **asdict(self.merged),
             **{f"expired_{name}": value for name, value in asdict(self.expired).items()},
+            "ended_sessions": self.sessions,
             "seconds": round(self.seconds, 3),
         }
 
@@ -61,6 +65,7 @@ class Upkeep:
         self._settings = settings
         self._visited: dict[str, datetime] = {}
         self._expire_at_secs = 0.0
+        self._end_sessions_at_secs = 0.0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -90,7 +95,8 @@ class Upkeep:
         async with _owner(self._dsn) as connection:
             if not await connection.fetchval(_SQL["try_lock"]):
                 return
-            expires = clock.monotonic_secs() >= self._expire_at_secs
+            now_secs = clock.monotonic_secs()
+            expires, ends_sessions = now_secs >= self._expire_at_secs, now_secs >= self._end_sessions_at_secs
             done = await _do(
                 connection,
                 self._settings,
@@ -98,12 +104,15 @@ class Upkeep:
                 pace=_resting(ROUND_SECS),
                 quiet_secs=QUIET_ROUNDS * self._settings.upkeep_secs,
                 expires=expires,
+                ends_sessions=ends_sessions,
             )
+        if ends_sessions:
+            self._end_sessions_at_secs = now_secs + SESSIONS_EVERY_SECS
         if expires and done.seconds < ROUND_SECS:
             self._expire_at_secs = clock.monotonic_secs() + EXPIRY_EVERY_SECS
         metrics.UPKEEP_SECONDS.observe(done.seconds)
         metrics.UPKEEP_LAST.set(clock.now_millis() / 1000)
-        if done.merged.segments_before or done.expired.fixes:
+        if done.merged.segments_before or done.expired.fixes or done.expired.events:
             _log.info("A round of upkeep is done.", **done.as_dict())
 
 
@@ -114,7 +123,7 @@ async def run_once(dsn: str, settings: Settings) -> Round:
         FleetwireError: another process is at it for longer than `TAKE_TURNS_SECS`.
     """
     async with exclusive(dsn) as connection:
-        return await _do(connection, settings, visited={}, pace=_at_once, quiet_secs=0.0, expires=True)
+        return await _do(connection, settings, visited={}, pace=_at_once, quiet_secs=0.0)
 
 
 @asynccontextmanager
@@ -140,18 +149,29 @@ async def _do(
     visited: dict[str, datetime],
     pace: Pace,
     quiet_secs: float,
-    expires: bool,
+    expires: bool = True,
+    ends_sessions: bool = True,
 ) -> Round:
     began_secs, now_millis = clock.monotonic_secs(), clock.now_millis()
     today = datetime.fromtimestamp(now_millis / 1000, UTC).date()
     await connection.execute(_INGEST_SQL["ensure_days"], [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD)])
+    sessions = await _delete_ended_sessions(connection) if ends_sessions else 0
     expired = Expired()
     if expires:
         expiry = Expiry(connection, retention_days=settings.retention_days, pace=pace)
         expired = await expiry.run(now_millis=now_millis)
+        expired.events = await expire_events(
+            connection, retention_days=settings.event_retention_days, now_millis=now_millis, pace=pace
+        )
     compaction = Compaction(connection, merge_after_secs=settings.merge_after_secs, pace=pace, quiet_secs=quiet_secs)
     merged = await compaction.run(now_millis=now_millis, visited=visited)
-    return Round(merged, expired, clock.monotonic_secs() - began_secs)
+    return Round(merged, expired, sessions, clock.monotonic_secs() - began_secs)
+
+
+async def _delete_ended_sessions(connection: asyncpg.Connection) -> int:
+    deleted = int((await connection.execute(_SQL["delete_ended_sessions"])).removeprefix("DELETE "))
+    metrics.ENDED_SESSIONS.inc(deleted)
+    return deleted
 
 
 @asynccontextmanager

@@ -33,7 +33,7 @@ impl Borrow<batch::Batch> for Held {
 }
 
 /// An array as `PostgreSQL`'s text: the driver would look at every number of a list, and takes a text as it is.
-fn text<'py>(py: Python<'py>, values: impl Iterator<Item = Option<i64>>) -> Bound<'py, PyString> {
+fn text(py: Python<'_>, values: impl Iterator<Item = Option<i64>>) -> Bound<'_, PyString> {
     PyString::new(py, &String::from_utf8_lossy(&literal(values)))
 }
 

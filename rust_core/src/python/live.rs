@@ -1,14 +1,18 @@
-//! `LiveTable`.
+//! `LiveTable`, and the frames it hands out.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
-use rustc_hash::FxHashMap;
+use pyo3::types::{PyBytes, PyString, PyTuple};
 
 use super::group::Sealed;
+use crate::area::Area;
+use crate::filter::{Filter, Status, StatusRule, Statuses};
 use crate::fix::{Fix, NONE_I16, NONE_I32};
-use crate::live;
+use crate::frame::Format;
+use crate::live::{self, ViewId};
+use crate::sharing::{Key, Sharing, Since};
 
 /// The newest fix of every device, and since when watchers know it.
 ///
@@ -16,23 +20,59 @@ use crate::live;
 #[pyclass(frozen, module = "fleetwire._core")]
 pub(crate) struct LiveTable {
     inner: Mutex<live::LiveTable>,
-    /// Per tenant the frame asked for last, as Python has it: a thousand watchers hold one object.
-    shared: Mutex<FxHashMap<i32, Shared>>,
+    /// Frames as Python has them: a thousand watchers hold one object.
+    shared: Mutex<Sharing<Py<Frame>>>,
 }
 
-/// A rendered frame, and the Python object of the same bytes.
-type Shared = (Arc<[u8]>, Py<PyBytes>);
+/// The messages of one frame.
+#[pyclass(frozen, module = "fleetwire._core")]
+pub(crate) struct Frame {
+    messages: Py<PyTuple>,
+    size_bytes: usize,
+}
+
+#[pymethods]
+impl Frame {
+    #[getter]
+    fn messages(&self, py: Python<'_>) -> Py<PyTuple> {
+        self.messages.clone_ref(py)
+    }
+
+    #[getter]
+    fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+}
 
 /// A position is written as a whole, so what a panic leaves behind is at worst a movement that nobody was told of.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn format(text: &str) -> PyResult<Format> {
+    match text {
+        "json" => Ok(Format::Json),
+        "protobuf" => Ok(Format::Protobuf),
+        _ => Err(PyValueError::new_err(format!("no format: {text}"))),
+    }
+}
+
+fn statuses(names: &[String]) -> PyResult<Statuses> {
+    names.iter().try_fold(Statuses::default(), |statuses, name| match name.as_str() {
+        "moving" => Ok(statuses.with(Status::Moving)),
+        "stopped" => Ok(statuses.with(Status::Stopped)),
+        "offline" => Ok(statuses.with(Status::Offline)),
+        _ => Err(PyValueError::new_err(format!("no status: {name}"))),
+    })
+}
+
 #[pymethods]
 impl LiveTable {
     #[new]
-    fn new() -> Self {
-        Self { inner: Mutex::default(), shared: Mutex::default() }
+    #[pyo3(signature = (*, moving_cmps, offline_millis))]
+    fn new(moving_cmps: i16, offline_millis: i64) -> Self {
+        let rule = StatusRule { moving_cmps, offline_millis };
+        Self { inner: Mutex::new(live::LiveTable::new(rule)), shared: Mutex::default() }
     }
 
     #[expect(clippy::too_many_arguments, reason = "a row of live_position")]
@@ -62,38 +102,107 @@ impl LiveTable {
             battery_permille: battery_permille.unwrap_or(NONE_I16),
         });
         lock(&self.inner).load(tenant_id, device_id, name, stored);
+        // What is loaded before the first tick is shown without one.
+        lock(&self.shared).forget(tenant_id);
     }
 
     fn advance(&self, sealed: &Bound<'_, Sealed>) -> usize {
         lock(&self.inner).advance(sealed.get().positions())
     }
 
-    fn tick(&self) -> Vec<i32> {
-        lock(&self.inner).tick()
+    #[pyo3(signature = (*, now_millis))]
+    fn tick(&self, py: Python<'_>, now_millis: i64) -> Vec<i32> {
+        py.detach(|| lock(&self.inner).tick(now_millis))
     }
 
     fn seq(&self, tenant_id: i32) -> u64 {
         lock(&self.inner).seq(tenant_id)
     }
 
-    #[pyo3(signature = (tenant_id, *, epoch))]
-    fn snapshot<'py>(&self, py: Python<'py>, tenant_id: i32, epoch: &str) -> Bound<'py, PyBytes> {
-        let frame = py.detach(|| lock(&self.inner).snapshot(tenant_id, epoch));
-        PyBytes::new(py, &frame)
+    #[pyo3(signature = (tenant_id, *, area, devices, statuses, groups, now_millis))]
+    #[expect(clippy::too_many_arguments, reason = "the members of a filter")]
+    #[expect(clippy::needless_pass_by_value, reason = "a list is extracted into a vector")]
+    fn watch(
+        &self,
+        py: Python<'_>,
+        tenant_id: i32,
+        area: Option<(i32, i32, i32, i32)>,
+        devices: Option<Vec<String>>,
+        statuses: Option<Vec<String>>,
+        groups: Option<Vec<String>>,
+        now_millis: i64,
+    ) -> PyResult<ViewId> {
+        let names = |names: Vec<String>| names.into_iter().map(String::into_boxed_str).collect();
+        let filter = Filter {
+            area: area.map(|(west_e7, south_e7, east_e7, north_e7)| Area { west_e7, south_e7, east_e7, north_e7 }),
+            statuses: statuses.as_deref().map(self::statuses).transpose()?,
+            devices: devices.map(names),
+            groups: groups.map(names),
+        };
+        Ok(py.detach(|| lock(&self.inner).watch(tenant_id, filter, now_millis)))
     }
 
-    #[pyo3(signature = (tenant_id, *, since_seq))]
-    fn moved(&self, py: Python<'_>, tenant_id: i32, since_seq: u64) -> Option<Py<PyBytes>> {
-        let rendered = {
-            let table = lock(&self.inner);
-            if table.seq(tenant_id) <= since_seq {
-                return None;
-            }
-            table.cached_moved(tenant_id, since_seq)
-        };
+    fn release(&self, tenant_id: i32, view: ViewId) {
+        lock(&self.inner).release(tenant_id, view);
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "a list is extracted into a vector")]
+    fn set_group(&self, tenant_id: i32, name: &str, device_ids: Vec<i64>) {
+        lock(&self.inner).set_group(tenant_id, name, &device_ids);
+    }
+
+    fn is_exact(&self, tenant_id: i32, view: ViewId, since_seq: u64) -> bool {
+        lock(&self.inner).is_exact(tenant_id, view, since_seq)
+    }
+
+    #[pyo3(signature = (tenant_id, view, *, format, epoch, now_millis))]
+    fn snapshot(
+        &self,
+        py: Python<'_>,
+        tenant_id: i32,
+        view: ViewId,
+        format: &str,
+        epoch: &str,
+        now_millis: i64,
+    ) -> PyResult<Py<Frame>> {
+        let format = self::format(format)?;
+        // First the tick, then the look at what is kept of it: both come to the same tick.
+        let seq = lock(&self.inner).settle(tenant_id, now_millis);
+        let key = Key { view, format, since: Since::Nothing(epoch.into()) };
+        if let Some(frame) = lock(&self.shared).get(tenant_id, seq, &key) {
+            return Ok(frame.clone_ref(py));
+        }
+        let messages = py.detach(|| lock(&self.inner).snapshot(tenant_id, view, format, epoch, now_millis));
+        self.share(py, tenant_id, seq, key, &messages)
+    }
+
+    #[pyo3(signature = (tenant_id, view, *, format, since_seq))]
+    fn moved(
+        &self,
+        py: Python<'_>,
+        tenant_id: i32,
+        view: ViewId,
+        format: &str,
+        since_seq: u64,
+    ) -> PyResult<Option<Py<Frame>>> {
+        let seq = lock(&self.inner).seq(tenant_id);
+        if seq <= since_seq {
+            return Ok(None);
+        }
+        let format = self::format(format)?;
+        let key = Key { view, format, since: Since::Seq(since_seq) };
+        if let Some(frame) = lock(&self.shared).get(tenant_id, seq, &key) {
+            return Ok(Some(frame.clone_ref(py)).filter(|frame| frame.get().size_bytes > 0));
+        }
         // Only the first of many watchers pays for the rendering, and for giving up the GIL.
-        let frame = rendered.or_else(|| py.detach(|| lock(&self.inner).moved(tenant_id, since_seq)))?;
-        Some(self.share(py, tenant_id, frame))
+        let messages = py.detach(|| lock(&self.inner).moved(tenant_id, view, format, since_seq));
+        let frame = self.share(py, tenant_id, seq, key, &messages)?;
+        Ok(Some(frame).filter(|frame| frame.get().size_bytes > 0))
+    }
+
+    fn frames_made(&self) -> (u64, u64) {
+        let shared = lock(&self.shared);
+        (shared.rendered, shared.shared)
     }
 
     fn geojson<'py>(&self, py: Python<'py>, tenant_id: i32) -> Bound<'py, PyBytes> {
@@ -107,14 +216,26 @@ impl LiveTable {
 }
 
 impl LiveTable {
-    fn share(&self, py: Python<'_>, tenant_id: i32, frame: Arc<[u8]>) -> Py<PyBytes> {
-        if let Some((known, bytes)) = lock(&self.shared).get(&tenant_id)
-            && Arc::ptr_eq(known, &frame)
-        {
-            return bytes.clone_ref(py);
-        }
-        let bytes = PyBytes::new(py, &frame).unbind();
-        let _replaced = lock(&self.shared).insert(tenant_id, (frame, bytes.clone_ref(py)));
-        bytes
+    /// The table, for the functions in `relay.rs`.
+    pub(super) fn table(&self) -> MutexGuard<'_, live::LiveTable> {
+        lock(&self.inner)
+    }
+
+    /// Keeps a frame that was rendered at `seq` and makes it Python's.
+    ///
+    /// Another thread may have closed a tick since: then the frame shows more than `seq` and is still right for who
+    /// gets it, and nobody finds it, since nobody asks for that tick any more.
+    fn share(&self, py: Python<'_>, tenant_id: i32, seq: u64, key: Key, messages: &[Vec<u8>]) -> PyResult<Py<Frame>> {
+        let size_bytes = messages.iter().map(Vec::len).sum();
+        let messages = match key.format {
+            // Names are text, and so is all that stands around them: nothing is replaced.
+            Format::Json => {
+                PyTuple::new(py, messages.iter().map(|text| PyString::new(py, &String::from_utf8_lossy(text))))?
+            }
+            Format::Protobuf => PyTuple::new(py, messages.iter().map(|message| PyBytes::new(py, message)))?,
+        };
+        let frame = Py::new(py, Frame { messages: messages.unbind(), size_bytes })?;
+        lock(&self.shared).put(tenant_id, seq, key, frame.clone_ref(py), size_bytes);
+        Ok(frame)
     }
 }

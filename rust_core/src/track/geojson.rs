@@ -2,18 +2,17 @@
 
 use super::iso_time::IsoTime;
 use crate::fix::Fix;
-use crate::frame::{push_feature, quoted};
+use crate::frame::{Name, push_feature};
 
 #[derive(Debug)]
 pub(super) struct Layout {
-    /// The device's name as JSON text.
-    name: Vec<u8>,
+    name: Name,
     time: IsoTime,
 }
 
 impl Layout {
     pub(super) fn new(device: &str) -> Self {
-        Self { name: quoted(device), time: IsoTime::new() }
+        Self { name: Name::new(device), time: IsoTime::new() }
     }
 
     #[expect(clippy::unused_self, reason = "each format has head, fix and tail")]

@@ -12,6 +12,11 @@ SELECT count(*) FROM (SELECT ensure_partition(day) FROM unnest($1::date[]) AS da
 SELECT array_agg((extract(epoch FROM last_fixed_at) * 1000)::bigint)
 FROM lock_group($1::text::int[], $2::text::bigint[]);
 
+-- free_devices --
+-- Those of a tenant's devices whose live positions nobody keeps locked at this moment.
+-- $1 tenant_id int, $2 device_ids bigint[]
+SELECT device_id FROM live_position WHERE tenant_id = $1 AND device_id = ANY ($2) FOR UPDATE SKIP LOCKED;
+
 -- late_segments --
 -- Stored times in these spans, both ends inclusive: every segment that overlaps one.
 -- $1 tenant_ids int[], $2 device_ids bigint[], $3 from_millis bigint[], $4 to_millis bigint[]

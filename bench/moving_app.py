@@ -1,0 +1,79 @@
+"""The product's application with a fleet that moves within the worker, past the door and the store.
+
+Ten thousand devices that move every second are ten thousand batches a second: taking and storing them would use the
+cores whose fan-out is to be measured. Here a task decodes and seals a fix per device as the intake would, and tells the
+live table as the writer does after a commit; from there on everything is the product's. A fix bears the time at which
+the table is told, so that a watcher on this machine can take the delay from it.
+
+BENCH_DEVICES says how many devices, BENCH_TENANT_ID whose (1, the first tenant of a new database).
+"""
+
+import asyncio
+import os
+import random
+
+from fleetwire import app as product
+from fleetwire import asgi, clock
+from fleetwire._core import Batch, Decoder, Group
+from fleetwire.engine import Engine
+from fleetwire.live.state import Live
+from fleetwire.tasks import cancel, spawn
+
+SLICES_PER_SEC = 20
+_FIRST_ID = 1 << 40  # beyond the ids of devices that the store knows
+
+
+class Movement:
+    """Devices that move once a second, a slice of them at a time."""
+
+    def __init__(self, live: Live, *, tenant_id: int, devices: int) -> None:
+        self._live = live
+        self._tenant_id = tenant_id
+        self._decoder = Decoder(max_fixes=1, future_millis=600_000)
+        rng = random.Random(1)
+        self._places = [(48 + rng.random(), 11 + rng.random()) for _ in range(devices)]
+        for number in range(devices):
+            live.meet(tenant_id, _FIRST_ID + number, f"moving-{number:05}")
+
+    async def go_on(self) -> None:
+        """Moves for ever."""
+        due_secs, part = clock.monotonic_secs(), 0
+        while True:
+            self._move(range(part, len(self._places), SLICES_PER_SEC))
+            part = (part + 1) % SLICES_PER_SEC
+            due_secs += 1 / SLICES_PER_SEC
+            await asyncio.sleep(max(0.0, due_secs - clock.monotonic_secs()))
+
+    def _move(self, numbers: range) -> None:
+        if not numbers:
+            return
+        now_millis = clock.now_millis()
+        north = now_millis % 1_000_000 * 1e-7
+        group = Group([(self._tenant_id, _FIRST_ID + each, self._batch(each, now_millis, north)) for each in numbers])
+        sealed = group.seal(last_fixed_millis=[None] * len(numbers), stored=[], received_at_millis=now_millis)
+        self._live.advance(sealed)
+
+    def _batch(self, number: int, now_millis: int, north: float) -> Batch:
+        latitude, longitude = self._places[number]
+        body = (
+            f'{{"device":"moving-{number:05}","fixes":[{{"timestamp":{now_millis},"latitude":{latitude + north:.7f},'
+            f'"longitude":{longitude:.7f},"accuracy":4.5,"altitude":519.3,"heading":{number % 360}.5,"speed":13.4}}]}}'
+        )
+        return self._decoder.json(body.encode(), now_millis=now_millis, earliest_millis=0)
+
+
+class _MovingEngine(Engine):
+    """The product's parts and the movement."""
+
+    async def start(self) -> None:
+        """Starts everything, and then the movement."""
+        await super().start()
+        tenant_id, devices = int(os.environ.get("BENCH_TENANT_ID", "1")), int(os.environ["BENCH_DEVICES"])
+        moving = spawn(Movement(self.live, tenant_id=tenant_id, devices=devices).go_on(), name="bench-movement")
+        self._exits.push_async_callback(cancel, moving)
+
+
+def create_app() -> asgi.App:
+    """What a worker serves under the fan-out benchmark."""
+    product.Engine = _MovingEngine  # type: ignore[misc]
+    return product.create_app()

@@ -1,0 +1,1 @@
+"""The standard set of measurements: `python -m bench.report`."""

@@ -1,0 +1,87 @@
+"""What is measured, how large, and how long."""
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.ingest.options import REPOSITORY
+
+SCENARIOS = ("load", "http_1000", "sockets_10000", "storm", "fanout_1000", "fanout_1000_protobuf", "deaf", "relay")
+"""Stable names, in the order of a run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """All options of one run. The defaults are the standard set: about 12 minutes."""
+
+    only: tuple[str, ...] = SCENARIOS
+    out: Path = REPOSITORY / "bench" / "results"
+    folder: Path | None = None
+    """Where the databases are made; None: the system's folder for temporary files."""
+    loadgen: Path = REPOSITORY / "target" / "release" / "loadgen"
+    quick: bool = False
+
+    load_rates: tuple[int, ...] = (250, 500, 1_000, 2_000, 4_000)
+    """Batches a second of the curve of latency over load."""
+    load_secs: float = 8.0
+    drivers: int = 1_000
+    few_watchers: int = 100
+    http_secs: float = 40.0
+    sockets: int = 10_000
+    every_secs: float = 30.0
+    """Between two batches of a driver's socket."""
+    rounds: float = 3.0
+    """Measured batches of each socket. Two more come before: memory is flat only after the second."""
+    watchers: int = 1_000
+    devices: int = 10_000
+    """That move every second, in the fan-out."""
+    fanout_secs: float = 30.0
+    deaf_secs: float = 45.0
+    """The issue's five minutes: `--deaf-secs 300`."""
+    storm_limit_secs: float = 90.0
+    relay_secs: float = 25.0
+    warm_secs: float = 5.0
+
+
+QUICK = Options(
+    quick=True,
+    load_rates=(20, 40),
+    load_secs=1.0,
+    drivers=20,
+    few_watchers=5,
+    http_secs=2.0,
+    sockets=50,
+    every_secs=1.0,
+    rounds=2.0,
+    watchers=10,
+    devices=100,
+    fanout_secs=2.0,
+    deaf_secs=2.0,
+    storm_limit_secs=20.0,
+    relay_secs=2.0,
+    warm_secs=1.0,
+)
+"""Shows that everything works; its figures say nothing."""
+
+
+def parse(arguments: list[str] | None = None) -> Options:
+    """The options of a command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.report", description="Measures the standard set; see bench/README.md."
+    )
+    parser.add_argument("--quick", action="store_true", help="a smoke run of two minutes; its figures say nothing")
+    parser.add_argument("--only", type=_scenarios, help=f"some of {','.join(SCENARIOS)}")
+    parser.add_argument("--out", type=Path, help="where the JSON and the page are written (bench/results)")
+    parser.add_argument("--folder", type=Path, help="where the databases are made (the system's temporary folder)")
+    parser.add_argument("--loadgen", type=Path, help="the load generator (target/release/loadgen)")
+    parser.add_argument("--deaf-secs", type=float, help="how long one watcher reads nothing (45)")
+    parser.add_argument("--rounds", type=float, help="measured batches of each driver's socket (3)")
+    given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
+    return replace(QUICK if given.pop("quick") else Options(), **given)
+
+
+def _scenarios(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if unknown := set(names) - set(SCENARIOS):
+        raise argparse.ArgumentTypeError(f"no such scenario: {', '.join(sorted(unknown))}")
+    return tuple(name for name in SCENARIOS if name in names)

@@ -1,0 +1,230 @@
+"""The scenarios: what runs, what is loaded onto it, and the figures that come of it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from bench.report import valkey
+from bench.report.options import Options
+from bench.report.run import Run, loadgen, watching
+from bench.report.stage import MOVING_APP, Stage, raise_stage
+
+Found = dict[str, Any]
+Scenario = Callable[[Options, Path], Awaitable[Found]]
+
+TICK_MILLIS = 250
+PREFIX = "fleet-"
+"""Of the devices' names; the load generator's own."""
+PROTOBUF = "fleetwire.v1.protobuf"
+CORES = 2
+_STORED = (
+    "SELECT sum(fix_count) FROM (SELECT fix_count FROM track_segment UNION ALL SELECT fix_count FROM track_merged) f"
+)
+
+
+async def load(options: Options, folder: Path) -> Found:
+    """Latency over load: the open model at one rate after the other."""
+    steps = []
+    async with raise_stage(folder) as stage:
+        shared = {"batch_size": 10, "connections": 128, "devices": options.drivers, "json": True}
+        await loadgen(options.loadgen, stage, "http", duration_secs=1.0, device_prefix="warm-", **shared)
+        for rate in options.load_rates:
+            name = {"device_prefix": f"load-{rate}-"}
+            run = await loadgen(
+                options.loadgen, stage, "http", rate=rate, duration_secs=options.load_secs, **name, **shared
+            )
+            latency = {quantile: run.report["latency"][f"{quantile}_millis"] for quantile in ("p50", "p95", "p99")}
+            cores = {f"{who}_cores": run.cores(who) for who in ("worker", "postgres", "loadgen")}
+            _no_errors(run.report)
+            steps.append({"rate": rate, "answered_per_sec": run.report["requests_per_sec"], **latency, **cores})
+    return {"figures": {}, "steps": steps}
+
+
+async def http_1000(options: Options, folder: Path) -> Found:
+    """Drivers who post every second, and some watchers."""
+    async with raise_stage(folder) as stage:
+        known = await _introduce(options, stage, options.drivers)
+        run = await _fleet(
+            options, stage, drivers=options.drivers, watchers=options.few_watchers, duration_secs=options.http_secs
+        )
+        await _as_stored(stage, run.report["posts"], known)
+    return _found(run, receipts="posts")
+
+
+async def sockets_10000(options: Options, folder: Path) -> Found:
+    """Drivers' sockets with a batch now and then, and many watchers of one tenant."""
+    async with raise_stage(folder) as stage:
+        known = await _introduce(options, stage, options.sockets)
+        run = await _fleet(
+            options,
+            stage,
+            sockets=options.sockets,
+            watchers=options.watchers,
+            every_secs=options.every_secs,
+            # A socket's memory grows until the second message; only then is it measured.
+            warm_secs=2 * options.every_secs,
+            duration_secs=options.rounds * options.every_secs,
+        )
+        await _as_stored(stage, run.report["messages"], known)
+    return _found(run, receipts="messages")
+
+
+async def storm(options: Options, folder: Path) -> Found:
+    """Every socket is cut at once, and comes back with the jitter of our clients."""
+    async with raise_stage(folder) as stage:
+        await _introduce(options, stage, options.sockets)
+        run = await _fleet(
+            options,
+            stage,
+            sockets=options.sockets,
+            watchers=options.watchers,
+            every_secs=options.every_secs,
+            cut_at_secs=options.warm_secs,
+            duration_secs=options.warm_secs + options.storm_limit_secs,
+        )
+    back = run.report["storm"]
+    if back["all_back_secs"] is None:
+        raise RuntimeError(f"{back['back']} of {back['cut']} came back within {options.storm_limit_secs:g} s")
+    figures = {
+        "all_back_secs": back["all_back_secs"],
+        "watchers_back_p99_secs": back["watchers"]["p99_millis"] / 1000,
+        "drivers_back_p99_secs": back["drivers"]["p99_millis"] / 1000,
+    }
+    return {"figures": figures, "report": run.report, "timeline": run.timeline()}
+
+
+async def fanout_1000(options: Options, folder: Path) -> Found:
+    """Watchers of everything while every device moves once a second, as JSON."""
+    return await _fanout(options, folder)
+
+
+async def fanout_1000_protobuf(options: Options, folder: Path) -> Found:
+    """The same as Protobuf."""
+    return await _fanout(options, folder, protocol=PROTOBUF)
+
+
+async def deaf(options: Options, folder: Path) -> Found:
+    """The same in JSON without and with one watcher that reads nothing, on one server."""
+    async with _moving(options, folder) as stage:
+        shared: Found = {"stamped": True, "duration_secs": options.deaf_secs}
+        without = await _fleet(options, stage, watchers=options.watchers - 1, **shared)
+        run = await _fleet(options, stage, watchers=options.watchers - 1, deaf=1, **shared)
+    before, after = (each.report["watched"]["delay"]["p99_millis"] for each in (without, run))
+    found = _found(run)
+    found["figures"] |= {"delay_p99_ratio": after / before, "delay_p99_without_millis": before}
+    return found | {"without": without.report}
+
+
+async def relay(options: Options, folder: Path) -> Found:
+    """Watchers on the worker that drivers send to, then on the other one; between them is Valkey."""
+    async with valkey.running() as url, raise_stage(folder, nodes=2, FLEETWIRE_REDIS_URL=url) as stage:
+        shared: Found = {
+            "drivers": options.drivers,
+            "watchers": options.few_watchers,
+            "duration_secs": options.relay_secs,
+        }
+        await _introduce(options, stage, options.drivers)
+        near = await _fleet(options, stage, **shared)
+        far = await _fleet(options, stage, watch_address=stage.nodes[1].address, **shared)
+    for run in (near, far):
+        _no_errors(run.report["posts"])
+    if not far.report["watched"]["positions"]:
+        raise RuntimeError("The watchers on the other worker saw nothing move: it has no relay.")
+    found = _found(far, receipts="posts")
+    near_p99, far_p99 = (each.report["watched"]["delay"]["p99_millis"] for each in (near, far))
+    found["figures"] |= {"added_p99_millis": max(0.0, far_p99 - near_p99), "delay_p99_near_millis": near_p99}
+    return found | {"near": near.report}
+
+
+ALL: dict[str, Scenario] = {
+    each.__name__: each
+    for each in (load, http_1000, sockets_10000, storm, fanout_1000, fanout_1000_protobuf, deaf, relay)
+}
+
+
+def _moving(options: Options, folder: Path):  # noqa: ANN202 - what raise_stage returns
+    # A benchmark's server has one tenant, and the first tenant has the number 1.
+    return raise_stage(folder, app=MOVING_APP, BENCH_DEVICES=str(options.devices), BENCH_TENANT_ID="1")
+
+
+async def _fanout(options: Options, folder: Path, **more: Any) -> Found:  # noqa: ANN401 - of a command line
+    async with _moving(options, folder) as stage:
+        async with watching(stage) as watch:
+            await asyncio.sleep(1)  # The table is full after the first second.
+            empty_bytes = (await watch.look()).resident_bytes
+        run = await _fleet(
+            options, stage, watchers=options.watchers, stamped=True, duration_secs=options.fanout_secs, **more
+        )
+    found = _found(run)
+    watched, figures = run.report["watched"], found["figures"]
+    if not watched["positions"]:
+        raise RuntimeError(f"The watchers saw nothing move: {watched}")
+    per_watcher_bytes = (run.resident_bytes() - empty_bytes) / options.watchers
+    figures |= {
+        "positions_per_core_sec": watched["positions_per_sec"] / max(0.01, run.cores("worker")),
+        "delay_p99_beyond_tick_millis": max(0.0, watched["delay"]["p99_millis"] - TICK_MILLIS),
+        "kibibytes_per_watcher": per_watcher_bytes / 1024,
+    }
+    return found
+
+
+async def _introduce(options: Options, stage: Stage, devices: int) -> int:
+    """Sends a fix of every device, long ago: a fleet's devices are known, and creating them is not what is measured.
+
+    Returns:
+        how many fixes are stored.
+    """
+    once = {"batches": devices, "batch_size": 1, "duration_secs": 120.0, "device_prefix": PREFIX, "json": True}
+    run = await loadgen(options.loadgen, stage, "http", devices=devices, connections=min(32, devices), **once)
+    _no_errors(run.report)
+    return await _stored(stage)
+
+
+async def _fleet(options: Options, stage: Stage, **more: Any) -> Run:  # noqa: ANN401 - of a command line
+    return await loadgen(options.loadgen, stage, "fleet", **({"warm_secs": options.warm_secs} | more))
+
+
+def _found(run: Run, *, receipts: str | None = None) -> Found:
+    report = run.report
+    watched = report["watched"]
+    figures: dict[str, float] = {
+        "resident_gigabytes": run.resident_bytes() / 1e9,
+        "cpu_percent": 100 * run.cores("worker") / CORES,
+        "worker_cores": run.cores("worker"),
+        "postgres_cores": run.cores("postgres"),
+        "loadgen_cores": run.cores("loadgen"),
+        "loadgen_lag_p99_millis": report["lag"]["p99_millis"],
+        "connections": run.connections(),
+        "delay_p50_millis": watched["delay"]["p50_millis"],
+        "delay_p99_millis": watched["delay"]["p99_millis"],
+        "positions_per_sec": watched["positions_per_sec"],
+        "lost": watched["lost"],
+    }
+    if receipts:
+        latency = report[receipts]["latency"]
+        figures |= {f"receipt_{name}": latency[name] for name in ("p50_millis", "p95_millis", "p99_millis")}
+    return {"figures": figures, "report": report, "timeline": run.timeline()}
+
+
+def _no_errors(report: Found) -> None:
+    if report["errors"] or set(report["answers"]) - {"200", "receipt"}:
+        raise RuntimeError(f"Not a measurement: answers {report['answers']}, errors {report['errors']}")
+
+
+async def _as_stored(stage: Stage, report: Found, before: int) -> None:
+    """Figures are counted in the database and not believed from a client."""
+    _no_errors(report)
+    stored = await _stored(stage) - before
+    if stored != report["fixes"]["stored"]:
+        raise RuntimeError(f"{report['fixes']['stored']} fixes were acknowledged and {stored} are stored.")
+
+
+async def _stored(stage: Stage) -> int:
+    connection = await asyncpg.connect(stage.dsn, command_timeout=300)
+    try:
+        return int(await connection.fetchval(_STORED) or 0)
+    finally:
+        await connection.close()

@@ -1,0 +1,111 @@
+"""How much of what, for whom: the table of limits, and how an operator changes it.
+
+`FLEETWIRE_LIMITS` names what shall differ: `anonymous=300/60`, `fixes_tenant@acme=10000/1:50000`, `pages=off`. That is
+units in a period of seconds and, behind a colon, how many may come at once; without one, a whole period's.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from fleetwire._core import Policy
+
+_OVERRIDE = re.compile(r"([a-z_]+)(?:@([^=,]+))?=(?:(\d{1,9})/(\d{1,6})(?::(\d{1,9}))?|(off))")
+
+
+class Rule(NamedTuple):
+    """Units in a period, units at once, the rule it lies within, and what is counted by what."""
+
+    quota: int
+    period_secs: int
+    burst: int
+    within: str | None
+    meaning: str
+
+
+class Override(NamedTuple):
+    """A line of the setting: no numbers where the rule is switched off, no tenant where it holds for all."""
+
+    name: str
+    tenant: str | None
+    numbers: tuple[int, int, int] | None
+
+
+RULES: Final[Mapping[str, Rule]] = {
+    # By address.
+    "anonymous": Rule(100, 60, 100, None, "requests without a good credential, by address"),
+    "pages": Rule(600, 60, 600, None, "documents and the console's files, by address"),
+    "health": Rule(3_000, 60, 1_000, None, "`/readyz` and `/health`, by address"),
+    "login_address": Rule(30, 60, 30, None, "logins, by address"),
+    "login": Rule(10, 60, 10, "login_address", "logins, by address, tenant and user"),
+    "credential_address": Rule(1_000, 900, 1_000, None, "renewals and logouts, by address"),
+    "credential": Rule(100, 900, 100, "credential_address", "renewals and logouts, by address and credential"),
+    # By tenant, and within it by whoever asks.
+    "api_tenant": Rule(2_000, 1, 60_000, None, "requests of users, by tenant"),
+    "api": Rule(50, 1, 1_500, "api_tenant", "requests of a user, by user"),
+    "api_customer": Rule(10, 1, 300, "api_tenant", "requests of a user with the role customer, by user"),
+    "metrics": Rule(10, 1, 100, None, "`/metrics`, by user"),
+    "feed": Rule(10, 1, 100, None, "messages of dispatchers' sockets, by user"),
+    # A gateway speaks for thousands of devices, and a phone that was away sends a day's fixes one by one.
+    "ingest_tenant": Rule(50_000, 1, 500_000, None, "batches, by tenant"),
+    "ingest": Rule(100, 1, 100_000, "ingest_tenant", "batches and requests of a device token, by device"),
+    "fixes_tenant": Rule(2_000_000, 1, 20_000_000, None, "fixes, by tenant"),
+    "fixes": Rule(5_000, 1, 500_000, "fixes_tenant", "fixes, by device; an offline day has 86,400"),
+}
+BY_ADDRESS: Final = frozenset(
+    {"anonymous", "pages", "health", "login_address", "login", "credential_address", "credential"}
+)
+
+Policies = dict[str, Policy | None]
+"""Policies by name; None where the limit is off."""
+
+
+def parse_overrides(text: str) -> list[Override]:
+    """Reads the setting.
+
+    Raises:
+        ValueError: a part is not understood; the message says which and why.
+    """
+    return [_override(part.strip()) for part in text.split(",") if part.strip()]
+
+
+def _override(part: str) -> Override:
+    found = _OVERRIDE.fullmatch(part)
+    if found is None:
+        raise ValueError(f"{part!r} is not name=units/seconds, name=units/seconds:burst or name=off")
+    name, tenant, units, seconds, burst, off = found.groups()
+    if name not in RULES:
+        raise ValueError(f"{part!r}: the limits are {', '.join(RULES)}")
+    if tenant is not None and name in BY_ADDRESS:
+        raise ValueError(f"{part!r}: {name} is by address, no tenant is known")
+    if off is not None:
+        return Override(name, tenant, None)
+    numbers = (int(units), int(seconds), int(burst or units))
+    try:
+        _policy(name, numbers, None)
+    except ValueError as error:
+        raise ValueError(f"{part!r}: {error}") from error
+    return Override(name, tenant, numbers)
+
+
+def build(overrides: list[Override], tenant: str | None = None) -> Policies:
+    """The policies of one tenant; without one, of everybody else."""
+    numbers: dict[str, tuple[int, int, int] | None] = {name: rule[:3] for name, rule in RULES.items()}
+    for override in sorted(overrides, key=lambda each: each.tenant is not None):  # the tenant's own come last
+        if override.tenant in {None, tenant}:
+            numbers[override.name] = override.numbers
+    policies: Policies = {}
+    for name, rule in RULES.items():  # a rule stands behind the one it lies within
+        own = numbers[name]
+        policies[name] = None if own is None else _policy(name, own, policies.get(rule.within or ""))
+    return policies
+
+
+def tenants_of(overrides: list[Override]) -> Iterator[str]:
+    """The tenants that have policies of their own."""
+    yield from dict.fromkeys(override.tenant for override in overrides if override.tenant is not None)
+
+
+def _policy(name: str, numbers: tuple[int, int, int], within: Policy | None) -> Policy:
+    quota, period_secs, burst = numbers
+    return Policy(name, quota=quota, period_micros=period_secs * 1_000_000, burst=burst, within=within)

@@ -1,0 +1,179 @@
+"""Buckets that all workers share, in Redis. While Redis is away each worker counts for itself; nothing waits for it.
+
+A call that fails, or takes longer than `FLEETWIRE_LIMIT_REPLY_SECS`, opens a pause of `AWAY_SECS` in which nobody asks.
+The first call after it finds out whether Redis is back.
+"""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from fleetwire import clock, metrics
+from fleetwire._core import Buckets, Policy
+from fleetwire.tasks import cancel, spawn
+
+AWAY_SECS: Final = 1.0
+REPORT_SECS: Final = 0.2
+MAX_PENDING: Final = 100_000  # buckets with something to report; a further one is not shared until the next report
+PER_PIPELINE: Final = 256
+MAX_CONNECTIONS: Final = 8  # further calls wait for one, as long as for an answer
+
+_SCRIPT = Path(__file__).with_name("lua").joinpath("bucket.lua").read_text(encoding="utf-8")
+_FAILURES = (RedisError, OSError, TimeoutError)
+_log = structlog.get_logger(__name__)
+
+Bucket = tuple[Policy, str, str]
+
+
+class Verdict(NamedTuple):
+    """What Redis said: nothing, yes, or which policy refuses and for how many microseconds."""
+
+    is_away: bool = False
+    refused: tuple[Policy, int] | None = None
+
+
+class SharedLimits:
+    """One worker's way to the shared buckets."""
+
+    def __init__(self, url: str, buckets: Buckets, *, reply_secs: float) -> None:
+        self._redis = _connect(url, reply_secs)
+        self._script = self._redis.register_script(_SCRIPT)
+        self._buckets = buckets
+        self._pending: dict[Bucket, int] = {}
+        self._away_until_secs = 0.0
+        self._is_away = False
+        self._reporting: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begins to report."""
+        metrics.LIMITS_SHARED_UP.set(1)
+        self._reporting = spawn(self._report_on(), name="limits-report")
+
+    async def stop(self) -> None:
+        """Reports once more and closes the connections."""
+        await cancel(self._reporting)
+        await self._report_all()
+        await self._redis.aclose()
+
+    async def ask(self, policy: Policy, scope: str, key: str) -> Verdict:
+        """Takes one from a shared bucket, and from the one it lies within. One call."""
+        if clock.monotonic_secs() < self._away_until_secs:
+            return Verdict(is_away=True)
+        buckets = list(_chain(policy, scope, key))
+        asked_micros = _now_micros()
+        try:
+            reply = await self._script(keys=[_name(each) for each in buckets], args=_arguments(buckets, 1, force=False))
+        except _FAILURES as error:
+            await self._failed(error)
+            return Verdict(is_away=True)
+        self._answered()
+        self._settle(buckets, reply, asked_micros)
+        refused_by, wait_micros = reply[:2]
+        for each, _, _ in buckets if refused_by < 0 else buckets[refused_by : refused_by + 1]:
+            each.count(allowed=refused_by < 0)
+        return Verdict(refused=None if refused_by < 0 else (buckets[refused_by][0], wait_micros))
+
+    def report(self, policy: Policy, scope: str, key: str, cost: int) -> None:
+        """Notes what this worker let through by itself."""
+        bucket = (policy, scope, key)
+        before = self._pending.get(bucket)
+        if before is None and len(self._pending) >= MAX_PENDING:
+            metrics.LIMITS_UNSHARED.inc(cost)
+            return
+        self._pending[bucket] = cost if before is None else before + cost
+
+    async def _report_on(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_SECS)
+            await self._report_all()
+
+    async def _report_all(self) -> None:
+        """Tells Redis what was let through, and drains our buckets as far as everybody together drained theirs."""
+        pending, self._pending = self._pending, {}
+        costs: dict[Bucket, int] = {}
+        for (policy, scope, key), cost in pending.items():
+            for bucket in _chain(policy, scope, key):
+                costs[bucket] = costs.get(bucket, 0) + cost
+        charges = iter(costs.items())
+        while part := list(islice(charges, PER_PIPELINE)):
+            if clock.monotonic_secs() < self._away_until_secs or not await self._report_part(part):
+                metrics.LIMITS_UNSHARED.inc(sum(cost for _, cost in part))
+
+    async def _report_part(self, part: list[tuple[Bucket, int]]) -> bool:
+        asked_micros = _now_micros()
+        pipeline = self._redis.pipeline(transaction=False)
+        pipeline.script_load(_SCRIPT)  # Redis may have been restarted: it is cheaper to say it than to ask.
+        for bucket, cost in part:
+            pipeline.evalsha(self._script.sha, 1, _name(bucket), *_arguments([bucket], cost, force=True))
+        try:
+            _, *replies = await pipeline.execute()
+        except _FAILURES as error:
+            await self._failed(error)
+            return False
+        self._answered()
+        for (bucket, _), reply in zip(part, replies, strict=True):
+            self._settle([bucket], reply, asked_micros)
+        return True
+
+    def _settle(self, buckets: Iterable[Bucket], reply: list[int], asked_micros: int) -> None:
+        """From the time of the question, not of the answer: our bucket is never stricter than the shared one."""
+        for bucket, reset_micros in zip(buckets, reply[3::2], strict=True):
+            self._buckets.settle(*bucket, reset_micros, asked_micros)
+
+    async def _failed(self, error: BaseException) -> None:
+        metrics.LIMITS_SHARED_FAILURES.inc()
+        self._away_until_secs = clock.monotonic_secs() + AWAY_SECS
+        if not self._is_away:
+            self._is_away = True
+            metrics.LIMITS_SHARED_UP.set(0)
+            _log.warning("Redis is away: limits are counted by each worker.", error=str(error))
+        # What lies idle may be as broken, and would be found out one by one, each with a pause of its own.
+        await self._redis.connection_pool.disconnect(inuse_connections=False)
+
+    def _answered(self) -> None:
+        self._away_until_secs = 0.0
+        if self._is_away:
+            self._is_away = False
+            metrics.LIMITS_SHARED_UP.set(1)
+            _log.info("Redis is back: limits are shared again.")
+
+
+def _connect(url: str, reply_secs: float) -> Any:  # noqa: ANN401 - its commands are typed for both kinds of client
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=MAX_CONNECTIONS,
+        timeout=reply_secs,
+        socket_timeout=reply_secs,
+        socket_connect_timeout=reply_secs,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return Redis.from_pool(pool)
+
+
+def _now_micros() -> int:
+    return int(clock.monotonic_secs() * 1e6)
+
+
+def _chain(policy: Policy, scope: str, key: str) -> Iterator[Bucket]:
+    yield policy, scope, key
+    if policy.within is not None:
+        yield policy.within, scope, ""
+
+
+def _name(bucket: Bucket) -> str:
+    """The key of a bucket; what stands in braces keeps those of one scope together in a cluster."""
+    policy, scope, key = bucket
+    return f"fleetwire:limit:{{{scope}}}:{policy.name}:{key}"
+
+
+def _arguments(buckets: list[Bucket], cost: int, *, force: bool) -> list[int]:
+    rates = [number for policy, _, _ in buckets for number in (policy.quota, policy.period_micros, policy.burst)]
+    return [int(force), cost, *rates]

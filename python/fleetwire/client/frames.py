@@ -1,0 +1,123 @@
+"""Binary frames of a feed, as in proto/feed.proto, to the members that the same frame has as JSON."""
+
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import Any, Final
+
+_VARINT, _BYTES = 0, 2  # wire types; frames have no others
+
+_KINDS: Final = {1: "snapshot", 2: "moved"}
+_KIND, _EPOCH, _SEQ, _MORE, _NAMES, _DEVICES, _FIXED_AT, _LAT, _LON = range(1, 10)
+_ALTITUDE: Final = 11
+_LEFT: Final = 15
+_SCALED: Final = {
+    10: ("accuracy", 10),
+    11: ("altitude", 10),
+    12: ("heading", 100),
+    13: ("speed", 100),
+    14: ("battery", 1000),
+}
+"""Columns of what a sender may leave out: member, and the parts of its unit that are counted."""
+
+
+def read_frame(data: bytes, names: dict[int, str]) -> dict[str, Any]:
+    """Reads one message of a `fleetwire.v1.protobuf` socket.
+
+    Args:
+        data: the message.
+        names: names of devices by number, as far as earlier messages told them; what is new is put in. They hold
+            until the next snapshot begins.
+
+    Raises:
+        ValueError: it ends early, or a device has no name.
+    """
+    fields: dict[int, Any] = {}
+    for number, value in _fields(data):
+        if number == _NAMES:
+            name = dict(_fields(value))
+            names[_signed(name.get(1, 0))] = bytes(name.get(2, b"")).decode()
+        else:
+            fields[number] = value
+    frame: dict[str, Any] = {"type": _KINDS.get(fields.get(_KIND, 0), "unknown"), "seq": fields.get(_SEQ, 0)}
+    if _EPOCH in fields:
+        frame["epoch"] = bytes(fields[_EPOCH]).decode()
+    frame["positions"] = _positions(fields, names)
+    if _LEFT in fields:
+        frame["left"] = [_named(names, device) for device in _sums(fields[_LEFT])]
+    if fields.get(_MORE):
+        frame["more"] = True
+    return frame
+
+
+def _positions(fields: dict[int, Any], names: dict[int, str]) -> list[dict[str, Any]]:
+    columns = [list(_sums(fields.get(number, b""))) for number in (_DEVICES, _FIXED_AT, _LAT, _LON)]
+    if any(len(column) != len(columns[0]) for column in columns):
+        raise ValueError("The columns of the frame do not agree.")
+    positions: list[dict[str, Any]] = [
+        {
+            "device": _named(names, device),
+            "timestamp": fixed_at_millis,
+            "latitude": lat_e7 / 10_000_000,
+            "longitude": lon_e7 / 10_000_000,
+        }
+        for device, fixed_at_millis, lat_e7, lon_e7 in zip(*columns, strict=True)
+    ]
+    for number, (member, parts) in _SCALED.items():
+        for position, value in zip(positions, _varints(fields.get(number, b"")), strict=False):
+            if value:
+                position[member] = (_signed(value - 1) if number == _ALTITUDE else value - 1) / parts
+    return positions
+
+
+def _named(names: dict[int, str], device: int) -> str:
+    if device not in names:
+        raise ValueError(f"The frame names no device {device}.")
+    return names[device]
+
+
+def _fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
+    """(number, value) of each field: an unsigned number, or bytes."""
+    view, at = memoryview(data), 0
+    while at < len(view):
+        key, at = _varint(view, at)
+        value, at = _varint(view, at)
+        if key & 7 == _BYTES:
+            if at + value > len(view):
+                raise ValueError("The frame ends early.")
+            yield key >> 3, view[at : at + value]
+            at += value
+        elif key & 7 == _VARINT:
+            yield key >> 3, value
+        else:
+            raise ValueError(f"The frame has a field of the wire type {key & 7}.")
+
+
+def _varint(view: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(view):
+        byte = view[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:  # noqa: PLR2004 - the bit that says that more follow
+            return value, at
+        shift += 7
+    raise ValueError("The frame ends early.")
+
+
+def _varints(column: memoryview | bytes) -> Iterator[int]:
+    value = shift = 0
+    for byte in column:
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:  # noqa: PLR2004
+            yield value
+            value = shift = 0
+
+
+def _signed(value: int) -> int:
+    return value >> 1 ^ -(value & 1)
+
+
+def _sums(column: memoryview | bytes) -> Iterator[int]:
+    """The values of a column of differences."""
+    return accumulate(map(_signed, _varints(column)))

@@ -1,0 +1,115 @@
+"""`/api/events`: publish an event, and read the log page by page."""
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Request, Response, Router, get, post
+from litestar.di import NamedDependency
+from litestar.params import Parameter
+
+from fleetwire.access.guards import requires
+from fleetwire.access.principal import Principal
+from fleetwire.engine import Engine
+from fleetwire.errors import Problem
+from fleetwire.fanout import rooms
+from fleetwire.fanout.event_messages import MAX_EVENT_MESSAGE_BYTES, ClientId, Millis, Publish, RoomName
+from fleetwire.fanout.publishing import orders_heard, publish
+from fleetwire.store import events
+
+LATEST_SEQ: Final = 2**63 - 1  # of PostgreSQL's bigint
+_NO_STORE: Final = {"cache-control": "no-store"}
+
+_ROOM = Parameter(query="room", description="One room; without it all that the credential may hear.")
+_AFTER = Parameter(query="after", ge=0, le=LATEST_SEQ, description="The number behind which the page starts.")
+_LIMIT = Parameter(query="limit", ge=1, le=events.PAGE_ROWS, description="How many events, at most.")
+
+
+class EventForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`payload` must fit `kind`. By `client_id` the same event may be sent again; `occurred_at` in ms since 1970."""
+
+    room: RoomName
+    kind: str
+    payload: msgspec.Raw
+    client_id: ClientId | None = None
+    occurred_at: Millis | None = None
+
+
+class EventStoredAnswer(msgspec.Struct, frozen=True):
+    """The number of the event, and when it was recorded, in ms since 1970."""
+
+    seq: int
+    recorded_at: int
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """Events in the order of their numbers; `newest` is the tenant's. With `gap`, some behind `after` are gone."""
+
+    events: list[events.Event]
+    newest: int
+    gap: bool
+
+
+@post(
+    "/api/events",
+    guards=[requires("events")],
+    operation_id="publishEvent",
+    summary="Publish an event",
+    description="201 with its number when it is committed; 200 with the number of the first when the `client_id` is "
+    "known. Body: `room`, `kind` (assignment, status, emergency, message), `payload`, and optionally `client_id`, "
+    "`occurred_at`. Errors: 400 `room_invalid`, `event_kind`, `event_payload`, `time_invalid`; 403 `room_forbidden`, "
+    "`kind_forbidden`.",
+)
+async def publish_event(
+    request: Request[Any, Any, Any], principal: NamedDependency[Principal], engine: NamedDependency[Engine]
+) -> Response[EventStoredAnswer]:
+    """Stores it, then tells the watchers."""
+    form = _form(await request.body())
+    message = Publish(
+        room=form.room,
+        kind=form.kind,
+        payload=form.payload,
+        client_id=form.client_id,
+        occurred_at=form.occurred_at,
+    )
+    stored = await publish(engine.events, principal, message, future_secs=engine.settings.future_secs)
+    answer = EventStoredAnswer(stored.seq, stored.recorded_millis)
+    return Response(answer, status_code=201 if stored.is_new else 200, headers=_NO_STORE)
+
+
+@get("/api/events", guards=[requires("events")], operation_id="listEvents", summary="A page of events")
+async def list_events(
+    principal: NamedDependency[Principal],
+    engine: NamedDependency[Engine],
+    room: Annotated[str | None, _ROOM] = None,
+    after: Annotated[int, _AFTER] = 0,
+    limit: Annotated[int, _LIMIT] = 100,
+) -> Response[EventPage]:
+    """Events after a number, oldest first; go on with the last number of a page.
+
+    Raises:
+        Problem: 400 `room_invalid`; 403 `room_forbidden`.
+    """
+    own = rooms.own_room(principal)
+    wanted = [room] if room is not None else None if own is None else [own]
+    if wanted is not None:
+        rooms.check_names(wanted)
+        rooms.check_hears(principal, wanted, await orders_heard(engine.events, principal, wanted))
+    pool, tenant_id = engine.app_pool, principal.tenant_id
+    span = await events.span(pool, tenant_id)
+    named = None if wanted is None or rooms.EVERY in wanted else wanted
+    found = await events.page(pool, tenant_id, after_seq=after, rooms=named, limit=limit)
+    page = EventPage(found, span.newest, gap=after + 1 < span.oldest)
+    return Response(page, headers=_NO_STORE)
+
+
+event_router = Router("/", route_handlers=[publish_event, list_events], tags=["Events"])
+
+
+def _form(body: bytes) -> EventForm:
+    """The body, decoded here: the payload stays as it was sent until its kind says what it should be."""
+    if len(body) > MAX_EVENT_MESSAGE_BYTES:
+        raise Problem("body_too_large", f"The body holds more than {MAX_EVENT_MESSAGE_BYTES} bytes.", status=413)
+    try:
+        return msgspec.json.decode(body, type=EventForm)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem("request_invalid", f"The body does not fit: {error}.", status=400) from error

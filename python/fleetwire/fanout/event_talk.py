@@ -1,0 +1,178 @@
+"""What is said about events on one socket, the same on `/ws` and `/ws/dispatch`.
+
+Text messages of the types `events`, `ack` and `event` end here; every other one is the conversation's own.
+"""
+
+import asyncio
+from typing import Final
+
+import msgspec
+import structlog
+
+from fleetwire import metrics
+from fleetwire.errors import DatabaseAway, Problem
+from fleetwire.fanout import rooms
+from fleetwire.fanout.event_feed import EventFeed, Line
+from fleetwire.fanout.event_messages import (
+    MAX_EVENT_MESSAGE_BYTES,
+    Ack,
+    EventMessage,
+    EventStored,
+    Failure,
+    Join,
+    Joined,
+    Publish,
+    Typed,
+)
+from fleetwire.fanout.events import EventHub, Tail
+from fleetwire.fanout.publishing import orders_heard, publish
+from fleetwire.fanout.sockets import Message, Socket
+from fleetwire.settings import Settings
+from fleetwire.store import events
+from fleetwire.store.faults import PASSING
+from fleetwire.tasks import cancel, spawn
+
+TYPES: Final = frozenset({"event", "events", "ack"})
+READY_SECS: Final = 5.0  # how long a socket's reading waits for the database, once, before it answers that it is away
+# A batch that says so at its start is not decoded here: it has its own decoder, and thousands come each second.
+_BATCHES: Final = (b'{"type":"batch"', b'{"type": "batch"')
+
+_TYPED: Final = msgspec.json.Decoder(Typed)
+_MESSAGES: Final[msgspec.json.Decoder[EventMessage]] = msgspec.json.Decoder(EventMessage)
+
+_log = structlog.get_logger(__name__)
+
+
+class EventTalk:
+    """One socket's part in the events of its tenant."""
+
+    def __init__(self, hub: EventHub, socket: Socket, settings: Settings) -> None:
+        self._hub = hub
+        self._socket = socket
+        self._settings = settings
+        self._feed = EventFeed(socket, settings, on_sent=self._mind)
+        self._tail: Tail | None = None
+        self._starting: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Joins the rooms of a socket that asks for none."""
+        if first := rooms.first_rooms(self._socket.principal):
+            self._starting = spawn(self._join(first, None), name="event-start")
+
+    async def stop(self) -> None:
+        """Leaves everything."""
+        await cancel(self._starting)
+        await self._feed.stop()
+        if self._tail is not None:
+            self._hub.remove(self._feed)
+
+    async def takes(self, message: Message) -> bool:
+        """Follows a message that is about events; False for any other, which is left as it is."""
+        if not message.is_text or message.data.startswith(_BATCHES):
+            return False
+        try:
+            typed = _TYPED.decode(message.data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return False
+        if typed.type not in TYPES:
+            return False
+        named = None if typed.id is None else str(typed.id)
+        try:
+            await self._follow(_read(message.data), named)
+        except Problem as problem:
+            await self._refuse(problem, named)
+        except PASSING:
+            await self._refuse(DatabaseAway(), named)
+        return True
+
+    async def _follow(self, message: EventMessage, named: str | None) -> None:
+        self._socket.principal.require("events")
+        if isinstance(message, Ack):
+            self._feed.acknowledge(message.seq)
+        elif isinstance(message, Join):
+            await self._rejoin(message)
+        else:
+            await self._publish(message, named)
+
+    async def _publish(self, message: Publish, named: str | None) -> None:
+        future_secs = self._settings.future_secs
+        stored = await publish(self._hub, self._socket.principal, message, future_secs=future_secs)
+        await self._answer(msgspec.json.encode(EventStored(stored.seq, named)), "event_stored")
+
+    async def _rejoin(self, message: Join) -> None:
+        principal, names = self._socket.principal, list(dict.fromkeys(message.rooms))
+        rooms.check_names(names)
+        rooms.check_hears(principal, names, await orders_heard(self._hub, principal, names))
+        await cancel(self._starting)
+        self._feed.expect_acknowledgements()
+        try:
+            async with asyncio.timeout(READY_SECS):
+                await self._join(names, message.after, answers=True)
+        except TimeoutError:
+            raise DatabaseAway from None
+
+    async def _join(self, names: list[str], after: int | None, *, answers: bool = False) -> None:
+        own = rooms.own_room(self._socket.principal)
+        if own is not None and own not in names:
+            names = [*names, own]  # There it hears that an order is withdrawn.
+        wanted = None if rooms.EVERY in names else names
+        tail = self._tail
+        if tail is None:
+            tail = self._hub.tail(self._socket.principal.tenant_id)
+            self._tail = tail
+            self._hub.add(self._feed)
+        await tail.ready()
+        told_seq = await self._feed.rest()
+        try:
+            start_seq, gap = await self._start(tail, after, told_seq)
+        except BaseException:
+            self._feed.go_on(tail, told_seq or tail.newest, repeats=False)
+            raise
+        tail.leave(self._feed)
+        self._feed.rooms = wanted
+        tail.enter(self._feed)
+        if answers:
+            await self._answer(msgspec.json.encode(Joined(names, start_seq, gap)), "joined")
+        self._feed.go_on(tail, start_seq, repeats=after is not None)
+
+    async def _start(self, tail: Tail, after: int | None, told_seq: int) -> tuple[int, bool]:
+        """Behind which number the feed starts, and whether events are missing that the client expects."""
+        if after is None:
+            return told_seq or tail.newest, False
+        if after <= tail.newest and tail.lines_after(after) is not None:
+            return after, False
+        span = await events.span(self._hub.pool, self._socket.principal.tenant_id)
+        if after > span.newest:  # It was told by another database than this one.
+            return span.newest, True
+        return max(after, span.oldest - 1), after < span.oldest - 1
+
+    def _mind(self, line: Line) -> None:
+        """An order that is withdrawn from a driver takes its room away."""
+        if line.kind != "assignment" or line.room != rooms.own_room(self._socket.principal) or self._tail is None:
+            return
+        assignment = msgspec.json.decode(line.frame)["payload"]
+        room = f"order:{assignment['order']}"
+        if assignment["state"] == "withdrawn" and self._feed.rooms is not None and room in self._feed.rooms:
+            self._tail.leave(self._feed)
+            self._feed.rooms = [name for name in self._feed.rooms if name != room]
+            self._tail.enter(self._feed)
+
+    async def _refuse(self, problem: Problem, named: str | None) -> None:
+        failure = Failure(problem.status, problem.code, problem.detail, named, problem.retry_after_secs)
+        await self._answer(msgspec.json.encode(failure), "error")
+
+    async def _answer(self, frame: bytes, kind: str) -> None:
+        metrics.FRAMES.labels(kind).inc()
+        metrics.FRAME_BYTES.labels(kind).inc(len(frame))
+        await self._socket.send(frame)
+
+
+def _read(data: bytes) -> EventMessage:
+    if len(data) > MAX_EVENT_MESSAGE_BYTES:
+        raise Problem(
+            "message_invalid", f"A message about events holds at most {MAX_EVENT_MESSAGE_BYTES} bytes.", status=400
+        )
+    try:
+        return _MESSAGES.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem("message_invalid", f"The message does not fit its type: {error}.", status=400) from error

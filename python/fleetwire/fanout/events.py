@@ -1,0 +1,197 @@
+"""Events reach the sockets of this worker. The store is the truth; here are only the newest ones, read once for all.
+
+    commit --wake--> Tail of the tenant reads what is new --> the feeds in whose rooms something is --> sockets
+
+A wake-up carries no event, only that there is one: it comes from this process after its own commit, from PostgreSQL's
+notification, or from the relay. Lost ones cost time and nothing else, because every reader goes on from its own number.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+import asyncpg
+import msgspec
+import structlog
+
+from fleetwire import metrics
+from fleetwire.access.listener import Listener
+from fleetwire.fanout.event_feed import EventFeed, Line
+from fleetwire.store import events
+from fleetwire.store.faults import PASSING
+from fleetwire.tasks import cancel, spawn
+
+TAIL_EVENTS: Final = 256
+READS_AT_ONCE: Final = 4  # beside logins and tracks on the same pool
+RETRY_SECS: Final = 0.5
+
+_log = structlog.get_logger(__name__)
+
+
+class EventHub:
+    """The feeds of this worker by tenant."""
+
+    def __init__(self, pool: asyncpg.Pool, dsn: str, *, tell: Callable[[int, int], None] = lambda *_: None) -> None:
+        self.pool = pool
+        self._tell = tell
+        self._listener = Listener(dsn, events.CHANNEL, heard=self._heard, connected=self.wake_all)
+        self._tails: dict[int, Tail] = {}
+        self._reads = asyncio.Semaphore(READS_AT_ONCE)
+
+    async def start(self) -> None:
+        """Begins to listen."""
+        await self._listener.start()
+
+    async def stop(self) -> None:
+        """Ends everything that runs behind."""
+        await self._listener.stop()
+        for tail in list(self._tails.values()):
+            await tail.stop()
+
+    def wake(self, tenant_id: int, seq: int) -> None:
+        """The tenant has an event of this number, committed. For whoever hears of it first."""
+        tail = self._tails.get(tenant_id)
+        if tail is not None:
+            tail.wake(seq)
+
+    def announce(self, tenant_id: int, seq: int) -> None:
+        """This worker stored an event: whoever is watched here is woken, and the other workers are told."""
+        self.wake(tenant_id, seq)
+        self._tell(tenant_id, seq)
+
+    def wake_all(self) -> None:
+        """Wake-ups may have been lost: every tenant that is watched is read again from where it was."""
+        for tail in self._tails.values():
+            tail.wake(None)
+
+    def tail(self, tenant_id: int) -> "Tail":
+        """The tenant's tail; read from now on, and kept while a feed is counted by `add`."""
+        if tenant_id not in self._tails:
+            self._tails[tenant_id] = Tail(self, tenant_id)
+        return self._tails[tenant_id]
+
+    def add(self, feed: EventFeed) -> None:
+        """The feed reads from its tenant's tail."""
+        self.tail(feed.tenant_id).feeds += 1
+
+    def remove(self, feed: EventFeed) -> None:
+        """No longer; the last one takes the tail along."""
+        tail = self._tails[feed.tenant_id]
+        tail.leave(feed)
+        tail.feeds -= 1
+        if not tail.feeds:
+            del self._tails[feed.tenant_id]
+            _ = spawn(tail.stop(), name="event-tail-stop")
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """A turn at the database; the sockets that wait for one are bounded by the sockets there are."""
+        async with self._reads:
+            yield
+
+    def _heard(self, payload: str) -> None:
+        tenant_id, _, seq = payload.partition(" ")
+        if tenant_id.isdecimal() and seq.isdecimal():
+            self.wake(int(tenant_id), int(seq))
+        else:
+            self.wake_all()
+
+
+class Tail:
+    """The newest events of one tenant, and who is in which room."""
+
+    def __init__(self, hub: EventHub, tenant_id: int) -> None:
+        self._hub = hub
+        self._tenant_id = tenant_id
+        self.feeds = 0
+        self.newest = 0
+        self._lines: deque[Line] = deque(maxlen=TAIL_EVENTS)
+        self._rooms: dict[str | None, set[EventFeed]] = {}
+        self._is_behind = asyncio.Event()
+        self._loaded = asyncio.Event()
+        self._reader = spawn(self._read_forever(), name="event-tail")
+
+    async def ready(self) -> None:
+        """Returns when the tenant's newest number is known."""
+        await self._loaded.wait()
+
+    async def stop(self) -> None:
+        """Ends the reading."""
+        await cancel(self._reader)
+
+    def wake(self, seq: int | None) -> None:
+        """Something is new; None: perhaps."""
+        if seq is None or seq > self.newest:
+            self._is_behind.set()
+
+    def enter(self, feed: EventFeed) -> None:
+        """The feed is woken by events of its rooms."""
+        for room in [None] if feed.rooms is None else feed.rooms:
+            self._rooms.setdefault(room, set()).add(feed)
+
+    def leave(self, feed: EventFeed) -> None:
+        """It is woken by none any more."""
+        for room in [None] if feed.rooms is None else feed.rooms:
+            feeds = self._rooms.get(room, set())
+            feeds.discard(feed)
+            if not feeds:
+                self._rooms.pop(room, None)
+
+    def lines_after(self, seq: int) -> list[Line] | None:
+        """The events after a number out of memory; None where memory does not reach back so far."""
+        first_seq = self.newest - len(self._lines) + 1
+        return [line for line in self._lines if line.seq > seq] if seq >= first_seq - 1 else None
+
+    async def page(self, after_seq: int, rooms: list[str] | None) -> list[Line]:
+        """Events after a number out of the store."""
+        async with self._hub.reading():
+            found = await events.page(self._hub.pool, self._tenant_id, after_seq=after_seq, rooms=rooms)
+        metrics.EVENT_PAGES.inc()
+        return [Line(event.seq, event.room, event.kind, msgspec.json.encode(event)) for event in found]
+
+    async def _read_forever(self) -> None:
+        while True:
+            try:
+                await self._read()
+            except PASSING as error:
+                _log.warning("Events could not be read; trying again.", error=repr(error))
+                await asyncio.sleep(RETRY_SECS)
+            except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the watchers do not go deaf for it
+                _log.exception("Events could not be read; trying again.")
+                await asyncio.sleep(RETRY_SECS)
+            else:
+                await self._is_behind.wait()
+
+    async def _read(self) -> None:
+        """Reads until nothing is new. The flag is taken down first: what is committed during the reading sets it."""
+        if not self._loaded.is_set():
+            async with self._hub.reading():
+                self.newest = (await events.span(self._hub.pool, self._tenant_id)).newest
+            self._loaded.set()
+        self._is_behind.clear()
+        full = True
+        while full:
+            try:
+                lines = await self.page(self.newest, None)
+            except BaseException:
+                self._is_behind.set()
+                raise
+            full = len(lines) == events.PAGE_ROWS
+            if lines:
+                self._take(lines)
+
+    def _take(self, lines: list[Line]) -> None:
+        before_seq, self.newest = self.newest, lines[-1].seq
+        if lines[0].seq != before_seq + 1 or len(lines) != lines[-1].seq - before_seq:
+            self._lines.clear()  # Retention has been there: what is in memory must be without a hole.
+            lines_kept = lines[-1:]
+        else:
+            lines_kept = lines
+        self._lines.extend(lines_kept)
+        concerned = set(self._rooms.get(None, ()))
+        for line in lines:
+            concerned.update(self._rooms.get(line.room, ()))
+        for feed in concerned:
+            feed.wake(before_seq)

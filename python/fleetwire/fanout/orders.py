@@ -1,0 +1,62 @@
+"""`/api/orders/{order}/devices`: which devices work on an order, for feeds that watch orders."""
+
+from typing import Annotated
+
+import msgspec
+from litestar import Router, delete, put
+from litestar.di import NamedDependency
+
+from fleetwire import asgi
+from fleetwire.access.guards import requires
+from fleetwire.access.principal import Principal
+from fleetwire.engine import Engine
+from fleetwire.errors import Problem
+from fleetwire.fanout.wishes import LONGEST_NAME, MOST_DEVICES
+from fleetwire.store import orders
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME, pattern=r"^[^\x00]*$")]
+
+
+class OrderDevices(msgspec.Struct):
+    """The devices of an order."""
+
+    devices: Annotated[list[_Name], msgspec.Meta(max_length=MOST_DEVICES)]
+
+
+@put("/api/orders/{order:str}/devices", guards=[requires("dispatch")], status_code=204, summary="Say who does an order")
+async def set_order_devices(
+    principal: NamedDependency[Principal], engine: NamedDependency[Engine], order: str, data: OrderDevices
+) -> None:
+    """Gives the order these devices and no others. Feeds that watch it see them from the next tick on.
+
+    Raises:
+        Problem: 404 `device_unknown`; 400 `order_name`; 503 `database_unavailable`.
+    """
+    await _set(engine, principal.tenant_id, order, data.devices)
+
+
+@delete("/api/orders/{order:str}/devices", guards=[requires("dispatch")], summary="End an order's watch")
+async def end_order_devices(principal: NamedDependency[Principal], engine: NamedDependency[Engine], order: str) -> None:
+    """Takes all devices from the order; feeds that watch it are told that they left.
+
+    Raises:
+        Problem: 400 `order_name`; 503 `database_unavailable`.
+    """
+    await _set(engine, principal.tenant_id, order, [])
+
+
+async def _set(engine: Engine, tenant_id: int, veiled: str, devices: list[str]) -> None:
+    order = asgi.unveil(veiled)
+    if not 0 < len(order) <= LONGEST_NAME or "\0" in order:
+        detail = f"An order's name has 1 to {LONGEST_NAME} characters and no NUL."
+        raise Problem("order_name", detail, status=400)
+    await orders.set_devices(
+        engine.app_pool,
+        tenant_id,
+        order,
+        devices,
+        on_stored=lambda device_ids: engine.set_order(tenant_id, order, list(device_ids)),
+    )
+
+
+orders_router = Router("/", route_handlers=[set_order_devices, end_order_devices], tags=["Orders"])

@@ -1,0 +1,90 @@
+"""Where events are put, and who may hear and say what there. The credential decides, never the client's word.
+
+dispatch       dispatchers and admins
+driver:{name}  the device or the driver of that name, dispatchers and admins
+order:{id}     the drivers that the order is assigned to, dispatchers and admins
+"""
+
+import re
+from collections.abc import Collection
+from typing import Final
+
+from fleetwire.access.principal import Principal
+from fleetwire.errors import Problem
+
+DISPATCH: Final = "dispatch"
+EVERY: Final = "*"
+MAX_ROOMS: Final = 100
+REPORTS: Final = frozenset({"emergency", "message"})
+"""Kinds that a driver may publish."""
+
+_ROOM = re.compile(r"dispatch|(?:driver|order):[^\x00-\x1f\x7f]{1,255}")
+
+
+def own_room(principal: Principal) -> str | None:
+    """The room of a driver: named by its device, or by its user where there is none."""
+    if not principal.may("report"):
+        return None
+    name = principal.device or principal.user
+    return None if name is None else f"driver:{name}"
+
+
+def actor(principal: Principal) -> str:
+    """Who watchers are told has published."""
+    return own_room(principal) or f"user:{principal.user}"
+
+
+def first_rooms(principal: Principal) -> list[str]:
+    """The rooms of a socket that asks for none; empty for whoever hears no events."""
+    if principal.may("dispatch"):
+        return [DISPATCH]
+    own = own_room(principal)
+    return [] if own is None else [own]
+
+
+def check_names(rooms: Collection[str]) -> None:
+    """Lets names of rooms pass.
+
+    Raises:
+        Problem: 400 `room_invalid`.
+    """
+    if not 1 <= len(rooms) <= MAX_ROOMS:
+        raise Problem("room_invalid", f"Name 1 to {MAX_ROOMS} rooms.", status=400)
+    for room in rooms:
+        if room != EVERY and not _ROOM.fullmatch(room):
+            raise Problem("room_invalid", "A room is dispatch, driver:{name} or order:{id}.", status=400)
+
+
+def check_hears(principal: Principal, rooms: Collection[str], orders: Collection[str]) -> None:
+    """Lets those pass who may hear everything said in these rooms.
+
+    Args:
+        principal: who asks.
+        rooms: names that `check_names` has seen.
+        orders: the ids of the asker's orders.
+
+    Raises:
+        Problem: 403 `room_forbidden`.
+    """
+    if principal.may("dispatch"):
+        return
+    theirs = {own_room(principal), *(f"order:{order}" for order in orders)}
+    for room in rooms:
+        if room not in theirs:
+            raise Problem("room_forbidden", f"This credential may not be in the room {room}.", status=403)
+
+
+def check_says(principal: Principal, room: str, kind: str, orders: Collection[str]) -> None:
+    """Lets those pass who may publish an event of this kind there. A driver may always call dispatch.
+
+    Raises:
+        Problem: 403 `room_forbidden`, 403 `kind_forbidden`; 400 `room_invalid`.
+    """
+    if room == EVERY:
+        raise Problem("room_invalid", "An event is published in one room.", status=400)
+    if principal.may("dispatch"):
+        return
+    if kind not in REPORTS:
+        raise Problem("kind_forbidden", "A driver publishes emergencies and messages only.", status=403)
+    if room != DISPATCH:
+        check_hears(principal, [room], orders)

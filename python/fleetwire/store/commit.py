@@ -1,0 +1,99 @@
+"""The transaction of a group: lock its devices, find out what is late, COPY the rest, move live positions.
+
+What fails for a passing reason is tried again as a whole, which is safe because storing is idempotent.
+"""
+
+import asyncio
+from collections.abc import Iterable
+
+import asyncpg
+import structlog
+
+from fleetwire import clock, metrics
+from fleetwire._core import Group, Sealed
+from fleetwire.errors import DatabaseAway
+from fleetwire.store import statements
+from fleetwire.store.faults import PASSING
+from fleetwire.store.lane import Lane
+from fleetwire.store.partitions import Partitions
+
+_log = structlog.get_logger(__name__)
+_SQL = statements.load("ingest")
+
+FIRST_PAUSE_SECS = 0.05  # between two tries of a group; doubles
+LONGEST_PAUSE_SECS = 1.0
+
+
+class GroupCommit:
+    """Commits groups on one connection, one after the other."""
+
+    def __init__(self, lane: Lane, partitions: Partitions, *, patience_secs: float) -> None:
+        self._lane = lane
+        self._partitions = partitions
+        self._patience_secs = patience_secs
+
+    async def commit(self, group: Group, *, waits_for_locks: bool) -> Sealed:
+        """Tries until patience ends.
+
+        Raises:
+            DatabaseAway: it did.
+            LockNotAvailableError: others keep devices locked, and `waits_for_locks` is not set.
+        """
+        deadline = clock.monotonic_secs() + self._patience_secs
+        pause_secs = FIRST_PAUSE_SECS
+        while True:
+            try:
+                return await self._commit_once(group, limit_secs=max(0.1, deadline - clock.monotonic_secs()))
+            except asyncpg.CheckViolationError:
+                # COPY found no partition: retention dropped it after it was made.
+                self._partitions.forget()
+            except PASSING as error:
+                if isinstance(error, asyncpg.LockNotAvailableError) and not waits_for_locks:
+                    raise
+                _log.warning("A group is tried again.", error=repr(error))
+            metrics.COMMIT_RETRIES.inc()
+            if clock.monotonic_secs() + pause_secs >= deadline:
+                raise DatabaseAway
+            await asyncio.sleep(pause_secs)
+            pause_secs = min(pause_secs * 2, LONGEST_PAUSE_SECS)
+
+    async def free_devices(self, devices: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Those (tenant, device) that nobody keeps locked. None if the database does not say."""
+        by_tenant: dict[int, list[int]] = {}
+        for tenant_id, device_id in devices:
+            by_tenant.setdefault(tenant_id, []).append(device_id)
+        free: set[tuple[int, int]] = set()
+        try:
+            async with self._lane.transaction(limit_secs=self._patience_secs) as connection:
+                for tenant_id, device_ids in by_tenant.items():
+                    rows = await connection.fetch(_SQL["free_devices"], tenant_id, device_ids)
+                    free.update((tenant_id, row["device_id"]) for row in rows)
+        except PASSING as error:
+            _log.warning("Which devices are locked could not be found out.", error=repr(error))
+        return free
+
+    async def _commit_once(self, group: Group, *, limit_secs: float) -> Sealed:
+        started, received_at_millis = clock.monotonic_secs(), clock.now_millis()
+        await self._partitions.ensure(group.days())
+        async with self._lane.transaction(limit_secs=limit_secs) as connection:
+            last_fixed_millis = await connection.fetchval(_SQL["lock_group"], *group.devices()) or []
+            spans = group.late_spans(last_fixed_millis)
+            late = await connection.fetch(_SQL["late_segments"], *zip(*spans, strict=True)) if spans else []
+            sealed = group.seal(
+                last_fixed_millis=last_fixed_millis,
+                stored=[tuple(row) for row in late],
+                received_at_millis=received_at_millis,
+            )
+            if sealed.segments:
+                # A memoryview, because asyncpg takes bytes for the name of a file.
+                await connection.copy_to_table(
+                    "track_segment",
+                    source=memoryview(sealed.copy),
+                    columns=statements.TRACK_SEGMENT_COLUMNS,
+                    format="binary",
+                )
+                columns, moved = sealed.live
+                if moved:
+                    await connection.execute(_SQL["move_live"], *columns, received_at_millis, group.tenants())
+        metrics.COMMIT_SECONDS.observe(clock.monotonic_secs() - started)
+        return sealed

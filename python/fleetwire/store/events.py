@@ -1,0 +1,136 @@
+"""The event log of a tenant: append within a transaction, read page by page.
+
+publish: lock the counter, known client_id? -> append -> notify at the commit
+read:    after a number, in the order of the numbers, which is the order of the commits
+"""
+
+from typing import Final, NamedTuple
+
+import asyncpg
+import msgspec
+
+from fleetwire import clock
+from fleetwire.store import event_kinds, statements
+from fleetwire.store.pool import tenant_transaction
+
+CHANNEL: Final = "fleetwire_event"
+PAGE_ROWS: Final = 200
+
+_SQL = statements.load("event")
+
+
+class Stored(NamedTuple):
+    """What became of a published event."""
+
+    seq: int
+    recorded_millis: int
+    is_new: bool
+    """Whether this call stored it; False where the actor's `client_id` was known."""
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="type", tag="event"):
+    """An event as watchers get it. Times are ms since 1970."""
+
+    seq: int
+    room: str
+    kind: str
+    payload: msgspec.Raw
+    actor: str
+    occurred_at: int
+    recorded_at: int
+
+
+class Span(NamedTuple):
+    """Which events of a tenant there are."""
+
+    newest: int
+    """0 before the first."""
+    oldest: int
+    """The oldest kept one; one more than the newest where none is kept."""
+
+
+async def publish(
+    connection: asyncpg.Connection,
+    tenant_id: int,
+    *,
+    room: str,
+    kind: str,
+    payload: bytes,
+    actor: str,
+    occurred_millis: int | None = None,
+    client_id: str | None = None,
+) -> Stored:
+    """Appends an event within the transaction of the change that it tells of; it exists when that commits.
+
+    The transaction must see its tenant (`tenant_transaction`) and be read committed. It locks the tenant's counter to
+    its end, so publish last.
+
+    Args:
+        connection: in a transaction.
+        tenant_id: whose event it is.
+        room: a room's name, checked by the caller.
+        kind: one of `event_kinds.KINDS`.
+        payload: JSON.
+        actor: who did it, as watchers are told.
+        occurred_millis: when it happened, in ms since 1970; None is now.
+        client_id: an id by which the same actor may repeat itself without a second event.
+
+    Raises:
+        Problem: 400 `event_kind`, `event_payload`.
+    """
+    stored = event_kinds.check(kind, payload)
+    seq: int = await connection.fetchval(_SQL["next_seq"], tenant_id)
+    if client_id is not None:
+        # Behind the lock: of two that come at once, the second one sees the first.
+        known = await connection.fetchrow(_SQL["find_by_client_id"], tenant_id, actor, client_id)
+        if known is not None:
+            await connection.execute(_SQL["give_back_seq"], tenant_id)
+            return Stored(known["seq"], known["recorded_millis"], is_new=False)
+    now_millis = clock.now_millis()
+    await connection.execute(
+        _SQL["append"],
+        tenant_id,
+        seq,
+        room,
+        kind,
+        stored.decode(),
+        actor,
+        client_id,
+        now_millis if occurred_millis is None else occurred_millis,
+        now_millis,
+    )
+    await connection.execute(_SQL["notify"], CHANNEL, f"{tenant_id} {seq}")
+    return Stored(seq, now_millis, is_new=True)
+
+
+async def page(
+    pool: asyncpg.Pool, tenant_id: int, *, after_seq: int, rooms: list[str] | None, limit: int = PAGE_ROWS
+) -> list[Event]:
+    """Events after a number, at most `limit`; of these rooms, or of all."""
+    async with tenant_transaction(pool, tenant_id) as connection:
+        rows = await connection.fetch(_SQL["page"], tenant_id, after_seq, rooms, limit)
+    return [
+        Event(
+            seq=row["seq"],
+            room=row["room"],
+            kind=row["kind"],
+            payload=msgspec.Raw(row["payload"].encode()),
+            actor=row["actor"],
+            occurred_at=row["occurred_millis"],
+            recorded_at=row["recorded_millis"],
+        )
+        for row in rows
+    ]
+
+
+async def span(pool: asyncpg.Pool, tenant_id: int) -> Span:
+    """Which events of a tenant are kept."""
+    async with tenant_transaction(pool, tenant_id) as connection:
+        row = await connection.fetchrow(_SQL["newest"], tenant_id)
+    return Span(row["newest"], row["newest"] + 1 if row["oldest"] is None else row["oldest"])
+
+
+async def orders_of(pool: asyncpg.Pool, tenant_id: int, room: str) -> frozenset[str]:
+    """The orders that the assignments in a driver's room give it, as far back as events are kept."""
+    async with tenant_transaction(pool, tenant_id) as connection:
+        return frozenset(row["order_id"] for row in await connection.fetch(_SQL["orders_of"], tenant_id, room))

@@ -1,0 +1,122 @@
+"""Batches that wait for a commit: bounded in number, in fixes and, while the store is behind, in time."""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from fleetwire import clock, metrics
+from fleetwire._core import Batch
+from fleetwire.errors import Overloaded
+from fleetwire.settings import Settings
+
+SHORT_INTAKE_BATCHES = 32  # so many may always wait: a rate that was measured on fewer says little
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Waiting:
+    """A batch, and who waits for its receipt."""
+
+    tenant_id: int
+    device_id: int
+    batch: Batch
+    receipt: asyncio.Future[bytes]
+    arrived_secs: float
+
+
+class Intake:
+    """A queue from which whole groups are taken."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._waiting: deque[Waiting] = deque()
+        self._fixes = 0
+        self._storable_batches = math.inf  # within `intake_secs`, as far as the store is known to be behind
+        self._held: set[Waiting] = set()  # here or in a commit, and somebody waits for the receipt
+        self._arrived = asyncio.Event()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is, or may come, something to take."""
+        return bool(self._waiting) or not self._closed
+
+    async def put(self, tenant_id: int, device_id: int, batch: Batch) -> bytes:
+        """Waits for the receipt of a batch. Cancelling does not take the batch back.
+
+        Raises:
+            Overloaded: the intake is full or closed, or whoever took the batch refused it.
+        """
+        self._admit(batch)
+        receipt: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        waiting = Waiting(tenant_id, device_id, batch, receipt, clock.monotonic_secs())
+        self._waiting.append(waiting)
+        self._fixes += batch.accepted
+        self._held.add(waiting)
+        self._arrived.set()
+        try:
+            return await receipt
+        finally:
+            self._held.discard(waiting)
+
+    async def next_group(self) -> list[Waiting]:
+        """Waits for batches; an empty group if another took them, or the intake is closed."""
+        await self._arrived.wait()
+        group = self._take()
+        if not group and not self._closed:
+            self._arrived.clear()
+        return group
+
+    def note_stored(self, group: Sequence[Waiting], *, began_secs: float) -> None:
+        """Bounds the intake by time: what would wait too long is better refused at once, while its sender listens.
+
+        Only a store that is behind is measured. One that keeps up makes small groups, which say nothing of its rate.
+        """
+        intake_secs = self._settings.intake_secs
+        self._storable_batches = math.inf
+        if began_secs - group[0].arrived_secs > intake_secs / 2:
+            group_secs = max(1e-3, clock.monotonic_secs() - began_secs)
+            self._storable_batches = max(SHORT_INTAKE_BATCHES, len(group) / group_secs * intake_secs)
+
+    def close(self) -> None:
+        """Takes no more batches."""
+        self._closed = True
+        self._arrived.set()
+
+    def refuse_held(self) -> None:
+        """Answers everyone who still waits, here or in a commit."""
+        refuse(self._held, _stopping())
+
+    def _admit(self, batch: Batch) -> None:
+        if self._closed:
+            raise _stopping()
+        settings = self._settings
+        full = len(self._waiting) >= min(settings.intake_batches, self._storable_batches)
+        if full or self._fixes + batch.accepted > settings.intake_fixes:
+            metrics.INTAKE_REFUSED.inc()
+            raise Overloaded("intake_full", "More arrives than can be stored; send it again.", retry_after_secs=1)
+
+    def _take(self) -> list[Waiting]:
+        group: list[Waiting] = []
+        fixes = 0
+        while self._waiting and (not group or fixes + self._waiting[0].batch.accepted <= self._settings.group_fixes):
+            waiting = self._waiting.popleft()
+            fixes += waiting.batch.accepted
+            group.append(waiting)
+        self._fixes -= fixes
+        return group
+
+
+def refuse(waiting: Iterable[Waiting], refusal: Overloaded) -> None:
+    """Gives senders that still wait a refusal."""
+    for each in waiting:
+        if not each.receipt.done():
+            each.receipt.set_exception(refusal)
+
+
+def _stopping() -> Overloaded:
+    return Overloaded("stopping", "The server is stopping; send the batch again.", retry_after_secs=2)
