@@ -220,7 +220,7 @@ class Engine:
         """This worker's counters, for whichever worker is asked for those of all."""
         if self.health.phase != "starting":
             metrics.INTAKE_BATCHES.set(self.writer.held_batches)
-        self.pools.publish()
+            self.pools.publish()
         return metrics_merge.pack()
 
     def drain(self) -> None:
