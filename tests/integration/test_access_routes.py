@@ -215,6 +215,12 @@ async def test_a_program_renews_by_the_body_and_its_token_is_good_once(client_at
         assert again.json()["refresh_token"] not in {None, login["refresh_token"]}
         client.cookies.clear()
         assert outcome(await client.post("/api/session/renew")) == (401, "token_missing")
+        bearer = {"Authorization": f"Bearer {again.json()['refresh_token']}"}
+        again = await client.post("/api/session/renew", headers=bearer)
+        assert again.status_code == 200
+        client.cookies.clear()
+        access = {"Authorization": f"Bearer {again.json()['token']}"}
+        assert outcome(await client.post("/api/session/renew", headers=access)) == (401, "token_invalid")
         reused = await client.post("/api/session/renew", json={"refresh_token": login["refresh_token"]})
         assert outcome(reused) == (401, "refresh_reused")
         newest = await client.post("/api/session/renew", json={"refresh_token": again.json()["refresh_token"]})

@@ -51,7 +51,7 @@ class LoginForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RenewForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A program's renewal; a page sends no body, its cookie says the same."""
+    """A program's renewal. Without a body the token is the Authorization header's, or that of a page's cookie."""
 
     refresh_token: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
@@ -137,11 +137,14 @@ async def show_session(principal: NamedDependency[Principal]) -> Response[Sessio
 async def renew_session(
     request: Request[Any, Any, Any], gate: NamedDependency[Gate], data: JSONBody[RenewForm | None] = None
 ) -> Response[LoginDone]:
-    """Takes the refresh token from the body or the cookie."""
+    """Takes the refresh token from the body, the Authorization header or the cookie."""
     came_from, origins = gate.whence(request.scope), gate.credentials.allowed_origins
     if data is not None:
         check_own_page(request.scope, origins, absent_is_fine=True)
         return _answer(await gate.sessions.renew(data.refresh_token, came_from), request, by_page=_is_page(request))
+    if request.headers.get("authorization", "").lower().startswith("bearer "):
+        presented = presented_token(request.scope, origins)
+        return _answer(await gate.sessions.renew(presented, came_from), request, by_page=_is_page(request))
     presented = refresh_cookie(request.scope, origins)
     return _answer(await gate.sessions.renew(presented, came_from, by_page=True), request, by_page=True)
 
