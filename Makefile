@@ -94,7 +94,7 @@ types: $(VENV)/.dev build ## Check the Python types and the core's stub
 	$(BIN)/mypy
 	MYPYPATH=python $(BIN)/python -m mypy.stubtest fleetwire._core
 
-.PHONY: bench-micro bench-ingest bench-report
+.PHONY: bench-micro bench-ingest bench-report bench-cache
 $(VENV)/.bench: $(VENV)/.run requirements-bench.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	touch $@
@@ -110,6 +110,9 @@ bench-ingest: build $(VENV)/.bench ## Measure the way of a batch against bare CO
 bench-report: build $(VENV)/.bench ## Measure the standard set: drivers, watchers, a storm, two workers
 	cargo build --quiet --release --locked -p loadgen
 	$(BIN)/python -m bench.report $(BENCH_ARGS)
+
+bench-cache: build $(VENV)/.bench ## Measure cached reads, the map behind them and compression
+	$(BIN)/python -m bench.cache $(BENCH_ARGS)
 
 fmt: $(VENV)/.dev ## Format everything
 	$(BIN)/ruff check --fix-only --quiet

@@ -138,6 +138,10 @@ class Sealed:
         battery_permille (entries may be NULL).
         """
 
+    @property
+    def moved_tenants(self) -> list[int]:
+        """Tenants of whom a device moved forward."""
+
     def receipts(self) -> list[bytes]:
         """One JSON receipt per member, in the order of the members."""
 
@@ -292,13 +296,36 @@ class TrackWriter:
 class Lru:
     """A bounded map from bytes to objects that forgets what was used longest ago, and what is older than its life."""
 
-    def __new__(cls, *, capacity: int, ttl_millis: int) -> Lru: ...
+    def __new__(cls, *, capacity: int, ttl_millis: int, max_bytes: int | None = None) -> Lru:
+        """`ttl_millis` is the life of an entry that names none; without `max_bytes` only `capacity` bounds the map."""
+
     def get(self, key: bytes, *, now_millis: int) -> object | None:
         """O(1), holds the GIL."""
 
-    def put(self, key: bytes, value: object, *, now_millis: int) -> None: ...
+    def put(
+        self,
+        key: bytes,
+        value: object,
+        *,
+        now_millis: int,
+        ttl_millis: int | None = None,
+        size_bytes: int = 0,
+        tags: Sequence[bytes] | None = None,
+    ) -> None:
+        """Replaces the value, its terms and its tags; drops what was used longest ago to make room.
+
+        A value of more than `max_bytes` is not kept. O(1) but for what is dropped, holds the GIL.
+        """
+
     def remove(self, key: bytes) -> bool: ...
+    def remove_tag(self, tag: bytes) -> int:
+        """Removes every entry with a tag; returns how many."""
+
     def clear(self) -> None: ...
+    @property
+    def size_bytes(self) -> int:
+        """What the entries count together, those included whose life is over but that nobody asked for since."""
+
     def __len__(self) -> int: ...
 
 @final

@@ -3,7 +3,8 @@
     POST /api/driver/location -> ingest/http.py
     WS   /ws                  -> ingest/ws.py
     WS   /ws/dispatch         -> fanout/watch.py
-    anything else             -> Litestar (api.py)
+    GET  of a cached route    -> cache/front.py, which asks Litestar for what is not kept
+    anything else             -> Litestar (api.py), its answers compressed (compression.py)
 
 Around them stand envelope.py, which a batch passes by, and access/front.py, which counts all but a batch; that is
 counted by ingest/limit.py.
@@ -14,12 +15,17 @@ The framework costs a hot request more than decoding does; docs/adr/0005-hot-rou
 import contextlib
 import gc
 from collections.abc import AsyncIterator
+from typing import cast
 
 from litestar import Litestar
 
 from fleetwire import asgi, logs, request_id, worker_socket
-from fleetwire.access.front import Front
+from fleetwire.access.front import Front as LimitsFront
 from fleetwire.api import create_api
+from fleetwire.cache.front import Front as CacheFront
+from fleetwire.cache.rules import rules_of
+from fleetwire.compression import compressing
+from fleetwire.console import kept_files
 from fleetwire.engine import Engine
 from fleetwire.envelope import Envelope
 from fleetwire.fanout import watch
@@ -58,7 +64,9 @@ def _calm_the_collector() -> None:
 
 
 def front_door(engine: Engine, api: Litestar) -> asgi.App:
-    """Takes the hot routes and hands everything else on."""
+    """Takes the hot routes and hands everything else on, past what is kept."""
+    plain = cast("asgi.App", api)
+    cached = CacheFront(plain=plain, others=compressing(plain), rules=rules_of(api, kept_files()), engine=engine)
 
     async def others(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         kind = scope["type"]
@@ -68,9 +76,9 @@ def front_door(engine: Engine, api: Litestar) -> asgi.App:
             await engine.dispatch_socket(scope, receive, send)
         else:
             asgi.veil_slashes(scope)
-            await api(scope, receive, send)  # type: ignore[arg-type]
+            await cached(scope, receive, send)
 
-    limited = Front(others, limits=engine.limits, gate=lambda: engine.gate)
+    limited = LimitsFront(others, limits=engine.limits, gate=lambda: engine.gate)
 
     async def app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         if scope["type"] == "http" and scope["path"] == http.PATH:

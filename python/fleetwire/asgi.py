@@ -97,9 +97,16 @@ async def respond(
     send: Send, status: int, body: bytes, *, headers: Iterable[tuple[bytes, bytes]], started_secs: float
 ) -> None:
     """Sends a whole answer; `started_secs` is the monotonic time at which the request began."""
-    head = [*headers, *SAFE_HEADERS, (b"content-length", b"%d" % len(body)), response_time(started_secs)]
+    head = [*headers, (b"content-length", b"%d" % len(body)), response_time(started_secs)]
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})
+
+
+async def respond_unchanged(send: Send, headers: Headers, *, started_secs: float) -> None:
+    """Says that the client has what it asks for: 304, without a body."""
+    head = [*headers, response_time(started_secs)]
+    await send({"type": "http.response.start", "status": 304, "headers": head})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def response_time(started_secs: float) -> tuple[bytes, bytes]:
@@ -110,7 +117,7 @@ def response_time(started_secs: float) -> tuple[bytes, bytes]:
 async def respond_problem(send: Send, fault: Problem, *, started_secs: float) -> None:
     """Sends a problem answer."""
     headers, body = problem.render(fault)
-    await respond(send, fault.status, body, headers=headers, started_secs=started_secs)
+    await respond(send, fault.status, body, headers=[*headers, *SAFE_HEADERS], started_secs=started_secs)
 
 
 async def deny(send: Send, fault: Problem) -> None:

@@ -4,18 +4,21 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Response, Router, get
-from litestar.datastructures import CacheControlHeader
 from litestar.di import NamedDependency
 from litestar.response import File
 from litestar.static_files import create_static_files_router
 
 from fleetwire import __version__
 from fleetwire.access.guards import requires
+from fleetwire.cache.rules import Cached
 from fleetwire.engine import Engine
 from fleetwire.errors import Problem
 from fleetwire.settings import Settings
 
 FOLDER = Path(__file__).parent / "console_dist"
+ASSETS_PATH = "/assets/"
+FOR_EVER = "public, max-age=31536000, immutable"  # their names carry a hash of their content
+FILE_SECS = 60.0
 OVERLAY_PATH = "/api/console/overlay"
 
 
@@ -61,6 +64,21 @@ async def overlay(engine: NamedDependency[Engine]) -> File:
     return File(path, media_type="application/geo+json", content_disposition_type="inline")
 
 
+def kept_files() -> dict[str, Cached]:
+    """The page's files by their paths: read and compressed once, and again after a while, should they be built anew."""
+    if not (FOLDER / "index.html").is_file():
+        return {}
+    found = {}
+    for file in FOLDER.rglob("*"):
+        if file.is_file():
+            path = "/" + file.relative_to(FOLDER).as_posix()
+            is_asset = path.startswith(ASSETS_PATH)
+            found[path] = Cached(
+                secs=FILE_SECS, scope="everyone", is_shared=False, cache_control=FOR_EVER if is_asset else "no-cache"
+            )
+    return {**found, "/": found["/index.html"]}
+
+
 def console_routes() -> list[Any]:
     """The page and its facts; without a built page, a sentence that says how to build it."""
     facts = Router("/", route_handlers=[console_facts, overlay], tags=["Console"])
@@ -78,8 +96,6 @@ def console_routes() -> list[Any]:
         directories=[FOLDER / "assets"],
         include_in_schema=False,
         opt={"public": True},
-        # Their names carry a hash of their content.
-        cache_control=CacheControlHeader(max_age=365 * 24 * 3600, immutable=True),
     )
     return [facts, assets, page]
 

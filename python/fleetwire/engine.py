@@ -11,6 +11,8 @@ import structlog
 from fleetwire import metrics, metrics_merge
 from fleetwire.access.gate import Gate, open_gate
 from fleetwire.access.limits import Limits
+from fleetwire.cache.notices import Notices
+from fleetwire.cache.responses import Responses
 from fleetwire.errors import ConfigError
 from fleetwire.fanout.delay import Delay
 from fleetwire.fanout.events import EventHub
@@ -27,7 +29,7 @@ from fleetwire.ingest.ws import DriverSocket
 from fleetwire.live.kinds import Kind
 from fleetwire.live.state import Live
 from fleetwire.settings import INGEST_CONNECTIONS, Settings
-from fleetwire.store.devices import Devices
+from fleetwire.store.devices import DEVICES_TAG, Devices
 from fleetwire.store.faults import PASSING
 from fleetwire.store.lane import PLANNER
 from fleetwire.store.partitions import Partitions
@@ -69,6 +71,7 @@ class Engine:
         self.live = Live(settings)
         self.relay: Relay | None = None
         self.limits = Limits(settings)
+        self.responses = Responses(settings)
         self._draining: asyncio.Task[None] | None = None
         self._exits = contextlib.AsyncExitStack()
 
@@ -104,17 +107,7 @@ class Engine:
             "writer", dsn, "fleetwire_ingest", settings.writer_connections, {**PLANNER, **lost}
         )
         self.app_pool = await self.pools.open("app", dsn, "fleetwire_app", settings.app_connections)
-        self.limits.start()
-        metrics.LIMITS.source = self.limits
-        self._exits.push_async_callback(self.limits.stop)
-        self.gate = await open_gate(
-            self.app_pool,
-            dsn,
-            allowed_origins=settings.origins,
-            limits=self.limits,
-            tell_revoked=self._tell_revoked,
-        )
-        self._exits.push_async_callback(self.gate.close)
+        await self._open_gate(dsn)
         self.events = EventHub(self.app_pool, settings.database_url, tell=self._tell_event)
         partitions, delay = Partitions(ingest_pool), Delay()
         hub = Hub(
@@ -125,6 +118,7 @@ class Engine:
             settle_millis=SETTLE_MILLIS if self.relay else 0,
         )
         await self._warm(ingest_pool, hub)
+        await self._start_cache(settings.database_url)
 
         self.writer = Writer(
             writer_pool,
@@ -138,7 +132,12 @@ class Engine:
         await retention.load()
         self._exits.push_async_callback(retention.stop)
         decoder = BatchDecoder(settings, retention)
-        self.devices = devices = Devices(ingest_pool, patience_secs=settings.patience_secs, on_met=self.live.meet)
+        self.devices = devices = Devices(
+            ingest_pool,
+            patience_secs=settings.patience_secs,
+            on_met=self.live.meet,
+            on_created=self._devices_changed,
+        )
         outage = None
         if settings.spool is not None:
             spool = Spool(settings.spool, max_bytes=settings.spool_max_bytes)
@@ -173,6 +172,13 @@ class Engine:
         upkeep.start()
         self._exits.push_async_callback(upkeep.stop)
         self.health.phase = "ready"
+
+    async def _start_cache(self, dsn: str) -> None:
+        await self.responses.start()
+        self._exits.push_async_callback(self.responses.stop)
+        notices = Notices(self.app_pool, dsn, self.responses)
+        await notices.start()
+        self._exits.push_async_callback(notices.stop)
 
     async def _warm(self, pool: asyncpg.Pool, hub: Hub) -> None:
         """Loads the present; with other workers, without a gap to what they tell from then on."""
@@ -209,6 +215,9 @@ class Engine:
         if self.relay is not None:
             self.relay.publish(Kind.EVENT, tenant_id, seq.to_bytes(8, "big"))
 
+    def _devices_changed(self, tenant_id: int) -> None:
+        self.responses.invalidate(tenant_id, DEVICES_TAG)
+
     def answers(self) -> Answers:
         """What this worker is asked in person."""
         return {b"state": self._state, b"metrics": self.packed_metrics}
@@ -221,7 +230,21 @@ class Engine:
         if self.health.phase != "starting":
             metrics.INTAKE_BATCHES.set(self.writer.held_batches)
             self.pools.publish()
+            self.responses.measure()
         return metrics_merge.pack()
+
+    async def _open_gate(self, dsn: str) -> None:
+        self.limits.start()
+        metrics.LIMITS.source = self.limits
+        self._exits.push_async_callback(self.limits.stop)
+        self.gate = await open_gate(
+            self.app_pool,
+            dsn,
+            allowed_origins=self.settings.origins,
+            limits=self.limits,
+            tell_revoked=self._tell_revoked,
+        )
+        self._exits.push_async_callback(self.gate.close)
 
     def drain(self) -> None:
         """Begins a stop: what is held is answered, what comes is refused with 503, every socket is told."""

@@ -24,6 +24,7 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "O
 _ALLOWED_METHODS: Final = b"GET, HEAD, POST, PATCH, DELETE"
 _ALLOWED_HEADERS: Final = b"authorization, content-type, content-encoding, if-none-match, x-request-id"
 _EXPOSED_HEADERS: Final = b"etag, ratelimit, ratelimit-policy, retry-after, x-cache, x-request-id, x-response-time"
+_UNCHANGED: Final = 304
 _OF_PAGES: Final = (b"text/html", b"text/javascript")
 
 _log = structlog.get_logger(__name__)
@@ -89,6 +90,9 @@ class Envelope:
     ) -> asgi.Headers:
         headers: asgi.Headers = [*message.get("headers", ()), *cors]
         present = {name.lower() for name, _ in headers}
+        if message["status"] == _UNCHANGED:
+            # It would replace the policy of the page that the browser kept.
+            present.add(b"content-security-policy")
         fixed = self._of_pages if _is_of_page(headers) else self._fixed
         headers += [(name, value) for name, value in fixed.items() if name not in present]
         if self._origins:

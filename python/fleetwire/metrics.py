@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from fleetwire._core import Buckets
-from fleetwire.tally import Durations, LabelledDurations, Tallies
+from fleetwire.tally import Durations, LabelledDurations, Tallies, Tally
 
 __all__ = ["CONTENT_TYPE"]
 
@@ -95,6 +95,17 @@ FRAME_BYTES_SNAPSHOT, FRAME_BYTES_MOVED = (FRAME_BYTES.labels(kind) for kind in 
 CONFLATED = Counter(
     "fleetwire_fanout_conflated_ticks", "Ticks a busy watcher got as one frame of newest positions.", registry=REGISTRY
 )
+_CACHE_REQUESTS = Tallies(
+    "fleetwire_cache_requests", "Reads of cached routes by where the answer is from.", ["result"], registry=REGISTRY
+)
+_CACHE_EVENTS = Tallies("fleetwire_cache_events", "What else happened in the cache.", ["event"], registry=REGISTRY)
+CACHE_FILLS = _CACHE_EVENTS.labels("handler_call")
+CACHE_NOT_MODIFIED = _CACHE_EVENTS.labels("not_modified")
+CACHE_INVALIDATIONS = _CACHE_EVENTS.labels("invalidation")
+CACHE_SHARED_FAILURES = _CACHE_EVENTS.labels("second_level_failure")
+CACHE_ENTRIES = Gauge("fleetwire_cache_entries", "Answers kept.", registry=REGISTRY)
+CACHE_BYTES = Gauge("fleetwire_cache_bytes", "Bytes of the answers kept, at most.", registry=REGISTRY)
+CACHE_REFUSED = Gauge("fleetwire_cache_refused", "Reads refused: too many first ones at once.", registry=REGISTRY)
 CLOSES = Counter("fleetwire_fanout_closes", "WebSockets closed by us, by code.", ["code"], registry=REGISTRY)
 HTTP_SECONDS = LabelledDurations(
     "http_request_duration_seconds",
@@ -213,6 +224,11 @@ class _Limits(Collector):
 
 LIMITS = _Limits()
 REGISTRY.register(LIMITS)
+
+
+def cache_requests(result: str) -> Tally:
+    """The tally of one result of a cached read: `hit`, `miss` or `stale`."""
+    return _CACHE_REQUESTS.labels(result)
 
 
 class Door:

@@ -22,6 +22,7 @@ from litestar.openapi.spec import (
 )
 
 from fleetwire import __version__
+from fleetwire.cache.rules import OPTION, Cached
 from fleetwire.console import FOLDER, security_headers
 from fleetwire.errors import Problem
 from fleetwire.ingest import http
@@ -55,6 +56,9 @@ _OUTCOMES = {
     "503": "Send it again after `Retry-After` seconds: `intake_full`, `database_unavailable`, `store_failed`, "
     "`stopping`, `access_busy`, `access_unavailable`, `spool_full`, `spool_failed`.",
 }
+
+
+DOCUMENT_SECS = 600.0  # it stays the same as long as the worker runs
 
 
 class BundledSwagger(OpenAPIRenderPlugin):
@@ -95,7 +99,12 @@ def openapi_config(settings: Settings) -> OpenAPIConfig:
     )
 
 
-@get("/openapi.json", public=True, include_in_schema=False)
+@get(
+    "/openapi.json",
+    public=True,
+    include_in_schema=False,
+    opt={OPTION: Cached(secs=DOCUMENT_SECS, scope="everyone", is_shared=False, cache_control="no-cache")},
+)
 async def openapi_document(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
     """The description as JSON."""
     return Response(request.app.openapi_schema.to_schema())

@@ -75,4 +75,12 @@ async def database_stats(engine: NamedDependency[Engine]) -> Response[dict[str, 
     return Response(stats, headers=_NO_STORE)
 
 
-ops_router = Router("/", route_handlers=[livez, readyz, health, prometheus, database_stats], tags=["Operations"])
+@get("/api/cache/stats", guards=[requires("operate")], summary="Figures of the response cache")
+async def cache_stats(engine: NamedDependency[Engine]) -> Response[dict[str, Any]]:
+    """Hits, misses, entries, bytes and the second level, of the worker that answers. They count for all tenants."""
+    return Response(engine.responses.stats(), headers=_NO_STORE)
+
+
+ops_router = Router(
+    "/", route_handlers=[livez, readyz, health, prometheus, database_stats, cache_stats], tags=["Operations"]
+)

@@ -108,6 +108,9 @@ class Settings:
         at_least=0,
     )
 
+    cache_entries: int = _setting(10_000, "Answers that are kept, at most.", at_least=1)
+    cache_bytes: int = _setting(64 * 1024 * 1024, "Bytes that kept answers may take in memory.", at_least=1024)
+
     feed_tick_millis: int = _setting(250, "Longest a movement waits before watchers are told.", at_least=10)
     feed_heartbeat_secs: float = _setting(30.0, "A feed without movement says at this pace that it lives.", at_least=1)
     feed_send_secs: float = _setting(10.0, "A watcher that takes longer for one frame is closed as slow.", at_least=0.1)
@@ -186,8 +189,8 @@ class Settings:
 
     @property
     def connections(self) -> int:
-        """Connections a worker opens at most: its pools, two that listen, one for the upkeep."""
-        return self.writer_connections + self.app_connections + INGEST_CONNECTIONS + 3
+        """Connections a worker opens at most: its pools, three that listen, one for the upkeep."""
+        return self.writer_connections + self.app_connections + INGEST_CONNECTIONS + 4
 
     @property
     def proxies(self) -> tuple[Network, ...]:

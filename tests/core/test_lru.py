@@ -45,6 +45,30 @@ def test_remove_and_clear():
     assert lru.get(b"b", now_millis=0) is None
 
 
+def test_bytes_bound_the_map_as_well():
+    lru = _core.Lru(capacity=10, ttl_millis=60_000, max_bytes=100)
+    for key in (b"a", b"b", b"c"):
+        lru.put(key, key, now_millis=0, size_bytes=40)
+    assert [lru.get(key, now_millis=0) for key in (b"a", b"b", b"c")] == [None, b"b", b"c"]
+    assert lru.size_bytes == 80
+    lru.put(b"large", b"large", now_millis=0, size_bytes=101)
+    assert (lru.get(b"large", now_millis=0), len(lru), lru.size_bytes) == (None, 2, 80)
+
+
+def test_an_entry_may_have_a_life_and_tags_of_its_own():
+    lru = _core.Lru(capacity=10, ttl_millis=60_000)
+    lru.put(b"short", 1, now_millis=0, ttl_millis=5, tags=[b"red"])
+    lru.put(b"long", 2, now_millis=0, tags=(b"red", b"blue"))
+    lru.put(b"other", 3, now_millis=0, tags=[b"blue"])
+    assert lru.get(b"short", now_millis=5) is None
+    assert lru.remove_tag(b"red") == 1
+    assert lru.remove_tag(b"red") == 0
+    assert (lru.get(b"long", now_millis=5), lru.get(b"other", now_millis=5)) == (None, 3)
+    for wrong in ({"tags": ["text"]}, {"tags": 5}, {"size_bytes": -1}):
+        with pytest.raises((TypeError, OverflowError)):
+            lru.put(b"key", 1, now_millis=0, **wrong)
+
+
 def drop_by_replacement(lru):
     lru.put(b"key", None, now_millis=0)
 
@@ -65,7 +89,11 @@ def drop_by_clearing(lru):
     lru.clear()
 
 
-DROPS = [drop_by_replacement, drop_by_pressure, drop_by_age, drop_by_removal, drop_by_clearing]
+def drop_by_tag(lru):
+    assert lru.remove_tag(b"tag") == 1
+
+
+DROPS = [drop_by_replacement, drop_by_pressure, drop_by_age, drop_by_removal, drop_by_clearing, drop_by_tag]
 
 
 @pytest.mark.parametrize("drop", DROPS)
@@ -73,7 +101,7 @@ def test_nothing_is_kept_alive(drop):
     lru = _core.Lru(capacity=1, ttl_millis=60_000)
     value = Value()
     gone = weakref.ref(value)
-    lru.put(b"key", value, now_millis=0)
+    lru.put(b"key", value, now_millis=0, tags=[b"tag"])
     del value
     gc.collect()
     assert gone() is not None
@@ -92,7 +120,7 @@ def test_value_that_uses_the_map_while_it_dies_does_not_block(drop):
             lengths.append(len(lru))
             lru.put(b"grave", None, now_millis=0)
 
-    lru.put(b"key", Reentrant(), now_millis=0)
+    lru.put(b"key", Reentrant(), now_millis=0, tags=[b"tag"])
     drop(lru)
     assert len(lengths) == 1
     assert len(lru) == 1

@@ -37,6 +37,8 @@ ROUTES = {
     ("get", "/api/console/overlay"): (WATCHERS, 200),
     ("get", "/metrics"): (ADMIN, 200),
     ("get", "/api/websocket/stats"): (ADMIN, 200),
+    ("get", "/api/devices"): (WATCHERS, 200),
+    ("get", "/api/cache/stats"): (ADMIN, 200),
     ("get", "/api/events"): (EVENTFUL, 200),
     ("post", "/api/events"): (EVENTFUL, 400),
     ("put", "/api/orders/{order}/devices"): (DISPATCHERS, 204),

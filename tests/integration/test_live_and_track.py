@@ -188,7 +188,7 @@ async def test_live_is_the_newest_fix_of_every_device(client, tenant, rival, van
     await client.send({"device": "rover", "fixes": [fix()]}, token=rival.ingest)
     answer = await client.get("/api/live", token=tenant.dispatcher)
     assert (answer.status, answer.headers["content-type"]) == (200, "application/geo+json")
-    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.headers["Cache-Control"] == "private, no-cache"
     document = answer.json
     assert document["type"] == "FeatureCollection"
     features = {feature["properties"]["device"]: feature for feature in document["features"]}

@@ -4,12 +4,13 @@ A route is closed unless it says `public=True`; a guard then asks for a permissi
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, Guard, Receive, Scope, Send
+from litestar.types import ASGIApp, Receive, Scope, Send
 
 from fleetwire.access.bearer import presented_token
 from fleetwire.access.gate import Gate
@@ -70,10 +71,21 @@ def principal_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Principal:
     return principal
 
 
-def requires(*permissions: Permission) -> Guard:
+@dataclass(frozen=True, slots=True)
+class Requires:
+    """A guard that lets pass who has a permission, which can be read from it: a cached route asks for the same.
+
+    Who only has one of `or_else` sees less, and is never answered from what is kept for others.
+    """
+
+    permission: Permission
+    or_else: tuple[Permission, ...] = ()
+
+    def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        """Lets pass, or answers 403 `forbidden`."""
+        principal_of(connection).require(self.permission, *self.or_else)
+
+
+def requires(permission: Permission, *or_else: Permission) -> Requires:
     """A guard that lets pass who has one of the permissions; answers 403 `forbidden` to others."""
-
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
-        principal_of(connection).require(*permissions)
-
-    return guard
+    return Requires(permission, or_else)

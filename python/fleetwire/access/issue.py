@@ -14,7 +14,9 @@ from fleetwire.access.passwords import Passwords, check_password
 from fleetwire.access.principal import Kind
 from fleetwire.access.rules import check_life, check_name, check_role
 from fleetwire.access.tokens import REVOKED_CHANNEL
+from fleetwire.cache.channel import CHANNEL, COMMAND, payload
 from fleetwire.errors import Problem
+from fleetwire.store.devices import DEVICES_TAG
 from fleetwire.store.statements import load
 
 DEFAULT_ROLE: Final = "dispatcher"
@@ -25,6 +27,7 @@ Connection = Any  # asyncpg ships no types.
 
 _sql = load("access")
 _user_sql = load("user")
+_cache_sql = load("cache")
 
 
 class CredentialShown(msgspec.Struct, frozen=True):
@@ -189,6 +192,7 @@ async def revoke_token(conn: Connection, credential: str | int) -> int:
 
 async def _ensure_device(conn: Connection, tenant_id: int, name: str) -> int:
     device_id = await conn.fetchval(_sql["ensure_device"], tenant_id, name)
+    await conn.execute(_cache_sql["notify_outdated"], CHANNEL, payload(COMMAND, tenant_id, DEVICES_TAG))
     if device_id is None:
         raise Problem("device_limit", "The tenant has as many devices as it may have.", status=409)
     return int(device_id)

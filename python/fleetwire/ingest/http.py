@@ -15,7 +15,7 @@ from fleetwire.settings import Settings
 PATH = "/api/driver/location"
 
 _log = structlog.get_logger(__name__)
-_HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+_HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"), *asgi.SAFE_HEADERS)
 
 
 class LocationRoute:

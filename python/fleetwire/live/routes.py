@@ -2,9 +2,9 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from litestar import Router, get
+from litestar import Request, Router, get
 from litestar.di import NamedDependency
 from litestar.params import Parameter
 from litestar.response import Response, Stream
@@ -12,13 +12,17 @@ from litestar.response import Response, Stream
 from fleetwire import asgi, clock
 from fleetwire.access.guards import requires
 from fleetwire.access.principal import Principal
+from fleetwire.cache.entry import matches
+from fleetwire.cache.rules import ASK_AGAIN, OPTION, Cached
 from fleetwire.engine import Engine
 from fleetwire.errors import Problem
+from fleetwire.live.device_list import list_devices
 from fleetwire.live.own import own_position
 from fleetwire.store import tracks
 
 _MILLIS = re.compile(r"-?[0-9]{1,18}")
 DEFAULT_SPAN_MILLIS = 24 * 3600 * 1000
+LIVE_SECS = 60.0  # an answer nobody asks for any more gives its memory back
 LATEST_MILLIS = 253_402_300_799_999  # the end of the year 9999, where ISO 8601 ends
 
 _FROM = Parameter(
@@ -30,30 +34,42 @@ _TO = Parameter(
 _FORMAT = Parameter(query="format", description="geojson, gpx or csv.")
 
 
-@get("/api/live", guards=[requires("watch", "watch_own")], summary="Live positions as GeoJSON")
+def _positions_version(engine: Engine, tenant_id: int) -> str:
+    return engine.live.version(tenant_id)
+
+
+@get(
+    "/api/live",
+    guards=[requires("watch", "watch_own")],
+    # Exact: the answer is that of the newest commit. Not shared: every worker has the positions in its memory.
+    opt={OPTION: Cached(secs=LIVE_SECS, version=_positions_version, is_shared=False)},
+    summary="Live positions as GeoJSON",
+)
 async def live_positions(principal: NamedDependency[Principal], engine: NamedDependency[Engine]) -> Response[bytes]:
     """The newest position of every device of the tenant, a Point feature each; to a driver, of the own device.
 
     Raises:
         Problem: 503 `database_unavailable`, for a driver only.
     """
-    if principal.may("watch"):
-        body = engine.live.geojson(principal.tenant_id)
-    else:
-        body = await own_position(engine.app_pool, engine.settings, principal.tenant_id, principal.device_id or 0)
-    return Response(body, media_type="application/geo+json", headers={"cache-control": "no-store"})
+    if not principal.may("watch"):
+        own = await own_position(engine.app_pool, engine.settings, principal.tenant_id, principal.device_id or 0)
+        return Response(own, media_type="application/geo+json", headers={"cache-control": "no-store"})
+    return Response(engine.live.geojson(principal.tenant_id), media_type="application/geo+json")
 
 
 @get("/api/devices/{name:str}/track", guards=[requires("watch", "watch_own")], summary="A device's track")
 async def device_track(  # noqa: PLR0917 - the framework passes by name
     principal: NamedDependency[Principal],
     engine: NamedDependency[Engine],
+    request: Request[Any, Any, Any],
     name: str,
     from_: Annotated[str | None, _FROM] = None,
     to: Annotated[str | None, _TO] = None,
     format: Annotated[Literal["geojson", "gpx", "csv"], _FORMAT] = "geojson",  # noqa: A002 - its name on the wire
-) -> Stream:
-    """Every stored fix of a device in a span, in order of time, streamed. A driver sees the own device alone.
+) -> Response[Any]:
+    """Every stored fix of a device in a span, in order of time, streamed; 304 for a past span that is as it was.
+
+    A driver sees the own device alone.
 
     Raises:
         Problem: 404 `device_unknown`; 400 `time_invalid` or `span_invalid`; 503 `database_unavailable`.
@@ -66,6 +82,15 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
     device_id = await tracks.find_device(engine.app_pool, tenant_id, device)
     if not principal.sees_device(device_id):
         raise tracks.unknown(device)
+    headers = {"cache-control": "no-store"}
+    if from_ and to_millis < clock.now_millis():
+        # Asked before the track is read: a fix that comes between the two is in the track, and in the next state.
+        state = await tracks.state(
+            engine.app_pool, tenant_id=tenant_id, device_id=device_id, from_millis=from_millis, to_millis=to_millis
+        )
+        headers = {"etag": f'W/"{state}"', "cache-control": ASK_AGAIN}
+        if matches(request.headers.get("if-none-match", "").encode("latin-1"), headers["etag"].encode()):
+            return Response(None, status_code=304, headers=headers)
     pieces = tracks.stream(
         engine.app_pool,
         tenant_id=tenant_id,
@@ -75,10 +100,10 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
         to_millis=to_millis,
         form=format,
     )
-    return Stream(pieces, media_type=tracks.MEDIA_TYPES[format], headers={"cache-control": "no-store"})
+    return Stream(pieces, media_type=tracks.MEDIA_TYPES[format], headers=headers)
 
 
-live_router = Router("/", route_handlers=[live_positions, device_track], tags=["Live and history"])
+live_router = Router("/", route_handlers=[live_positions, device_track, list_devices], tags=["Live and history"])
 
 
 def _millis(text: str) -> int:

@@ -34,6 +34,8 @@ class Live:
         )
         self._departures = Departures() if settings.redis_url is not None else None
         self.epoch = secrets.token_hex(8)
+        self._moves: dict[int, int] = {}
+        self._catch_ups = 0
 
     async def warm(self, pool: asyncpg.Pool) -> None:
         """Loads every device and its stored position, and the devices of every order."""
@@ -59,6 +61,7 @@ class Live:
                 moved += catch_up(self._table, [tuple(row) for row in rows])
             await self._load_orders(connection)
         metrics.POSITIONS_MOVED.inc(moved)
+        self._catch_ups += 1
         return moved
 
     def renew(self) -> None:
@@ -76,6 +79,7 @@ class Live:
             ValueError: the message cannot be read.
         """
         moved = apply_moved(self._table, tenant_id, message)
+        self._moves[tenant_id] = self._moves.get(tenant_id, 0) + 1
         metrics.POSITIONS_MOVED.inc(moved)
         return moved
 
@@ -90,6 +94,8 @@ class Live:
         if self._departures is not None:
             self._departures.record(sealed)
         metrics.POSITIONS_MOVED.inc(self._table.advance(sealed))
+        for tenant_id in sealed.moved_tenants:
+            self._moves[tenant_id] = self._moves.get(tenant_id, 0) + 1
 
     def set_order(self, tenant_id: int, order: str, device_ids: Iterable[int]) -> None:
         """Says which devices work on an order, for feeds that watch it; none ends it."""
@@ -134,6 +140,14 @@ class Live:
     def count_frames(self) -> tuple[int, int]:
         """Frames that were rendered, and those that were handed out again, since the start."""
         return self._table.frames_made()
+
+    def version(self, tenant_id: int) -> str:
+        """Names the present state of a tenant's positions: another one once anything has moved.
+
+        Whatever else moves positions must count as well.
+        """
+        moves = self._moves.get(tenant_id, 0)
+        return f"{self.epoch}-{self._table.seq(tenant_id)}-{self._catch_ups}-{moves}"
 
     def geojson(self, tenant_id: int) -> bytes:
         """All positions of a tenant as GeoJSON."""

@@ -24,6 +24,7 @@ from fleetwire.tasks import spawn
 _log = structlog.get_logger(__name__)
 
 _SQL = statements.load("device")
+DEVICES_TAG = "devices"  # of kept answers that list a tenant's devices
 REMEMBERED_DEVICES = 200_000  # about 40 MB at most; a forgotten one costs a query
 ASKED_DEVICES = 20_000  # about 20 MB at most; the senders beyond are told to come back
 ASKED_OF_A_TENANT = 10_000  # one fleet that comes back as a whole leaves room for the others
@@ -40,14 +41,22 @@ class _Asked(NamedTuple):
 class Devices:
     """Finds devices by (tenant, name), creating what an ingest key names for the first time.
 
-    `on_met` is told (tenant_id, device_id, name) of every device this worker meets for the first time. Nobody waits
-    longer than `patience_secs`.
+    `on_met` is told (tenant_id, device_id, name) of every device this worker meets for the first time, `on_created` of
+    every tenant that may have new ones, once they are committed. Nobody waits longer than `patience_secs`.
     """
 
-    def __init__(self, pool: asyncpg.Pool, *, patience_secs: float, on_met: Callable[[int, int, str], object]) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        *,
+        patience_secs: float,
+        on_met: Callable[[int, int, str], object],
+        on_created: Callable[[int], object] = lambda _: None,
+    ) -> None:
         self._pool = pool
         self._patience_secs = patience_secs
         self._on_met = on_met
+        self._on_created = on_created
         self._known: OrderedDict[tuple[int, str], int] = OrderedDict()
         self._asked: dict[int, dict[str, _Asked]] = {}  # of the tenants for which a task asks
         self._asked_count = 0
@@ -141,4 +150,6 @@ class Devices:
             if len(rows) == len(names):
                 return rows
             # Only now: creating locks the tenant's row, for its limit.
-            return list(await connection.fetch(_SQL["create_devices"], tenant_id, names))
+            rows = list(await connection.fetch(_SQL["create_devices"], tenant_id, names))
+        self._on_created(tenant_id)
+        return rows

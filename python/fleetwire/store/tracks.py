@@ -51,6 +51,20 @@ def unknown(name: str) -> Problem:
     return Problem("device_unknown", f"There is no device {name!r}.", status=404)
 
 
+async def state(pool: asyncpg.Pool, *, tenant_id: int, device_id: int, from_millis: int, to_millis: int) -> str:
+    """Names the state of a span of a track; a late fix gives it another name. Cheaper than the track by far.
+
+    Raises:
+        DatabaseAway: it does not answer.
+    """
+    try:
+        async with tenant_transaction(pool, tenant_id) as connection:
+            row = await connection.fetchrow(_SQL["track_state"], tenant_id, device_id, from_millis, to_millis)
+    except PASSING:
+        raise DatabaseAway from None
+    return "-".join(format(value, "x") for value in (device_id, *row.values()))
+
+
 async def stream(
     pool: asyncpg.Pool, *, tenant_id: int, device_id: int, device: str, from_millis: int, to_millis: int, form: str
 ) -> AsyncIterator[bytes]:

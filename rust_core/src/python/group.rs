@@ -165,6 +165,13 @@ impl Sealed {
         (columns, self.inner.live.len())
     }
 
+    #[getter]
+    fn moved_tenants(&self) -> Vec<i32> {
+        let mut tenants: Vec<i32> = self.inner.live.iter().map(|position| position.tenant_id).collect();
+        tenants.dedup();
+        tenants
+    }
+
     fn receipts<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {
         self.receipts.iter().map(|receipt| PyBytes::new(py, receipt)).collect()
     }

@@ -1,0 +1,116 @@
+"""Two clients: one that keeps a server busy at little cost to itself, one that times each of many patient users."""
+
+import asyncio
+import selectors
+import socket
+import time
+
+CONNECTIONS = 16
+DEPTH = 8  # requests sent at once on a connection: the client must stay cheaper than the server
+READ_BYTES = 1 << 20
+_STATUS = b"HTTP/1.1 200"
+
+
+def request_bytes(path: str, token: str) -> bytes:
+    """A GET as it goes over the wire."""
+    return f"GET {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+
+
+def requests_per_sec(port: int, request: bytes, *, secs: float) -> float:
+    """Answers a second, as many as the server gives; each connection sends the next requests upon the answers.
+
+    Raises:
+        RuntimeError: an answer was no success.
+    """
+    selector = selectors.DefaultSelector()
+    for _ in range(CONNECTIONS):
+        connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(request * DEPTH)
+        selector.register(connection, selectors.EVENT_READ, [DEPTH, b""])
+    answered, started = 0, time.perf_counter()
+    try:
+        while time.perf_counter() - started < secs:
+            for key, _ in selector.select(1.0):
+                answered += _take(key, request)
+        return answered / (time.perf_counter() - started)
+    finally:
+        for key in list(selector.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr] # a socket, as registered
+        selector.close()
+
+
+def _take(key: selectors.SelectorKey, request: bytes) -> int:
+    """Counts the answers that begin in what has come; asks again when all have."""
+    connection: socket.socket = key.fileobj  # type: ignore[assignment]
+    data = connection.recv(READ_BYTES)
+    if not data:
+        raise RuntimeError("the server closed a connection")
+    # A status line may be cut between two pieces.
+    seen = key.data[1] + data
+    begun = seen.count(_STATUS)
+    if seen.count(b"HTTP/1.1 ") != begun:
+        raise RuntimeError(f"not every answer is a success: {seen[:200]!r}")
+    key.data[1] = seen[-len(_STATUS) + 1 :]
+    key.data[0] -= begun
+    if key.data[0] == 0:
+        connection.sendall(request * DEPTH)
+        key.data[0] = DEPTH
+    return begun
+
+
+class Users:
+    """Many users on keep-alive connections."""
+
+    def __init__(self, port: int, request: bytes) -> None:
+        self._port = port
+        self._request = request
+        self._connections: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def connect(self, count: int) -> None:
+        """Opens the connections, a few at a time, as a queue for new ones is bounded."""
+        for begin in range(0, count, 100):
+            opened = [asyncio.open_connection("127.0.0.1", self._port) for _ in range(begin, min(begin + 100, count))]
+            self._connections += await asyncio.gather(*opened)
+
+    async def at_once(self, request: bytes) -> None:
+        """Every user sends the same request at the same time."""
+        for _, writer in self._connections:
+            writer.write(request)
+        await asyncio.gather(*(_read_answer(reader) for reader, _ in self._connections))
+
+    async def at_leisure(self, secs: float) -> list[float]:
+        """Each user asks once a second, all spread over it; milliseconds from when a request was due to its answer."""
+        started = time.perf_counter() + 0.5
+        step = 1 / len(self._connections)
+        users = [
+            _user(*connection, self._request, started + number * step, int(secs))
+            for number, connection in enumerate(self._connections)
+        ]
+        return [millis for each in await asyncio.gather(*users) for millis in each]
+
+    def close(self) -> None:
+        """Closes the connections."""
+        for _, writer in self._connections:
+            writer.close()
+
+
+async def _user(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes, first_due: float, count: int
+) -> list[float]:
+    found = []
+    for number in range(count):
+        due = first_due + number
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        writer.write(request)
+        await _read_answer(reader)
+        found.append((time.perf_counter() - due) * 1000)
+    return found
+
+
+async def _read_answer(reader: asyncio.StreamReader) -> None:
+    head = await reader.readuntil(b"\r\n\r\n")
+    if not head.startswith(_STATUS):
+        raise RuntimeError(f"not a success: {head[:200]!r}")
+    _, _, rest = head.lower().partition(b"content-length: ")
+    await reader.readexactly(int(rest.partition(b"\r\n")[0]))

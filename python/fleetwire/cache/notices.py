@@ -1,0 +1,83 @@
+"""Writes told to other workers, and heard from them and from the command line, as PostgreSQL notifications.
+
+    "<worker> <tenant_id> <tag>", the worker a random word; what cannot be read drops everything
+
+Works with and without Redis. While the listening connection is lost nothing is heard, hence all is dropped when it is
+back; until then a kept answer is as old as its rule allows, at most.
+"""
+
+import asyncio
+import secrets
+from typing import Any, Final
+
+import structlog
+
+from fleetwire import tasks
+from fleetwire.access.listener import Listener
+from fleetwire.cache.channel import CHANNEL, payload
+from fleetwire.cache.responses import Responses
+from fleetwire.store.faults import PASSING
+from fleetwire.store.pool import borrowed
+from fleetwire.store.statements import load
+
+MAX_PENDING: Final = 10_000
+RETRY_SECS: Final = 1.0
+
+_EVERYTHING: Final = "*"
+_SQL = load("cache")
+_log = structlog.get_logger(__name__)
+
+
+class Notices:
+    """One worker's end."""
+
+    def __init__(self, pool: Any, dsn: str, responses: Responses) -> None:  # noqa: ANN401 - asyncpg ships no types
+        self._pool = pool
+        self._responses = responses
+        self._worker = secrets.token_hex(8)
+        self._listener = Listener(dsn, CHANNEL, heard=self._hear, connected=responses.forget)
+        self._pending: set[str] = set()
+        self._arrived = asyncio.Event()
+        self._telling: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listens, and tells from now on."""
+        self._responses.on_invalidated = self.publish
+        await self._listener.start()
+        self._telling = tasks.spawn(self._tell(), name="cache-notices")
+
+    async def stop(self) -> None:
+        """Closes the connection."""
+        await tasks.cancel(self._telling)
+        await self._listener.stop()
+
+    def publish(self, tenant_id: int, tag: str) -> None:
+        """Tells the other workers a moment later; while the database is away, when it is back."""
+        if len(self._pending) >= MAX_PENDING:
+            self._pending = {_EVERYTHING}
+        self._pending.add(payload(self._worker, tenant_id, tag))
+        self._arrived.set()
+
+    async def _tell(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            told, self._pending = self._pending, set()
+            try:
+                async with borrowed(self._pool) as connection:
+                    await connection.executemany(_SQL["notify_outdated"], [(CHANNEL, each) for each in told])
+            except PASSING as error:
+                _log.warning("Other workers are not told yet of what was written.", error=repr(error))
+                self._pending |= told
+                await asyncio.sleep(RETRY_SECS)
+                self._arrived.set()
+
+    def _hear(self, text: str) -> None:
+        worker, _, rest = text.partition(" ")
+        if worker == self._worker:
+            return
+        tenant_id, _, tag = rest.partition(" ")
+        if tenant_id.isdecimal() and tag:
+            self._responses.hear(int(tenant_id), tag)
+        else:
+            self._responses.forget()

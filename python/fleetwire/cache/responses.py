@@ -1,0 +1,204 @@
+"""Kept answers of one worker: the core's bounded map first, Redis behind it if there is one, the handler last.
+
+    look up --fresh--> HIT
+       |----stale----> STALE, and a new one is made behind
+       +----nothing--> one flight per key: second level --> handler --> kept --> all who waited
+
+A write drops what rests on it, by tag: here at once, in the second level and in other workers by what `on_invalidated`
+is told. An answer that was being made meanwhile is given to those who asked before the write, and not kept.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+import structlog
+
+from fleetwire import clock, metrics
+from fleetwire._core import Lru
+from fleetwire.access.principal import Principal
+from fleetwire.cache.entry import Answer, Entry
+from fleetwire.cache.flights import Flight, Flights
+from fleetwire.cache.rules import ALL, Rule, full_tag
+from fleetwire.errors import Overloaded
+from fleetwire.settings import Settings
+
+if TYPE_CHECKING:
+    from fleetwire.cache.shared import Shared, Ticket
+
+State: TypeAlias = Literal["HIT", "MISS", "STALE"]
+Ask: TypeAlias = Callable[[], Awaitable[Answer]]
+
+MAX_LIFE_MILLIS: Final = 3_600_000  # no rule keeps longer; the second level's tags outlive it
+
+_log = structlog.get_logger(__name__)
+
+
+class Responses:
+    """The cache. `on_invalidated(tenant_id, tag)` tells other workers; it must not block."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.max_entries, self.max_bytes = settings.cache_entries, settings.cache_bytes
+        self.flights = Flights()
+        self.shared = _open_shared(settings)
+        self.on_invalidated: Callable[[int, str], object] = lambda _tenant_id, _tag: None
+        self._entries = Lru(capacity=self.max_entries, ttl_millis=MAX_LIFE_MILLIS, max_bytes=self.max_bytes)
+        self._counts = {state: metrics.cache_requests(state.lower()) for state in ("HIT", "MISS", "STALE")}
+
+    async def start(self) -> None:
+        """Connects the second level, if there is one; it may be away."""
+        if self.shared is not None:
+            self.shared.start()
+
+    async def stop(self) -> None:
+        """Ends what runs behind."""
+        await self.flights.stop()
+        if self.shared is not None:
+            await self.shared.stop()
+
+    async def answer(
+        self, rule: Rule, principal: Principal | None, key: bytes, version: str | None, ask: Ask
+    ) -> tuple[Entry, State]:
+        """The answer under a key and where it is from; `ask` has the handler make one of at least `version`.
+
+        Raises:
+            Overloaded: 503 `cache_busy`.
+        """
+        now_millis = _now_millis()
+        entry = self._entries.get(key, now_millis=now_millis)
+        if isinstance(entry, Entry) and entry.version == version:
+            if now_millis < entry.fresh_until_millis:
+                self._counts["HIT"].inc()
+                return entry, "HIT"
+            self._renew(rule, principal, key, version, ask)
+            self._counts["STALE"].inc()
+            return entry, "STALE"
+        flight = self._fly(rule, principal, key, version, ask)
+        made = await self.flights.wait(flight)
+        state: State = "HIT" if flight.is_known else "MISS"
+        self._counts[state].inc()
+        return made, state
+
+    def invalidate(self, tenant_id: int, tag: str) -> None:
+        """Drops what rests on a tag of a tenant, on every worker. Call it after the commit of what was written."""
+        self.hear(tenant_id, tag)
+        self.on_invalidated(tenant_id, tag)
+
+    def hear(self, tenant_id: int, tag: str) -> None:
+        """The same on this worker alone: for what another worker tells."""
+        metrics.CACHE_INVALIDATIONS.inc()
+        full = full_tag(tenant_id, tag)
+        self._entries.remove_tag(full)
+        self.flights.outdate(full)
+        if self.shared is not None:
+            self.shared.outdate(full)
+
+    def forget(self) -> None:
+        """Trusts nothing kept: what other workers told may have gone unheard."""
+        self._entries.clear()
+        self.flights.outdate(None)
+        if self.shared is not None:
+            self.shared.outdate(ALL)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def size_bytes(self) -> int:
+        """What the kept answers take in memory, at most."""
+        return self._entries.size_bytes
+
+    def measure(self) -> None:
+        """Sets the gauges, for whoever asks for the metrics."""
+        metrics.CACHE_ENTRIES.set(len(self))
+        metrics.CACHE_BYTES.set(self.size_bytes)
+        metrics.CACHE_REFUSED.set(self.flights.refused)
+
+    def stats(self) -> dict[str, Any]:
+        """The figures of this worker for `GET /api/cache/stats`."""
+        counts = {state.lower(): count.value for state, count in self._counts.items()}
+        asked = sum(counts.values())
+        served = asked - counts["miss"]
+        return {
+            "requests": counts,
+            "hit_rate": round(served / asked, 4) if asked else None,
+            "handler_calls": metrics.CACHE_FILLS.value,
+            "not_modified": metrics.CACHE_NOT_MODIFIED.value,
+            "invalidations": metrics.CACHE_INVALIDATIONS.value,
+            "entries": len(self),
+            "max_entries": self.max_entries,
+            "bytes": self.size_bytes,
+            "max_bytes": self.max_bytes,
+            "being_made": len(self.flights),
+            "refused": self.flights.refused,
+            "second_level": None if self.shared is None else self.shared.stats(),
+        }
+
+    def _renew(self, rule: Rule, principal: Principal | None, key: bytes, version: str | None, ask: Ask) -> None:
+        if key in self.flights:
+            return
+        try:
+            self._fly(rule, principal, key, version, ask)
+        except Overloaded:
+            _log.debug("A stale answer is not renewed yet.")
+
+    def _fly(self, rule: Rule, principal: Principal | None, key: bytes, version: str | None, ask: Ask) -> Flight:
+        # Who asks for a later state must not be given one that began before it.
+        name = key if version is None else b"%b\0%b" % (key, version.encode())
+        return self.flights.join(
+            name, rule.tags_of(principal), lambda flight: self._make(flight, rule, key, version, ask)
+        )
+
+    async def _make(self, flight: Flight, rule: Rule, key: bytes, version: str | None, ask: Ask) -> Entry:
+        ticket: Ticket | None = None
+        if self.shared is not None and rule.cached.is_shared and version is None:
+            found, ticket = await self.shared.get(key, flight.tags)
+            if found is not None and found.age_millis < rule.cached.secs * 1000:
+                flight.is_known = True
+                return self._keep(flight, rule, key, version, found.answer, age_millis=found.age_millis)
+        metrics.CACHE_FILLS.inc()
+        answer = await ask()
+        entry = self._keep(flight, rule, key, version, answer, age_millis=0)
+        if self.shared is not None and ticket is not None and answer.may_be_kept and not flight.is_outdated:
+            await self.shared.put(ticket, answer, life_millis=_life_millis(rule))
+        return entry
+
+    def _keep(
+        self, flight: Flight, rule: Rule, key: bytes, version: str | None, answer: Answer, *, age_millis: int
+    ) -> Entry:
+        now_millis = _now_millis()
+        entry = Entry(
+            answer,
+            cache_control=rule.cached.cache_control,
+            is_public=rule.permission is None,
+            version=version,
+            fresh_until_millis=now_millis + round(rule.cached.secs * 1000) - age_millis,
+        )
+        if answer.may_be_kept and not flight.is_outdated:
+            self._entries.put(
+                key,
+                entry,
+                now_millis=now_millis,
+                ttl_millis=max(1, _life_millis(rule) - age_millis),
+                size_bytes=entry.size_bytes + len(key),
+                tags=list(flight.tags),
+            )
+        return entry
+
+
+def _open_shared(settings: Settings) -> "Shared | None":
+    # A Cluster and Sentinels are the relay's; here one server is enough, or none.
+    if settings.redis_url is None or not settings.redis_url.startswith(("redis://", "rediss://", "unix://")):
+        return None
+    # Only where it is needed: its client library takes a good part of a worker's start.
+    from fleetwire.cache.shared import Shared
+
+    return Shared(settings.redis_url, settings.redis_prefix)
+
+
+def _life_millis(rule: Rule) -> int:
+    return min(MAX_LIFE_MILLIS, round((rule.cached.secs + rule.cached.stale_secs) * 1000))
+
+
+def _now_millis() -> int:
+    # The monotonic clock: one that is set back would keep answers for as long.
+    return int(clock.monotonic_secs() * 1000)

@@ -1,0 +1,170 @@
+"""The second level: answers in Redis or Valkey, where every worker finds what one has made.
+
+    <prefix>:{cache}:e:<hash of the key>   an answer, with the versions that its tags had before it was made
+    <prefix>:{cache}:t:<tag>               a tag's version: a random text, set by each write
+
+An answer counts only while its tags have the versions that it names, so a write takes one SET, and an answer that was
+being made while the write came can never count after it. Redis away means first level only. Nothing is kept here alone.
+"""
+
+import asyncio
+import hashlib
+import secrets
+from typing import Any, Final, cast
+
+import msgspec
+import structlog
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import RedisError
+
+from fleetwire import clock, metrics, tasks
+from fleetwire.cache.entry import Answer
+from fleetwire.cache.rules import ALL
+
+CONNECTIONS: Final = 8
+ANSWER_SECS: Final = 0.25  # making an answer anew takes less than waiting longer for a kept one
+PAUSE_SECS: Final = 1.0  # while Redis is away it is not asked for so long
+TAG_LIFE_MILLIS: Final = 2 * 3_600_000  # longer than any answer lives, so that a version never comes back
+MAX_PENDING: Final = 10_000
+MAX_BODY_BYTES: Final = 1 << 20  # more would hold up what waits behind it on its connection
+
+_log = structlog.get_logger(__name__)
+
+
+class Found(msgspec.Struct, frozen=True):
+    """An answer of another worker, and how long ago it was made."""
+
+    answer: Answer
+    age_millis: int
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """Where an answer goes, and the versions of its tags before it was made."""
+
+    name: str
+    versions: list[bytes | None]
+
+
+class _Stored(msgspec.Struct, array_like=True):
+    versions: list[bytes | None]
+    made_at_millis: int
+    answer: Answer
+
+
+class Shared:
+    """One worker's way to the second level."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self._pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=CONNECTIONS,
+            timeout=ANSWER_SECS,
+            socket_timeout=ANSWER_SECS,
+            socket_connect_timeout=ANSWER_SECS,
+            retry=None,
+        )
+        self._redis = Redis(connection_pool=self._pool)
+        self._prefix = f"{prefix}:{{cache}}"
+        self._away_until_secs = 0.0
+        self._pending: set[bytes] = set()
+        self._being_told: set[bytes] = set()
+        self._arrived = asyncio.Event()
+        self._telling: asyncio.Task[None] | None = None
+        self.failures = 0
+        self.found = 0
+        self.absent = 0
+
+    def start(self) -> None:
+        """From now on writes are told to Redis."""
+        self._telling = tasks.spawn(self._tell(), name="cache-shared")
+
+    async def stop(self) -> None:
+        """Closes the connections."""
+        await tasks.cancel(self._telling)
+        await self._redis.aclose()
+        await self._pool.disconnect()
+
+    @property
+    def is_away(self) -> bool:
+        """Whether Redis failed a moment ago and is not asked."""
+        return clock.monotonic_secs() < self._away_until_secs
+
+    def stats(self) -> dict[str, Any]:
+        """What `GET /api/cache/stats` says of it."""
+        return {
+            "away": self.is_away,
+            "found": self.found,
+            "absent": self.absent,
+            "failures": self.failures,
+            "untold_writes": len(self._pending | self._being_told),
+        }
+
+    async def get(self, key: bytes, tags: tuple[bytes, ...]) -> tuple[Found | None, Ticket | None]:
+        """An answer that counts, and a ticket to put one; neither while Redis is away or has not heard of a write."""
+        tags = (ALL, *tags)
+        if self.is_away or not (self._pending.isdisjoint(tags) and self._being_told.isdisjoint(tags)):
+            return None, None
+        name = f"{self._prefix}:e:{hashlib.blake2b(key, digest_size=16).hexdigest()}"
+        try:
+            stored, *versions = cast("list[bytes | None]", await self._redis.mget([name, *map(self._tag_name, tags)]))
+        except (RedisError, OSError, TimeoutError) as error:
+            self._fail(error)
+            return None, None
+        found = self._read(stored, versions)
+        self.found, self.absent = self.found + (found is not None), self.absent + (found is None)
+        return found, Ticket(name, versions)
+
+    async def put(self, ticket: Ticket, answer: Answer, *, life_millis: int) -> None:
+        """Stores an answer, unless it is large; a failure is counted."""
+        if self.is_away or len(answer.body) > MAX_BODY_BYTES:
+            return
+        stored = msgspec.msgpack.encode(_Stored(ticket.versions, clock.now_millis(), answer))
+        try:
+            await self._redis.set(ticket.name, stored, px=life_millis)
+        except (RedisError, OSError, TimeoutError) as error:
+            self._fail(error)
+
+    def outdate(self, tag: bytes) -> None:
+        """Something with a tag was written. Until Redis has heard of it, nothing with the tag is read from there."""
+        if len(self._pending) >= MAX_PENDING:
+            self._pending = {ALL}
+        self._pending.add(tag)
+        self._arrived.set()
+
+    async def _tell(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            self._being_told, self._pending = self._pending, set()
+            try:
+                pipeline = self._redis.pipeline(transaction=False)
+                for tag in self._being_told:
+                    await pipeline.set(self._tag_name(tag), secrets.token_bytes(8), px=TAG_LIFE_MILLIS)
+                await pipeline.execute()
+            except (RedisError, OSError, TimeoutError) as error:
+                self._fail(error)
+                self._pending |= self._being_told
+                await asyncio.sleep(PAUSE_SECS)
+                self._arrived.set()
+            self._being_told = set()
+
+    def _read(self, stored: bytes | None, versions: list[bytes | None]) -> Found | None:
+        if stored is None:
+            return None
+        try:
+            decoded = msgspec.msgpack.decode(stored, type=_Stored)
+        except msgspec.DecodeError:
+            return None  # Of another release.
+        if decoded.versions != versions:
+            return None
+        return Found(decoded.answer, max(0, clock.now_millis() - decoded.made_at_millis))
+
+    def _tag_name(self, tag: bytes) -> str:
+        return f"{self._prefix}:t:{tag.decode()}"
+
+    def _fail(self, error: Exception) -> None:
+        self.failures += 1
+        metrics.CACHE_SHARED_FAILURES.inc()
+        if not self.is_away:
+            _log.warning("The second level of the cache is away.", error=repr(error))
+        self._away_until_secs = clock.monotonic_secs() + PAUSE_SECS
