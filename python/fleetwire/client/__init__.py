@@ -1,6 +1,7 @@
 """The client's side: posting batches as a sender, and following a feed as a watcher."""
 
 from fleetwire.client.batches import (
+    LOCATION_PATH,
     BatchClient,
     Posted,
     Receipt,
@@ -14,6 +15,7 @@ from fleetwire.client.batches import (
 from fleetwire.client.feed import Feed, FeedFilter, Update
 
 __all__ = [
+    "LOCATION_PATH",
     "BatchClient",
     "Feed",
     "FeedFilter",
