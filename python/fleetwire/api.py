@@ -10,6 +10,7 @@ from litestar.di import Provide
 from litestar.exceptions import HTTPException, ValidationException
 
 from fleetwire import problem
+from fleetwire.access.admin_routes import admin_router
 from fleetwire.access.guards import AccessMiddleware
 from fleetwire.access.routes import access_dependencies, access_router
 from fleetwire.asyncapi import asyncapi_document
@@ -24,6 +25,8 @@ from fleetwire.openapi import describe_hot_routes, openapi_config, openapi_docum
 from fleetwire.ops import ops_router
 from fleetwire.store.faults import PASSING
 
+MAX_BODY_BYTES = 1024 * 1024  # of everything but a batch, which has a setting of its own
+
 _log = structlog.get_logger(__name__)
 
 
@@ -32,6 +35,7 @@ def create_api(engine: Engine, lifespan: Callable[[Litestar], AbstractAsyncConte
     api = Litestar(
         route_handlers=[
             access_router(),
+            admin_router,
             live_router,
             event_router,
             stats_router,
@@ -39,7 +43,7 @@ def create_api(engine: Engine, lifespan: Callable[[Litestar], AbstractAsyncConte
             ops_router,
             openapi_document,
             asyncapi_document,
-            *console_routes(engine.settings),
+            *console_routes(),
         ],
         dependencies={
             "engine": Provide(lambda: engine, sync_to_thread=False),
@@ -53,6 +57,7 @@ def create_api(engine: Engine, lifespan: Callable[[Litestar], AbstractAsyncConte
         },
         lifespan=[lifespan],
         openapi_config=openapi_config(engine.settings),
+        request_max_body_size=MAX_BODY_BYTES,
         debug=False,
         logging_config=None,
     )

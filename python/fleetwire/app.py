@@ -6,7 +6,8 @@
     GET  of a cached route    -> cache/front.py, which asks Litestar for what is not kept
     anything else             -> Litestar (api.py), its answers compressed (compression.py)
 
-All but the first pass access/front.py, which counts them; a batch is counted by ingest/limit.py.
+Around them stand envelope.py, which a batch passes by, and access/front.py, which counts all but a batch; that is
+counted by ingest/limit.py.
 
 The framework costs a hot request more than decoding does; docs/adr/0005-hot-routes.md has the figures.
 """
@@ -18,7 +19,7 @@ from typing import cast
 
 from litestar import Litestar
 
-from fleetwire import asgi, logs, worker_socket
+from fleetwire import asgi, logs, request_id, worker_socket
 from fleetwire.access.front import Front as LimitsFront
 from fleetwire.api import create_api
 from fleetwire.cache.front import Front as CacheFront
@@ -26,6 +27,7 @@ from fleetwire.cache.rules import rules_of
 from fleetwire.compression import compressing
 from fleetwire.console import kept_files
 from fleetwire.engine import Engine
+from fleetwire.envelope import Envelope
 from fleetwire.fanout import watch
 from fleetwire.ingest import http, ws
 from fleetwire.serve import adopt_worker_signals
@@ -64,9 +66,7 @@ def _calm_the_collector() -> None:
 def front_door(engine: Engine, api: Litestar) -> asgi.App:
     """Takes the hot routes and hands everything else on, past what is kept."""
     plain = cast("asgi.App", api)
-    cached = CacheFront(
-        plain=plain, others=_timed(compressing(plain)), rules=rules_of(api, kept_files()), engine=engine
-    )
+    cached = CacheFront(plain=plain, others=compressing(plain), rules=rules_of(api, kept_files()), engine=engine)
 
     async def others(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         kind = scope["type"]
@@ -86,11 +86,16 @@ def front_door(engine: Engine, api: Litestar) -> asgi.App:
         else:
             await limited(scope, receive, send)
 
-    return app
+    enveloped = Envelope(app, engine.settings)
+    # Only who looks after browsers of other origins, or behind TLS, has something to add to a receipt.
+    if engine.settings.origins or engine.settings.tls_proxy:
+        return enveloped
 
+    async def front(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        if scope["type"] == "http" and scope["path"] == http.PATH:
+            request_id.begin(scope)
+            await engine.location_route(scope, receive, send)
+        else:
+            await enveloped(scope, receive, send)
 
-def _timed(inner: asgi.App) -> asgi.App:
-    async def app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-        await inner(scope, receive, asgi.timed(send) if scope["type"] == "http" else send)
-
-    return app
+    return front

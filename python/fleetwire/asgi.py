@@ -19,6 +19,12 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 VEILED_SLASH = b"\x1f"  # no name has a control character
 Headers = list[tuple[bytes, bytes]]
 
+SAFE_HEADERS: Headers = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"same-origin"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+"""On every answer, so that a browser makes nothing of it but what it is; a page brings a policy of its own."""
 
 MAX_LENGTH_DIGITS = 16  # a longer content-length is no length that could be sent
 
@@ -91,38 +97,27 @@ async def respond(
     send: Send, status: int, body: bytes, *, headers: Iterable[tuple[bytes, bytes]], started_secs: float
 ) -> None:
     """Sends a whole answer; `started_secs` is the monotonic time at which the request began."""
-    head = [*headers, (b"content-length", b"%d" % len(body)), _response_time(started_secs)]
+    head = [*headers, (b"content-length", b"%d" % len(body)), response_time(started_secs)]
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body})
 
 
 async def respond_unchanged(send: Send, headers: Headers, *, started_secs: float) -> None:
     """Says that the client has what it asks for: 304, without a body."""
-    head = [*headers, _response_time(started_secs)]
+    head = [*headers, response_time(started_secs)]
     await send({"type": "http.response.start", "status": 304, "headers": head})
     await send({"type": "http.response.body", "body": b""})
 
 
-def timed(send: Send) -> Send:
-    """A `send` that adds X-Response-Time to the answer's headers, counted from now."""
-    started_secs = clock.monotonic_secs()
-
-    async def send_timed(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), _response_time(started_secs)]
-        await send(message)
-
-    return send_timed
-
-
-def _response_time(started_secs: float) -> tuple[bytes, bytes]:
+def response_time(started_secs: float) -> tuple[bytes, bytes]:
+    """The header that says how long the answer took from the monotonic time `started_secs`."""
     return b"x-response-time", b"%.1fms" % ((clock.monotonic_secs() - started_secs) * 1000)
 
 
 async def respond_problem(send: Send, fault: Problem, *, started_secs: float) -> None:
     """Sends a problem answer."""
     headers, body = problem.render(fault)
-    await respond(send, fault.status, body, headers=headers, started_secs=started_secs)
+    await respond(send, fault.status, body, headers=[*headers, *SAFE_HEADERS], started_secs=started_secs)
 
 
 async def deny(send: Send, fault: Problem) -> None:

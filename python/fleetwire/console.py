@@ -23,8 +23,9 @@ OVERLAY_PATH = "/api/console/overlay"
 
 
 def security_headers(settings: Settings) -> dict[str, str]:
-    """No other host, no inline script: what a page of somebody else smuggles in does not run here.
+    """What pages and their scripts are sent with: no other host, no inline script.
 
+    What somebody else smuggles into a page does not run here then.
     A map style that the operator set may bring tiles and glyphs from hosts that only it names.
     """
     tiles = "" if settings.map_style is None else " https: " + settings.map_style.partition("?")[0]
@@ -78,7 +79,7 @@ def kept_files() -> dict[str, Cached]:
     return {**found, "/": found["/index.html"]}
 
 
-def console_routes(settings: Settings) -> list[Any]:
+def console_routes() -> list[Any]:
     """The page and its facts; without a built page, a sentence that says how to build it."""
     facts = Router("/", route_handlers=[console_facts, overlay], tags=["Console"])
     if not (FOLDER / "index.html").is_file():
@@ -96,7 +97,7 @@ def console_routes(settings: Settings) -> list[Any]:
         include_in_schema=False,
         opt={"public": True},
     )
-    return [facts, Router("/", route_handlers=[assets, page], response_headers=security_headers(settings))]
+    return [facts, assets, page]
 
 
 @get("/", public=True, include_in_schema=False)

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -30,12 +28,12 @@ from fleetwire.ingest.pipeline import Pipeline
 from fleetwire.ingest.ws import DriverSocket
 from fleetwire.live.kinds import Kind
 from fleetwire.live.state import Live
-from fleetwire.settings import Settings
+from fleetwire.settings import INGEST_CONNECTIONS, Settings
 from fleetwire.store.devices import DEVICES_TAG, Devices
 from fleetwire.store.faults import PASSING
 from fleetwire.store.lane import PLANNER
 from fleetwire.store.partitions import Partitions
-from fleetwire.store.pool import Role, open_pool
+from fleetwire.store.pools import Pools
 from fleetwire.store.retention import Retention
 from fleetwire.store.spool import Spool
 from fleetwire.store.upkeep import Upkeep
@@ -48,7 +46,6 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
-LOCK_SECS = 1.0  # longest wait for a row: merging and other workers keep one for milliseconds
 START_PAUSE_SECS = 0.5  # between two tries while the database is away
 # With several workers: how long after the tick's moment it is closed, so that what the others publish then is in it.
 SETTLE_MILLIS = 10
@@ -58,7 +55,9 @@ class Engine:
     """One worker's parts; those without a default exist between `start` and `stop`."""
 
     app_pool: asyncpg.Pool
+    pools: Pools
     gate: Gate
+    devices: Devices
     writer: Writer
     events: EventHub
     sockets: Sockets
@@ -99,26 +98,16 @@ class Engine:
         settings = self.settings
         if settings.database_url is None:
             raise ConfigError("FLEETWIRE_DATABASE_URL is not set: start the server with `fleetwire serve`")
+        dsn, self.pools = settings.database_url, Pools(settings, self._exits)
         self.relay = _open_relay(settings)
-        # Two pools: device look-ups and partitions must not wait for a commit.
-        ingest_pool = await self._pool(settings.database_url, "fleetwire_ingest", 2)
+        ingest_pool = await self.pools.open("ingest", dsn, "fleetwire_ingest", INGEST_CONNECTIONS)
         # A group is given up by then: what still holds its devices' rows is a connection that got lost on the way.
         lost = {"idle_in_transaction_session_timeout": str(round(settings.commit_give_up_secs * 1000))}
-        writer_pool = await self._pool(
-            settings.database_url, "fleetwire_ingest", settings.writer_connections, {**PLANNER, **lost}
+        writer_pool = await self.pools.open(
+            "writer", dsn, "fleetwire_ingest", settings.writer_connections, {**PLANNER, **lost}
         )
-        self.app_pool = await self._pool(settings.database_url, "fleetwire_app", settings.app_connections)
-        self.limits.start()
-        metrics.LIMITS.source = self.limits
-        self._exits.push_async_callback(self.limits.stop)
-        self.gate = await open_gate(
-            self.app_pool,
-            settings.database_url,
-            allowed_origins=settings.origins,
-            limits=self.limits,
-            tell_revoked=self._tell_revoked,
-        )
-        self._exits.push_async_callback(self.gate.close)
+        self.app_pool = await self.pools.open("app", dsn, "fleetwire_app", settings.app_connections)
+        await self._open_gate(dsn)
         self.events = EventHub(self.app_pool, settings.database_url, tell=self._tell_event)
         partitions, delay = Partitions(ingest_pool), Delay()
         hub = Hub(
@@ -143,7 +132,7 @@ class Engine:
         await retention.load()
         self._exits.push_async_callback(retention.stop)
         decoder = BatchDecoder(settings, retention)
-        devices = Devices(
+        self.devices = devices = Devices(
             ingest_pool,
             patience_secs=settings.patience_secs,
             on_met=self.live.meet,
@@ -179,7 +168,7 @@ class Engine:
             sockets=self.sockets,
             settings=settings,
         )
-        upkeep = Upkeep(settings.database_url, settings)
+        upkeep = Upkeep(dsn, settings)
         upkeep.start()
         self._exits.push_async_callback(upkeep.stop)
         self.health.phase = "ready"
@@ -240,8 +229,22 @@ class Engine:
         """This worker's counters, for whichever worker is asked for those of all."""
         if self.health.phase != "starting":
             metrics.INTAKE_BATCHES.set(self.writer.held_batches)
+            self.pools.publish()
             self.responses.measure()
         return metrics_merge.pack()
+
+    async def _open_gate(self, dsn: str) -> None:
+        self.limits.start()
+        metrics.LIMITS.source = self.limits
+        self._exits.push_async_callback(self.limits.stop)
+        self.gate = await open_gate(
+            self.app_pool,
+            dsn,
+            allowed_origins=self.settings.origins,
+            limits=self.limits,
+            tell_revoked=self._tell_revoked,
+        )
+        self._exits.push_async_callback(self.gate.close)
 
     def drain(self) -> None:
         """Begins a stop: what is held is answered, what comes is refused with 503, every socket is told."""
@@ -259,24 +262,6 @@ class Engine:
     async def stop(self) -> None:
         """Closes everything; safe after a drain and without one."""
         await self._exits.aclose()
-
-    async def _pool(
-        self, dsn: str, role: Role, most: int, more: Mapping[str, str] = MappingProxyType({})
-    ) -> asyncpg.Pool:
-        pool = await open_pool(
-            dsn,
-            role,
-            min_size=min(2, most),
-            max_size=most,
-            statement_timeout_millis=round(self.settings.statement_timeout_secs * 1000),
-            # At least two tries within patience, so that the server ends the wait itself: the session of a connection
-            # that is cut goes on waiting, and under a lock held for long each try would leave one behind.
-            lock_timeout_millis=round(min(LOCK_SECS, self.settings.patience_secs / 2) * 1000),
-            more_settings=more,
-        )
-        # Terminated, not closed: close waits for connections that a frozen database never gives back.
-        self._exits.callback(pool.terminate)
-        return pool
 
 
 def _open_relay(settings: Settings) -> "Relay | None":

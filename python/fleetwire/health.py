@@ -2,6 +2,8 @@
 
 import os
 import resource
+import time
+from pathlib import Path
 from typing import Any, Literal
 
 import asyncpg
@@ -20,6 +22,7 @@ class Health:
     def __init__(self) -> None:
         self.phase: Phase = "starting"
         self._started_secs = clock.monotonic_secs()
+        self._cpu_before = (self._started_secs, time.process_time())
 
     async def report(
         self, pool: asyncpg.Pool, *, sockets: dict[str, int], held_batches: int, relay: dict[str, Any] | None
@@ -36,9 +39,28 @@ class Health:
             **({} if relay is None else {"relay": relay}),
             "sockets": sockets,
             "held_batches": held_batches,
-            "memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "memory_bytes": _memory_bytes(),
+            "memory_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "cpu": self._cpu(),
             "pid": os.getpid(),
         }
+
+    def _cpu(self) -> dict[str, float]:
+        """Processors this worker kept busy since the last report, and the seconds it used since its start."""
+        now_secs, used_secs = clock.monotonic_secs(), time.process_time()
+        since_secs, before_secs = self._cpu_before
+        self._cpu_before = (now_secs, used_secs)
+        busy = (used_secs - before_secs) / max(now_secs - since_secs, 1e-3)
+        return {"busy": round(busy, 3), "used_secs": round(used_secs, 1), "load_1_min": round(os.getloadavg()[0], 2)}
+
+
+def _memory_bytes() -> int:
+    """What the process holds in memory at the moment; its peak where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, ValueError, IndexError):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return pages * resource.getpagesize()
 
 
 async def answers(pool: asyncpg.Pool) -> bool:

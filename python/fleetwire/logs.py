@@ -2,14 +2,19 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
+from typing import Any
 
 import structlog
+
+from fleetwire import request_id
 
 
 def configure(*, level: str, form: str) -> None:
     """Sets up structlog and lets the standard library's loggers speak through it."""
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _name_request,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -41,3 +46,10 @@ def configure(*, level: str, form: str) -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     logging.getLogger("_granian").setLevel(logging.WARNING)
+
+
+def _name_request(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Adds the id of the request at hand, if there is one."""
+    if (found := request_id.current()) is not None:
+        event.setdefault("request_id", found)
+    return event

@@ -9,7 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from fleetwire._core import Buckets
-from fleetwire.tally import Durations, Tallies, Tally
+from fleetwire.tally import Durations, LabelledDurations, Tallies, Tally
 
 __all__ = ["CONTENT_TYPE"]
 
@@ -107,6 +107,24 @@ CACHE_ENTRIES = Gauge("fleetwire_cache_entries", "Answers kept.", registry=REGIS
 CACHE_BYTES = Gauge("fleetwire_cache_bytes", "Bytes of the answers kept, at most.", registry=REGISTRY)
 CACHE_REFUSED = Gauge("fleetwire_cache_refused", "Reads refused: too many first ones at once.", registry=REGISTRY)
 CLOSES = Counter("fleetwire_fanout_closes", "WebSockets closed by us, by code.", ["code"], registry=REGISTRY)
+HTTP_SECONDS = LabelledDurations(
+    "http_request_duration_seconds",
+    "From a request's head to its answer's, by method, route and status.",
+    ["method", "route", "status"],
+    buckets=_RECEIPT_BUCKETS,
+    registry=REGISTRY,
+)
+SLOW_REQUESTS = Counter("fleetwire_http_slow_requests", "Requests over the limit of slow ones.", registry=REGISTRY)
+SLOW_QUERIES = Counter("fleetwire_store_slow_queries", "Statements over the limit of slow ones.", registry=REGISTRY)
+CONNECTIONS_ACTIVE = Gauge(
+    "database_connections_active", "Database connections that are being used, by pool.", ["pool"], registry=REGISTRY
+)
+CONNECTIONS_OPEN = Gauge(
+    "database_connections_open", "Database connections that are open, by pool.", ["pool"], registry=REGISTRY
+)
+CONNECTIONS_MAX = Gauge(
+    "database_connections_max", "Database connections there may be, by pool.", ["pool"], registry=REGISTRY
+)
 SOCKET_RATE_REFUSED = Counter(
     "fleetwire_fanout_rate_refused", "Messages of sockets refused: over the rate.", registry=REGISTRY
 )

@@ -60,10 +60,27 @@ async def prometheus(engine: NamedDependency[Engine]) -> Response[bytes]:
     return Response(metrics_merge.render(workers.values()), headers={"content-type": metrics.CONTENT_TYPE})
 
 
+@get("/api/db/stats", guards=[requires("operate")], summary="How the database's pools are used")
+async def database_stats(engine: NamedDependency[Engine]) -> Response[dict[str, Any]]:
+    """Connections of this worker by pool: in use, idle, open, and how many there may be; slow statements so far."""
+    settings = engine.settings
+    stats = {
+        "pools": engine.pools.stats(),
+        "max_connections": settings.max_connections,
+        "connect_timeout_secs": settings.connect_timeout_secs,
+        "idle_connection_secs": settings.idle_connection_secs,
+        "slow_query_secs": settings.slow_query_secs,
+        "listens_for_revocations": engine.gate.listener.is_listening,
+    }
+    return Response(stats, headers=_NO_STORE)
+
+
 @get("/api/cache/stats", guards=[requires("operate")], summary="Figures of the response cache")
 async def cache_stats(engine: NamedDependency[Engine]) -> Response[dict[str, Any]]:
     """Hits, misses, entries, bytes and the second level, of the worker that answers. They count for all tenants."""
     return Response(engine.responses.stats(), headers=_NO_STORE)
 
 
-ops_router = Router("/", route_handlers=[livez, readyz, health, prometheus, cache_stats], tags=["Operations"])
+ops_router = Router(
+    "/", route_handlers=[livez, readyz, health, prometheus, database_stats, cache_stats], tags=["Operations"]
+)

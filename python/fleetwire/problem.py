@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from fleetwire import request_id
 from fleetwire.errors import Problem
 
 MEDIA_TYPE = b"application/problem+json"
@@ -14,5 +15,9 @@ def render(problem: Problem) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Headers and body of a problem answer."""
     document: dict[str, Any] = {"title": HTTPStatus(problem.status).phrase, **problem.members()}
     headers = [(b"content-type", MEDIA_TYPE), (b"cache-control", b"no-store")]
+    if (found := request_id.current()) is not None:
+        # So that who is refused can name the line of the log.
+        document["request_id"] = found
+        headers.append((request_id.HEADER, found.encode()))
     headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers().items()]
     return headers, msgspec.json.encode(document)

@@ -17,6 +17,7 @@ from fleetwire.live import redis_url
 
 PREFIX = "FLEETWIRE_"
 _PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^&\s]*)", re.IGNORECASE)
+INGEST_CONNECTIONS = 2  # device look-ups and partitions must not wait for a commit
 SECRETS = frozenset({"database_url", "redis_url"})
 """Settings whose value may hold a password: shown with it hidden."""
 
@@ -52,7 +53,12 @@ class Settings:
     runtime_dir: Path | None = _setting(None, "Folder of the workers' own sockets; without it, a temporary one.")
     log_level: str = _setting("info", "Least level that is logged.", one_of=("debug", "info", "warning", "error"))
     log_format: str = _setting("console", "Logs for people or for machines.", one_of=("console", "json"))
-    allowed_origins: str = _setting("", "Comma-separated origins (https://host) whose pages may use the cookie, too.")
+    allowed_origins: str = _setting(
+        "", "Comma-separated origins (https://host) whose pages may use cookie and API, too."
+    )
+    tls_proxy: bool = _setting(False, "Whether a proxy in front speaks TLS to every client: Secure, HSTS.")  # noqa: FBT003
+    slow_request_secs: float = _setting(1.0, "A request that takes longer is logged; 0 logs none.", at_least=0)
+    slow_query_secs: float = _setting(1.0, "A statement that takes longer is logged with its plan; 0 none.", at_least=0)
 
     trusted_proxies: str = _setting("", "Comma-separated addresses and networks of proxies whose header is believed.")
     proxy_header: str = _setting(
@@ -78,6 +84,11 @@ class Settings:
 
     writer_connections: int = _setting(2, "Connections that commit groups.", at_least=1)
     app_connections: int = _setting(10, "Connections for everything else, at most.", at_least=1)
+    max_connections: int = _setting(50, "Connections of one worker in all, at most.", at_least=5)
+    connect_timeout_secs: float = _setting(5.0, "Longest that one connection may take to open.", at_least=0.1)
+    idle_connection_secs: float = _setting(
+        30.0, "A spare connection idle for so long is closed; 0 keeps it.", at_least=0
+    )
     group_fixes: int = _setting(50_000, "Fixes one transaction stores, at most.", at_least=1)
     intake_batches: int = _setting(4_096, "Batches that may wait for a commit; beyond, senders get 503.", at_least=1)
     intake_fixes: int = _setting(1_000_000, "Fixes that may wait for a commit; beyond, senders get 503.", at_least=1)
@@ -156,6 +167,11 @@ class Settings:
                 f"{variable('workers')}={self.workers}: several workers tell each other of movements through Redis or "
                 "Valkey; start one and name it with --redis-url redis://HOST:6379, or start one worker"
             )
+        if self.connections > self.max_connections:
+            found.append(
+                f"{variable('max_connections')}={self.max_connections}: a worker opens up to {self.connections}; lower "
+                f"{variable('app_connections')} or {variable('writer_connections')}, or raise the limit"
+            )
         if self.redis_url is not None:
             try:
                 redis_url.parse(self.redis_url)
@@ -170,6 +186,11 @@ class Settings:
     def origins(self) -> frozenset[str]:
         """`allowed_origins` one by one."""
         return frozenset(origin.strip().lower().rstrip("/") for origin in self.allowed_origins.split(",")) - {""}
+
+    @property
+    def connections(self) -> int:
+        """Connections a worker opens at most: its pools, three that listen, one for the upkeep."""
+        return self.writer_connections + self.app_connections + INGEST_CONNECTIONS + 4
 
     @property
     def proxies(self) -> tuple[Network, ...]:

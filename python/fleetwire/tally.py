@@ -5,6 +5,7 @@ The client library's own take a lock for each count, which for a batch adds up t
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
@@ -73,4 +74,36 @@ class Durations(Collector):
             total += count
             buckets.append((bound, total))
         family.add_metric((), buckets, self._sum_secs)
+        yield family
+
+
+class LabelledDurations(Collector):
+    """A histogram of seconds by labels."""
+
+    def __init__(
+        self, name: str, help_text: str, labels: Sequence[str], *, buckets: Sequence[float], registry: CollectorRegistry
+    ) -> None:
+        self._name, self._help, self._labels, self._bounds = name, help_text, labels, tuple(buckets)
+        self._counts: dict[tuple[str, ...], list[int]] = {}
+        self._sums_secs: dict[tuple[str, ...], float] = {}
+        registry.register(self)
+
+    def observe(self, labels: tuple[str, ...], secs: float) -> None:
+        """Counts one duration. The caller sees to it that there are few labels."""
+        counts = self._counts.get(labels)
+        if counts is None:
+            counts = self._counts[labels] = [0] * (len(self._bounds) + 1)
+        counts[bisect_left(self._bounds, secs)] += 1
+        self._sums_secs[labels] = self._sums_secs.get(labels, 0.0) + secs
+
+    def describe(self) -> Iterable[Metric]:
+        """The family without its numbers."""
+        return [HistogramMetricFamily(self._name, self._help, labels=self._labels)]
+
+    def collect(self) -> Iterator[Metric]:
+        """The family as it stands."""
+        family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
+        for labels, counts in self._counts.items():
+            buckets = list(zip((*map(str, self._bounds), "+Inf"), accumulate(counts), strict=True))
+            family.add_metric(labels, buckets, self._sums_secs[labels])
         yield family

@@ -19,6 +19,7 @@ TABLES = [
     "app_user",
     "credential",
     "session",
+    "audit_log",
     "event",
     "event_counter",
     "order_device",
@@ -53,6 +54,10 @@ async def filled(owner, ingest, acme, rival):
             " VALUES ($1, gen_random_uuid(), $2, now())",
             fleet.tenant_id,
             user_id,
+        )
+        await owner.execute(
+            "INSERT INTO audit_log (tenant_id, actor, action, subject) VALUES ($1, 'eva', 'user.create', 'emil')",
+            fleet.tenant_id,
         )
         await owner.execute("INSERT INTO event_counter (tenant_id, seq) VALUES ($1, 1)", fleet.tenant_id)
         await owner.execute(
@@ -111,6 +116,8 @@ async def test_the_app_role_cannot_write_for_another_tenant(app, filled):
         "UPDATE live_position SET lat_e7 = 0",
         "INSERT INTO device (tenant_id, name) VALUES (1, 'x')",
         "SELECT * FROM signing_key",
+        "UPDATE audit_log SET actor = 'nobody'",
+        "DELETE FROM audit_log",
         "SELECT * FROM track_segment_d20251122",
         "SELECT * FROM create_devices(1, '{x}')",
         "SELECT ensure_partition('2025-11-23')",
@@ -133,6 +140,7 @@ async def test_the_app_role_may_not(app, statement):
         "DELETE FROM live_position",
         "SELECT * FROM app_user",
         "SELECT * FROM credential",
+        "SELECT * FROM audit_log",
         "SELECT * FROM event",
         "SELECT * FROM signing_keys()",
     ],

@@ -54,13 +54,13 @@ class Tenant:
         finally:
             await connection.close()
 
-    def user(self, name: str, role: str) -> None:
+    def user(self, name: str, role: str, *, device: str | None = None) -> None:
         """A user who can log in with `PASSWORD`."""
 
         async def create() -> None:
             connection = await asyncpg.connect(self.dsn)
             try:
-                await create_user(connection, self.name, name, PASSWORD, role)
+                await create_user(connection, self.name, name, PASSWORD, role, device=device)
             finally:
                 await connection.close()
 

@@ -15,9 +15,14 @@ from harness.tenants import PASSWORD, Tenant
 ANYONE = "anyone"
 SENDERS = frozenset({"ingest", "device"})
 WATCHERS = frozenset({"admin", "dispatcher", "viewer", "session"})
-EVENTFUL = frozenset({"admin", "dispatcher", "device", "driver"})
+# A driver with a device: of that one it sends and sees, of another it does neither.
+DRIVER = frozenset({"driver"})
+ADMIN = frozenset({"admin"})
+PEOPLE = WATCHERS | DRIVER | {"customer", "driver-without-device"}
+EVENTFUL = frozenset({"admin", "dispatcher", "device", "driver", "driver-without-device"})
 DISPATCHERS = frozenset({"admin", "dispatcher"})
-EVERYBODY = SENDERS | WATCHERS | {"customer", "driver"}
+EVERYBODY = SENDERS | PEOPLE
+NOBODYS_SESSION = "00000000-0000-4000-8000-000000000000"
 
 # Route: who may use it, and the status they get.
 ROUTES = {
@@ -27,22 +32,33 @@ ROUTES = {
     ("get", "/api/console"): (ANYONE, 200),
     ("post", "/api/login"): (ANYONE, 400),
     ("get", "/api/session"): (EVERYBODY, 200),
-    ("get", "/api/live"): (WATCHERS, 200),
-    ("get", "/api/devices"): (WATCHERS, 200),
-    ("get", "/api/devices/{name}/track"): (WATCHERS, 200),
+    ("get", "/api/live"): (WATCHERS | DRIVER, 200),
+    ("get", "/api/devices/{name}/track"): (WATCHERS | DRIVER, 200),
     ("get", "/api/console/overlay"): (WATCHERS, 200),
-    ("get", "/metrics"): (frozenset({"admin"}), 200),
-    ("get", "/api/cache/stats"): (frozenset({"admin"}), 200),
-    ("get", "/api/websocket/stats"): (frozenset({"admin"}), 200),
+    ("get", "/metrics"): (ADMIN, 200),
+    ("get", "/api/websocket/stats"): (ADMIN, 200),
+    ("get", "/api/devices"): (WATCHERS, 200),
+    ("get", "/api/cache/stats"): (ADMIN, 200),
     ("get", "/api/events"): (EVENTFUL, 200),
     ("post", "/api/events"): (EVENTFUL, 400),
     ("put", "/api/orders/{order}/devices"): (DISPATCHERS, 204),
     ("delete", "/api/orders/{order}/devices"): (DISPATCHERS, 204),
-    ("post", "/api/driver/location"): (SENDERS, 200),
-    ("post", "/api/session/renew"): (frozenset({"session"}), 200),
+    ("get", "/api/db/stats"): (ADMIN, 200),
+    ("post", "/api/driver/location"): (SENDERS | DRIVER, 200),
+    ("get", "/api/sessions"): (PEOPLE, 200),
+    ("delete", "/api/sessions/{session_id}"): (PEOPLE, 404),
+    ("get", "/api/users"): (ADMIN, 200),
+    ("post", "/api/users"): (ADMIN, 400),
+    ("patch", "/api/users/{name}"): (ADMIN, 404),
+    ("get", "/api/users/{name}/sessions"): (ADMIN, 404),
+    ("get", "/api/tokens"): (ADMIN, 200),
+    ("post", "/api/tokens"): (ADMIN, 400),
+    ("delete", "/api/tokens/{token_id}"): (ADMIN, 404),
+    ("get", "/api/audit"): (ADMIN, 200),
+    ("post", "/api/session/renew"): (ANYONE, 401),  # by the refresh token, which none of these is
     ("post", "/api/logout"): (frozenset({"session"}), 204),  # last: afterwards the session is over
 }
-SOCKETS = {"/ws": SENDERS, "/ws/dispatch": WATCHERS}
+SOCKETS = {"/ws": SENDERS | DRIVER, "/ws/dispatch": WATCHERS}
 DEVICE = "van-of-the-matrix"
 
 
@@ -67,9 +83,12 @@ async def credentials(client, tenant):
             if anew or not session:
                 session["token"] = (await client.login(tenant.name, "sam", PASSWORD)).json["token"]
             return session["token"]
+        if kind == "driver-without-device":
+            return await tenant.issue_async("user", "dan", "driver")
         return await tenant.issue_async("user", f"one-{kind}", kind)
 
     await asyncio.to_thread(tenant.user, "sam", "viewer")
+    await asyncio.to_thread(tenant.user, "one-driver", "driver", device=DEVICE)
     answer = await client.send({"device": DEVICE, "fixes": [fix()]}, token=tenant.ingest)
     assert answer.receipt == (1, 0, {})
     return credential
@@ -79,13 +98,15 @@ async def ask(client, route, token=None, headers=None):
     method, path = route
     body = None
     sent = dict(headers or {})
-    if method == "post":
+    if method in {"post", "patch"}:
         body = json.dumps({"device": DEVICE, "fixes": [fix()]}).encode() if "location" in path else b""
+        body = b"{}" if method == "patch" else body
         sent["Content-Type"] = "application/json"
     elif method == "put":
         body, sent["Content-Type"] = json.dumps({"devices": []}).encode(), "application/json"
-    path = path.replace("{name}", DEVICE).replace("{order}", "load-7")
-    return await client.request(method.upper(), path, token=token, body=body, headers=sent)
+    filled = path.replace("{name}", DEVICE).replace("{order}", "load-7")
+    filled = filled.replace("{session_id}", NOBODYS_SESSION).replace("{token_id}", "999999999")
+    return await client.request(method.upper(), filled, token=token, body=body, headers=sent)
 
 
 async def test_the_table_names_every_route(client):
@@ -161,19 +182,40 @@ async def test_login_sets_a_cookie_that_no_script_reads(client, tenant, credenti
         assert "Set-Cookie" not in refused.headers
 
 
-async def test_another_tenant_sees_no_trace(client, tenant, credentials, module_database):
+async def rivals_token(rival, kind):
+    """A credential of the same kind in another company, whose driver has a device of the same name."""
+    if kind == "ingest":
+        return rival.ingest
+    if kind == "device":
+        return await rival.issue_async("device", "own-van")
+    if kind == "driver":
+        await asyncio.to_thread(rival.user, "rick", "driver", device="own-van")
+        return await rival.issue_async("user", "rick")
+    return await rival.issue_async("user", f"rival-{kind}", kind)
+
+
+@pytest.mark.parametrize("kind", ["ingest", "device", "admin", "dispatcher", "viewer", "driver", "customer"])
+async def test_another_tenant_sees_no_trace_through_any_route_with_any_role(
+    client, tenant, credentials, module_database, kind
+):
     rival = await asyncio.to_thread(Tenant, module_database)
-    for route, (who, _) in ROUTES.items():
-        if who == ANYONE or "dispatcher" in who:
-            answer = await ask(client, route, rival.dispatcher)
-            told = answer.body.replace(f"There is no device '{DEVICE}'".encode(), b"")
-            for trace in (tenant.name, DEVICE, "48.137154"):
-                assert trace.encode() not in told, route
-            if "track" in route[1]:
-                assert answer.refusal == (404, "device_unknown")
-    async with client.socket("/ws/dispatch", token=rival.dispatcher) as feed:
-        await feed.send({"type": "watch"})
-        assert (await feed.receive_type("snapshot"))["positions"] == []
+    token = await rivals_token(rival, kind)
+    before = await client.get(f"/api/devices/{DEVICE}/track", token=tenant.dispatcher)
+    # Sending last: afterwards the other company has a device of that name, and its own.
+    for route in sorted(ROUTES, key=lambda route: "location" in route[1]):
+        answer = await ask(client, route, token)
+        told = answer.body.replace(f"There is no device '{DEVICE}'".encode(), b"")
+        told = told.replace(f"There is no user {DEVICE}".encode(), b"")
+        for trace in (tenant.name, DEVICE, "48.137154", "one-driver", '"sam"'):
+            assert trace.encode() not in told, route
+        if "track" in route[1] and kind in WATCHERS | DRIVER:
+            assert answer.refusal == (404, "device_unknown")
+    after = await client.get(f"/api/devices/{DEVICE}/track", token=tenant.dispatcher)
+    assert before.body == after.body
+    if kind in WATCHERS:
+        async with client.socket("/ws/dispatch", token=token) as feed:
+            await feed.send({"type": "watch"})
+            assert (await feed.receive_type("snapshot"))["positions"] == []
 
 
 @pytest.mark.parametrize(

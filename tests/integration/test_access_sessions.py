@@ -11,7 +11,7 @@ import pytest
 from argon2 import PasswordHasher
 
 from fleetwire import clock
-from fleetwire.access import issue
+from fleetwire.access import issue, refresh, rotation
 from fleetwire.access.keys import Keys
 from fleetwire.access.listener import Listener
 from fleetwire.access.passwords import Passwords
@@ -255,7 +255,6 @@ async def test_a_token_that_pretends_is_invalid(worker, pretence):
     login = await worker.sessions.login("acme", "dora", PASSWORD)
     token = PRETENCES[pretence](login, await worker.keys.signing())
     assert await code(worker.credentials.principal(token)) == (401, "token_invalid")
-    assert await code(worker.sessions.renew(token)) == (401, "token_invalid")
     assert await code(worker.sessions.logout(token)) == (401, "token_invalid")
 
 
@@ -299,7 +298,7 @@ async def test_role_and_status_are_the_rows_and_not_the_tokens(owner, worker):
     await owner.execute("UPDATE app_user SET status = 'disabled'")
     worker.ahead_millis = 120_002
     assert await code(worker.credentials.principal(login.token)) == (401, "token_revoked")
-    assert await code(worker.sessions.renew(login.token)) == (403, "login_suspended")
+    assert await code(worker.sessions.renew(login.refresh_token)) == (403, "login_suspended")
 
 
 async def test_an_expired_token_is_refused_and_still_renews_its_session(owner, worker):
@@ -308,7 +307,7 @@ async def test_an_expired_token_is_refused_and_still_renews_its_session(owner, w
     worker.ahead_millis = 900_001
     assert await code(worker.credentials.principal(login.token)) == (401, "token_expired")
     await owner.execute("UPDATE session SET expires_at = now() + interval '1 s'")
-    renewed = await worker.sessions.renew(login.token)
+    renewed = await worker.sessions.renew(login.refresh_token)
     assert (await worker.credentials.principal(renewed.token)).user == "dora"
     assert await owner.fetchval("SELECT count(*) FROM session") == 1
     assert await owner.fetchval("SELECT expires_at > now() + interval '119 min' FROM session")
@@ -317,17 +316,17 @@ async def test_an_expired_token_is_refused_and_still_renews_its_session(owner, w
 async def test_a_session_that_is_over_is_not_renewed(owner, worker):
     login = await worker.sessions.login("acme", "dora", PASSWORD)
     await owner.execute("UPDATE session SET expires_at = now()")
-    assert await code(worker.sessions.renew(login.token)) == (401, "token_expired")
+    assert await code(worker.sessions.renew(login.refresh_token)) == (401, "token_expired")
     assert await code(worker.credentials.principal(login.token)) == (401, "token_expired")
     await owner.execute("DELETE FROM session")
-    assert await code(worker.sessions.renew(login.token)) == (401, "token_revoked")
+    assert await code(worker.sessions.renew(login.refresh_token)) == (401, "token_revoked")
 
 
 async def test_a_logout_stops_the_token_on_every_worker_within_a_second(worker, pool, database):
     other = Worker(pool, database)
     await other.listener.start()
     login = await worker.sessions.login("acme", "dora", PASSWORD)
-    renewed = await worker.sessions.renew(login.token)
+    renewed = await worker.sessions.renew(login.refresh_token)
     stays = await worker.sessions.login("acme", "dora", PASSWORD)
     ended = []
     for token in (login.token, renewed.token, stays.token):
@@ -338,7 +337,7 @@ async def test_a_logout_stops_the_token_on_every_worker_within_a_second(worker, 
     assert await ends_within_a_second(other, login.token) == "token_revoked"
     assert await ends_within_a_second(other, renewed.token) == "token_revoked"
     assert [problem.code for problem in ended] == ["token_revoked"] * 2
-    assert await code(worker.sessions.renew(renewed.token)) == (401, "token_revoked")
+    assert await code(worker.sessions.renew(renewed.refresh_token)) == (401, "token_revoked")
     assert (await other.credentials.principal(stays.token)).user == "dora"
     await worker.sessions.logout(login.token)
     await other.close()
@@ -355,7 +354,7 @@ async def test_a_new_password_ends_the_users_sessions(owner, worker):
 
 async def test_an_opaque_token_has_no_session_to_renew_or_end(owner, worker):
     token = await issue.issue_token(owner, "acme", "user", "dora")
-    assert await code(worker.sessions.renew(token)) == (403, "forbidden")
+    assert await code(worker.sessions.renew(token)) == (401, "token_invalid")
     assert await code(worker.sessions.logout(token)) == (403, "forbidden")
 
 
@@ -363,5 +362,89 @@ async def test_without_a_database_logins_are_told_to_come_back(worker, pool):
     login = await worker.sessions.login("acme", "dora", PASSWORD)
     pool.terminate()
     assert await code(worker.sessions.login("acme", "dora", PASSWORD)) == (503, "access_unavailable")
-    assert await code(worker.sessions.renew(login.token)) == (503, "access_unavailable")
+    assert await code(worker.sessions.renew(login.refresh_token)) == (503, "access_unavailable")
     assert await code(worker.sessions.logout(login.token)) == (503, "access_unavailable")
+
+
+async def test_a_refresh_token_that_is_used_again_ends_the_session_and_is_noted(owner, worker):
+    login = await worker.sessions.login("acme", "dora", PASSWORD)
+    other = await worker.sessions.login("acme", "dora", PASSWORD)
+    renewed = await worker.sessions.renew(login.refresh_token)
+    assert await code(worker.sessions.renew(login.refresh_token)) == (401, "refresh_reused")
+    assert await code(worker.credentials.principal(renewed.token)) == (401, "token_revoked")
+    assert await code(worker.sessions.renew(renewed.refresh_token)) == (401, "token_revoked")
+    assert (await worker.credentials.principal(other.token)).user == "dora"
+    row = await owner.fetchrow("SELECT * FROM audit_log WHERE action = 'session.reuse'")
+    ended = jwt.decode(login.token, options={"verify_signature": False})["sid"]
+    assert (row["actor"], row["subject"]) == ("dora", ended)
+
+
+async def test_one_refresh_token_at_once_is_good_for_one_of_many(worker):
+    login = await worker.sessions.login("acme", "dora", PASSWORD)
+    tries = [worker.sessions.renew(login.refresh_token) for _ in range(8)]
+    outcomes = await asyncio.gather(*tries, return_exceptions=True)
+    codes = sorted("renewed" if not isinstance(each, Problem) else each.code for each in outcomes)
+    assert codes.count("renewed") == 1
+    assert codes.count("refresh_reused") == 1
+    assert codes.count("token_revoked") == 6
+
+
+async def test_a_made_up_refresh_token_ends_nothing(worker):
+    login = await worker.sessions.login("acme", "dora", PASSWORD)
+    shown = refresh.read(login.refresh_token)
+    made_up = refresh.first(shown.tenant_id, shown.session_id).text()
+    for wrong in (made_up, "", "fwr_", login.refresh_token[:-1], "fwr_" + "ä" * 70, "x" * 74):
+        assert await code(worker.sessions.renew(wrong)) == (401, "token_invalid")
+    unknown = refresh.first(shown.tenant_id, uuid.uuid4()).text()
+    assert await code(worker.sessions.renew(unknown)) == (401, "token_revoked")
+    assert (await worker.sessions.renew(login.refresh_token)).user == "dora"
+
+
+async def test_a_drivers_session_ends_eight_hours_after_the_login(owner, worker):
+    await owner.execute("UPDATE app_user SET role = 'driver'")
+    login = await worker.sessions.login("acme", "dora", PASSWORD)
+    assert abs(login.session_ends_at_millis - clock.now_millis() - 8 * 3_600_000) < 60_000
+    await owner.execute("UPDATE session SET expires_at = now() + interval '5 minutes'")
+    renewed = await worker.sessions.renew(login.refresh_token)
+    assert renewed.expires_at_millis <= renewed.session_ends_at_millis < clock.now_millis() + 301_000
+
+
+async def test_no_secret_of_a_session_is_stored(owner, worker):
+    login = await worker.sessions.login("acme", "dora", PASSWORD)
+    shown = refresh.read(login.refresh_token)
+    row = dict(await owner.fetchrow("SELECT * FROM session"))
+    assert (row["family_hash"], row["refresh_hash"]) == (shown.family_hash, shown.hash)
+    assert not {shown.family, shown.proof} & set(row.values())
+    assert login.refresh_token not in repr(login)
+
+
+async def test_a_rotation_logs_nobody_out_and_the_new_key_signs_at_once(owner, worker):
+    old = await worker.sessions.login("acme", "dora", PASSWORD)
+    await worker.credentials.principal(old.token)
+    kid = await rotation.rotate(owner)
+    async with asyncio.timeout(1):
+        while (await worker.keys.signing()).kid != kid:
+            await asyncio.sleep(0.01)
+    new = await worker.sessions.renew(old.refresh_token)
+    assert jwt.get_unverified_header(new.token)["kid"] == kid
+    for token in (old.token, new.token):
+        assert (await worker.credentials.principal(token)).user == "dora"
+    assert [key.retired_at is None for key in await rotation.list_keys(owner)] == [True, False]
+
+
+async def test_dropped_keys_verify_no_more_and_a_refresh_still_does(owner, worker):
+    old = await worker.sessions.login("acme", "dora", PASSWORD)
+    await worker.credentials.principal(old.token)
+    await rotation.rotate(owner, drop_old=True)
+    assert await ends_within_a_second(worker, old.token) == "token_invalid"
+    new = await worker.sessions.renew(old.refresh_token)
+    assert (await worker.credentials.principal(new.token)).user == "dora"
+    assert len(await rotation.list_keys(owner)) == 1
+
+
+async def test_keys_that_signed_nothing_alive_are_deleted_by_the_next_rotation(owner):
+    first = await rotation.rotate(owner)
+    await rotation.rotate(owner)
+    await owner.execute("UPDATE signing_key SET retired_at = now() - interval '9 hours' WHERE kid = $1", first)
+    await rotation.rotate(owner)
+    assert first not in [key.kid for key in await rotation.list_keys(owner)]

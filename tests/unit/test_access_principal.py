@@ -53,3 +53,18 @@ def test_what_a_role_may_not_is_forbidden():
 def test_a_revocation_names_the_session_of_a_login_and_the_hash_of_a_token():
     assert principal().revocation_key == bytes(32)
     assert principal(session_id=b"s" * 16).revocation_key == b"s" * 16
+
+
+def test_scopes_narrow_a_role_and_never_widen_it():
+    assert not principal(role="admin", scopes=frozenset({"watch"})).may("administer")
+    assert principal(role="admin", scopes=frozenset({"watch"})).may("watch")
+    assert not principal(role="viewer", scopes=frozenset({"administer"})).may("administer")
+    assert not principal(scopes=frozenset()).may("watch")
+
+
+def test_a_driver_sees_its_own_device_and_a_dispatcher_every_one():
+    driver = principal(role="driver", device_id=4)
+    assert [driver.sees_device(each) for each in (4, 5)] == [True, False]
+    assert not principal(role="driver").sees_device(4)
+    assert principal().sees_device(5)
+    assert not principal(kind="device", role="device", device_id=4).sees_device(4)

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from fleetwire.tally import Durations, Tallies
+from fleetwire.tally import Durations, LabelledDurations, Tallies
 
 BUCKETS = (0.001, 0.5, 1.0)
 SECS = (0.0005, 0.001, 0.3, 0.5, 0.9, 1.0, 7.0)
@@ -30,4 +30,15 @@ def test_durations_read_like_the_librarys_histogram():
     for secs in SECS:
         durations.observe(secs)
         histogram.observe(secs)
+    assert text_of(ours) == text_of(theirs)
+
+
+def test_labelled_durations_read_like_the_librarys_histogram():
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    durations = LabelledDurations("fw_http_seconds", "Requests.", ["method", "status"], buckets=BUCKETS, registry=ours)
+    histogram = Histogram("fw_http_seconds", "Requests.", ["method", "status"], buckets=BUCKETS, registry=theirs)
+    for number, secs in enumerate(SECS):
+        labels = ("GET", "200") if number % 2 else ("POST", "503")
+        durations.observe(labels, secs)
+        histogram.labels(*labels).observe(secs)
     assert text_of(ours) == text_of(theirs)

@@ -6,6 +6,7 @@ from fleetwire.access.origin import SAFE_METHODS, check_origin
 from fleetwire.errors import Problem
 
 SESSION_COOKIE: Final = "fleetwire_session"
+REFRESH_COOKIE: Final = "fleetwire_refresh"
 
 # A login's token is about 400 characters; what is longer was not made here.
 MAX_TOKEN_CHARS: Final = 2_048
@@ -32,11 +33,24 @@ def presented_token(scope: Any, allowed_origins: frozenset[str]) -> str:  # noqa
             cookies.append(value)
     if authorization is not None and authorization[:7].lower() == b"bearer ":
         return _bounded(authorization[7:].strip().decode("latin-1"))
-    token = _session_cookie(cookies)
+    token = _cookie(cookies, SESSION_COOKIE)
     if token is None:
         raise Problem("token_missing", "Send `Authorization: Bearer ...`, or log in first.", status=401)
     if scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS:
         check_own_page(scope, allowed_origins)
+    return _bounded(token)
+
+
+def refresh_cookie(scope: Any, allowed_origins: frozenset[str]) -> str:  # noqa: ANN401
+    """The refresh token of a page, which keeps it in a cookie that only the renewal is sent.
+
+    Raises:
+        Problem: 401 `token_missing`, 403 `origin_forbidden`.
+    """
+    token = _cookie([value for name, value in scope["headers"] if name == b"cookie"], REFRESH_COOKIE)
+    if token is None:
+        raise Problem("token_missing", "Send `refresh_token`, or log in first.", status=401)
+    check_own_page(scope, allowed_origins)
     return _bounded(token)
 
 
@@ -65,8 +79,8 @@ def _bounded(token: str) -> str:
     return token
 
 
-def _session_cookie(cookies: list[bytes]) -> str | None:
-    wanted = SESSION_COOKIE.encode("ascii")
+def _cookie(cookies: list[bytes], wanted_name: str) -> str | None:
+    wanted = wanted_name.encode("ascii")
     for header in cookies:  # HTTP/2 may split the cookies over several headers.
         for pair in header.split(b";"):
             name, _, value = pair.strip().partition(b"=")

@@ -4,14 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from fleetwire.access.grants import Grants
 from fleetwire.access.keys import Keys
 from fleetwire.access.limits import Limits
 from fleetwire.access.listener import Listener
 from fleetwire.access.memory import MakeMemory
 from fleetwire.access.passwords import Passwords
-from fleetwire.access.sessions import SESSION_LIFE_SECS, Sessions
+from fleetwire.access.people import People
+from fleetwire.access.session_list import SessionList
+from fleetwire.access.sessions import LONGEST_LIFE_SECS, Sessions
 from fleetwire.access.tokens import REVOKED_CHANNEL, Credentials, lru
 from fleetwire.access.uses import Uses
+from fleetwire.access.whence import Whence, whence
 from fleetwire.settings import Settings
 
 
@@ -25,6 +29,15 @@ class Gate:
     passwords: Passwords
     listener: Listener
     uses: Uses
+    people: People
+    grants: Grants
+    session_list: SessionList
+    revoke: Callable[[str], None]
+    """Tells this worker, and others ahead of the database, what a revocation names."""
+
+    def whence(self, scope: Any) -> Whence:  # noqa: ANN401 - the raw ASGI dictionary
+        """Where a request came from, behind the operator's proxies."""
+        return whence(scope, self.limits.addresses)
 
     async def close(self) -> None:
         """Ends what runs behind; call it while the pool is still open, the last uses are written."""
@@ -52,7 +65,7 @@ async def open_gate(
         make_memory: from a capacity and a life in milliseconds to a bounded map.
         tell_revoked: is told what this worker revokes, besides the database, which tells everyone.
     """
-    keys, uses, passwords = Keys(pool, keep_retired_secs=SESSION_LIFE_SECS), Uses(pool), Passwords()
+    keys, uses, passwords = Keys(pool, keep_retired_secs=LONGEST_LIFE_SECS), Uses(pool), Passwords()
     credentials = Credentials(pool, keys, uses, make_memory=make_memory, allowed_origins=allowed_origins)
     listener = Listener(dsn, REVOKED_CHANNEL, heard=credentials.revoke, connected=credentials.forget)
 
@@ -63,4 +76,15 @@ async def open_gate(
     sessions = Sessions(pool, keys, passwords, revoked=revoke)
     await listener.start()
     uses.start()
-    return Gate(credentials, sessions, limits or Limits(Settings()), passwords, listener, uses)
+    return Gate(
+        credentials,
+        sessions,
+        limits or Limits(Settings()),
+        passwords,
+        listener,
+        uses,
+        people=People(pool, passwords),
+        grants=Grants(pool),
+        session_list=SessionList(pool),
+        revoke=revoke,
+    )

@@ -73,15 +73,19 @@ def principal_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Principal:
 
 @dataclass(frozen=True, slots=True)
 class Requires:
-    """A guard that lets pass who has a permission, which can be read from it: a cached route asks for the same."""
+    """A guard that lets pass who has a permission, which can be read from it: a cached route asks for the same.
+
+    Who only has one of `or_else` sees less, and is never answered from what is kept for others.
+    """
 
     permission: Permission
+    or_else: tuple[Permission, ...] = ()
 
     def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         """Lets pass, or answers 403 `forbidden`."""
-        principal_of(connection).require(self.permission)
+        principal_of(connection).require(self.permission, *self.or_else)
 
 
-def requires(permission: Permission) -> Requires:
-    """A guard that lets pass who may `permission`; answers 403 `forbidden` to others."""
-    return Requires(permission)
+def requires(permission: Permission, *or_else: Permission) -> Requires:
+    """A guard that lets pass who has one of the permissions; answers 403 `forbidden` to others."""
+    return Requires(permission, or_else)

@@ -8,17 +8,17 @@ from typing import Any, Final
 
 import msgspec
 
+from fleetwire.access import audit
 from fleetwire.access.opaque import digest, is_opaque, mint
 from fleetwire.access.passwords import Passwords, check_password
-from fleetwire.access.principal import USER_ROLES, Kind
+from fleetwire.access.principal import Kind
+from fleetwire.access.rules import check_life, check_name, check_role
 from fleetwire.access.tokens import REVOKED_CHANNEL
 from fleetwire.cache.channel import CHANNEL, COMMAND, payload
 from fleetwire.errors import Problem
 from fleetwire.store.devices import DEVICES_TAG
 from fleetwire.store.statements import load
 
-MAX_NAME_CHARS: Final = 255
-MAX_LIFE_SECS: Final = 10 * 366 * 86_400
 DEFAULT_ROLE: Final = "dispatcher"
 
 _MAX_ID: Final = 2**63 - 1
@@ -26,6 +26,7 @@ _MAX_ID: Final = 2**63 - 1
 Connection = Any  # asyncpg ships no types.
 
 _sql = load("access")
+_user_sql = load("user")
 _cache_sql = load("cache")
 
 
@@ -50,7 +51,7 @@ async def ensure_tenant(conn: Connection, name: str) -> int:
     Raises:
         Problem: `name_invalid`.
     """
-    _check_name("tenant", name)
+    check_name("tenant", name)
     await conn.execute(_sql["ensure_tenant"], name)
     return int((await conn.fetchrow(_sql["find_tenant"], name))["tenant_id"])
 
@@ -77,38 +78,47 @@ async def issue_token(
     Raises:
         Problem: `name_invalid`, `role_unknown`, `role_differs`, `device_limit`, `life_invalid`.
     """
-    if life_secs is not None and not 0 < life_secs <= MAX_LIFE_SECS:
-        raise Problem("life_invalid", f"A token lives for 1 to {MAX_LIFE_SECS} seconds, or without an end.", status=400)
+    check_life(life_secs)
     if role is not None and kind != "user":
         raise Problem("role_unknown", f"A token of kind {kind} has no role to choose.", status=400)
     if kind != "ingest":
-        _check_name(kind, name or "")
+        check_name(kind, name or "")
     token = mint(kind)
     async with conn.transaction():
         tenant_id = await ensure_tenant(conn, tenant)
         device_id = await _ensure_device(conn, tenant_id, name or "") if kind == "device" else None
         user_id = await _ensure_user(conn, tenant_id, name or "", role) if kind == "user" else None
-        await conn.execute(
-            _sql["create_credential"], tenant_id, kind, name or "", digest(token), device_id, user_id, life_secs
+        token_id = await conn.fetchval(
+            _sql["create_credential"], tenant_id, kind, name or "", digest(token), device_id, user_id, life_secs, None
+        )
+        await audit.note(
+            conn, tenant_id, audit.OPERATOR, "token.create", str(token_id), kind=kind, name=name, life_secs=life_secs
         )
     return token
 
 
-async def create_user(conn: Connection, tenant: str, name: str, password: str, role: str) -> int:
-    """The id of a new user who can log in; the tenant is created if missing.
+async def create_user(
+    conn: Connection, tenant: str, name: str, password: str, role: str, *, device: str | None = None
+) -> int:
+    """The id of a new user who can log in; the tenant is created if missing, and so is a driver's `device`.
 
     Raises:
-        Problem: `name_invalid`, `role_unknown`, `password_short`, `password_long`, `user_exists`.
+        Problem: `name_invalid`, `role_unknown`, `password_short`, `password_long`, `user_exists`, `device_of_driver`,
+            `device_limit`.
     """
-    _check_name("user", name)
-    _check_role(role)
+    if device is not None and role != "driver":
+        raise Problem("device_of_driver", "Only a driver has a device.", status=400)
+    check_name("user", name)
+    check_role(role)
     check_password(password)
     password_hash = await Passwords().hash(password)
     async with conn.transaction():
         tenant_id = await ensure_tenant(conn, tenant)
-        user_id = await conn.fetchval(_sql["create_user"], tenant_id, name, role, password_hash)
+        device_id = None if device is None else await _ensure_device(conn, tenant_id, device)
+        user_id = await conn.fetchval(_user_sql["create"], tenant_id, name, role, password_hash, device_id, None)
         if user_id is None:
             raise Problem("user_exists", f"The tenant {tenant} already has a user {name}.", status=409)
+        await audit.note(conn, tenant_id, audit.OPERATOR, "user.create", name, role=role, device=device)
     return int(user_id)
 
 
@@ -122,12 +132,13 @@ async def set_password(conn: Connection, tenant: str, name: str, password: str) 
     password_hash = await Passwords().hash(password)
     async with conn.transaction():
         tenant_row = await conn.fetchrow(_sql["find_tenant"], tenant)
-        tenant_id = None if tenant_row is None else tenant_row["tenant_id"]
+        tenant_id = 0 if tenant_row is None else int(tenant_row["tenant_id"])  # there is no tenant 0
         user_id = await conn.fetchval(_sql["set_password"], tenant_id, name, password_hash)
         if user_id is None:
             raise Problem("user_unknown", f"There is no user {name} in the tenant {tenant}.", status=404)
         for row in await conn.fetch(_sql["revoke_sessions_of_user"], tenant_id, user_id):
             await conn.execute(_sql["notify_revoked"], REVOKED_CHANNEL, row["session_id"].hex)
+        await audit.note(conn, tenant_id, audit.OPERATOR, "user.change", name, password_changed=True)
 
 
 async def list_credentials(conn: Connection, tenant: str) -> list[CredentialShown]:
@@ -175,6 +186,7 @@ async def revoke_token(conn: Connection, credential: str | int) -> int:
         if row is None:
             raise Problem("token_unknown", "There is no such token; give the whole token or its number.", status=404)
         await conn.execute(_sql["notify_revoked"], REVOKED_CHANNEL, row["token_hash"].hex())
+        await audit.note(conn, row["tenant_id"], audit.OPERATOR, "token.revoke", str(row["credential_id"]))
     return int(row["credential_id"])
 
 
@@ -188,7 +200,7 @@ async def _ensure_device(conn: Connection, tenant_id: int, name: str) -> int:
 
 async def _ensure_user(conn: Connection, tenant_id: int, name: str, role: str | None) -> int:
     if role is not None:
-        _check_role(role)
+        check_role(role)
     await conn.execute(_sql["ensure_user"], tenant_id, name, role or DEFAULT_ROLE)
     row = await conn.fetchrow(_sql["find_user"], tenant_id, name)
     if role is not None and row["role"] != role:
@@ -199,14 +211,3 @@ async def _ensure_user(conn: Connection, tenant_id: int, name: str, role: str | 
 
 def _iso(at: datetime | None) -> str | None:
     return None if at is None else at.isoformat()
-
-
-def _check_name(noun: str, name: str) -> None:
-    if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable() or name != name.strip():
-        detail = f"A {noun}'s name has 1 to {MAX_NAME_CHARS} printable characters and no space around them."
-        raise Problem("name_invalid", detail, status=400)
-
-
-def _check_role(role: str) -> None:
-    if role not in USER_ROLES:
-        raise Problem("role_unknown", f"The roles are {', '.join(sorted(USER_ROLES))}.", status=400)

@@ -49,6 +49,7 @@ class Lookup:
             expires_at_millis=expires_at_millis,
             credential_hash=token_hash,
             credential_id=row["credential_id"],
+            scopes=None if row["scopes"] is None else frozenset(row["scopes"]),
         )
 
     async def by_session(
@@ -70,8 +71,8 @@ class Lookup:
             tenant=row["tenant"],
             kind="user",
             role=row["role"],
-            device_id=None,
-            device=None,
+            device_id=row["device_id"],
+            device=row["device"],
             user_id=row["user_id"],
             user=row["user_name"],
             expires_at_millis=expires_at_millis,

@@ -13,20 +13,25 @@ from fleetwire.errors import Problem
 Kind: TypeAlias = Literal["ingest", "device", "user"]
 UserRole: TypeAlias = Literal["admin", "dispatcher", "driver", "customer", "viewer"]
 Role: TypeAlias = Literal["ingest", "device", "admin", "dispatcher", "driver", "customer", "viewer"]
-Permission: TypeAlias = Literal["ingest", "watch", "report", "dispatch", "events", "operate"]
+Permission: TypeAlias = Literal[
+    "ingest", "watch", "watch_own", "report", "dispatch", "events", "operate", "account", "administer"
+]
 
 USER_ROLES: Final[frozenset[str]] = frozenset(get_args(UserRole))
+SCOPES: Final[frozenset[str]] = frozenset(get_args(Permission))
+_OF_ONE_DEVICE: Final = frozenset({"ingest", "watch_own"})
 
 PERMISSIONS: Final[Mapping[str, frozenset[Permission]]] = {
     # A credential that sits in a vehicle or in a script may be lost: it can add fixes, and reads no position back.
     "ingest": frozenset({"ingest"}),
     "device": frozenset({"ingest", "report", "events"}),
-    "driver": frozenset({"ingest", "report", "events"}),
+    # Of the device that the driver has, and of no other.
+    "driver": frozenset({"ingest", "watch_own", "report", "events", "account"}),
     # Operating is seeing the whole server's totals, which are not one tenant's business.
-    "admin": frozenset({"watch", "dispatch", "events", "operate"}),
-    "dispatcher": frozenset({"watch", "dispatch", "events"}),
-    "viewer": frozenset({"watch"}),
-    "customer": frozenset(),
+    "admin": frozenset({"watch", "dispatch", "events", "operate", "account", "administer"}),
+    "dispatcher": frozenset({"watch", "dispatch", "events", "account"}),
+    "viewer": frozenset({"watch", "account"}),
+    "customer": frozenset({"account"}),
 }
 
 
@@ -50,15 +55,24 @@ class Principal:
     credential_hash: bytes
     session_id: bytes | None = None
     credential_id: int | None = None
+    scopes: frozenset[str] | None = None
+    """What the credential keeps of its role's permissions; None: all."""
 
     @property
     def revocation_key(self) -> bytes:
         """What a revocation names: the session of a login (16 bytes), otherwise the credential's hash (32 bytes)."""
         return self.credential_hash if self.session_id is None else self.session_id
 
+    @property
+    def actor(self) -> str:
+        """Who the audit log says it was."""
+        return self.user or f"{self.kind} token {self.credential_id}"
+
     def may(self, permission: Permission) -> bool:
-        """Whether the role carries `permission`. A driver without a device has nothing to report for."""
-        if permission == "ingest" and self.kind == "user" and self.device_id is None:
+        """Whether role and scopes carry `permission`. A driver without a device has nothing to report for."""
+        if permission in _OF_ONE_DEVICE and self.kind == "user" and self.device_id is None:
+            return False
+        if self.scopes is not None and permission not in self.scopes:
             return False
         return permission in PERMISSIONS[self.role]
 
@@ -70,11 +84,16 @@ class Principal:
         """May see the tenant's live positions and tracks."""
         return self.may("watch")
 
-    def require(self, permission: Permission) -> None:
-        """Lets the asker pass, or not.
+    def sees_device(self, device_id: int) -> bool:
+        """Whether positions of this device may be shown: all of the tenant's, or a driver's own alone."""
+        return self.may("watch") or (self.may("watch_own") and device_id == self.device_id)
+
+    def require(self, *permissions: Permission) -> None:
+        """Lets the asker pass who has one of the permissions, or not.
 
         Raises:
             Problem: 403 `forbidden`.
         """
-        if not self.may(permission):
-            raise Problem("forbidden", f"The role {self.role} may not {permission} with this credential.", status=403)
+        if not any(map(self.may, permissions)):
+            asked = " or ".join(permissions)
+            raise Problem("forbidden", f"The role {self.role} may not {asked} with this credential.", status=403)

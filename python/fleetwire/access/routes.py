@@ -1,7 +1,10 @@
 """Logging in and out, over HTTP.
 
-These four routes open themselves: a session is renewed and ended with a token that may have expired, which the
-middleware would refuse. They apply the same rules for where a token may stand and which page may send it.
+Login, renewal and logout open themselves: a session is renewed by its refresh token and ended with a token that may
+have expired, which the middleware would refuse. They apply the same rules for which page may send them.
+
+A page keeps both tokens in cookies that no script reads, and is told neither the refresh token nor where it stands. A
+program, which sends no Origin, gets them in the answer.
 """
 
 from collections.abc import Callable
@@ -13,16 +16,27 @@ from litestar.datastructures import Cookie
 from litestar.di import NamedDependency, Provide
 from litestar.params import JSONBody
 
-from fleetwire.access.bearer import SESSION_COOKIE, check_own_page, is_secure, presented_token
+from fleetwire import clock
+from fleetwire.access.bearer import (
+    REFRESH_COOKIE,
+    SESSION_COOKIE,
+    check_own_page,
+    is_secure,
+    presented_token,
+    refresh_cookie,
+)
 from fleetwire.access.gate import Gate
 from fleetwire.access.guards import principal_of
 from fleetwire.access.principal import Principal
-from fleetwire.access.sessions import SESSION_LIFE_SECS, Login
+from fleetwire.access.sessions import Login
 
 MAX_NAME_CHARS: Final = 200
 MAX_PASSWORD_CHARS: Final = 1_024  # on the wire; what is a right password is said in `passwords.py`
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARS)]
+
+# The only path that the browser sends the refresh token to.
+_REFRESH_PATH: Final = "/api/session/renew"
 
 # An answer with a credential is nobody's to keep.
 _NO_STORE: Final = {"Cache-Control": "no-store"}
@@ -36,11 +50,22 @@ class LoginForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PASSWORD_CHARS)]
 
 
+class RenewForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A program's renewal. Without a body the token is the Authorization header's, or that of a page's cookie."""
+
+    refresh_token: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
 class LoginDone(msgspec.Struct, frozen=True):
-    """`token` is good until `expires_at` (ms since 1970) and can be renewed until two hours after the last renewal."""
+    """`token` is good until `expires_at`, the session until `session_expires_at` unless it is renewed; ms since 1970.
+
+    `refresh_token` is good for one renewal; null for a page, whose cookie has it.
+    """
 
     token: str
     expires_at: int
+    refresh_token: str | None
+    session_expires_at: int
     user: str
     role: str
     tenant: str
@@ -63,8 +88,8 @@ class SessionShown(msgspec.Struct, frozen=True):
     status_code=200,
     operation_id="login",
     summary="Log in",
-    description="Answers a token for 15 minutes and sets it as the cookie `fleetwire_session`. Errors: 401 "
-    "`login_failed`, 403 `login_suspended`, 429 `login_rate`, 503 `login_busy`.",
+    description="Answers a token for 15 minutes, also as the cookie `fleetwire_session`, and a refresh token. Errors: "
+    "401 `login_failed`, 403 `login_suspended`, 429 `login_rate`, 503 `login_busy`.",
     security=[],
 )
 async def login(
@@ -74,7 +99,8 @@ async def login(
     # A foreign page could otherwise log its visitor in as somebody else.
     check_own_page(request.scope, gate.credentials.allowed_origins, absent_is_fine=True)
     await gate.limits.login(gate.limits.addresses.network(request.scope), data.tenant, data.user)
-    return _answer(await gate.sessions.login(data.tenant, data.user, data.password), request)
+    done = await gate.sessions.login(data.tenant, data.user, data.password, gate.whence(request.scope))
+    return _answer(done, request, by_page=_is_page(request))
 
 
 @get(
@@ -102,12 +128,25 @@ async def show_session(principal: NamedDependency[Principal]) -> Response[Sessio
     status_code=200,
     operation_id="renewSession",
     summary="Renew the session",
-    description="Answers a new token and moves the session's end to two hours from now. The old token may have "
-    "expired; the session must not have. Errors: 401 `token_expired`, `token_revoked`; 403 `login_suspended`.",
+    description="Answers new tokens for the newest refresh token of a session, given as `refresh_token` or by the "
+    "cookie, and moves the session's end to two hours from now; a driver's ends 8 hours after the login. A refresh "
+    "token that was used before ends its session. Errors: 401 `token_expired`, `token_revoked`, `refresh_reused`; 403 "
+    "`login_suspended`.",
+    security=[],
 )
-async def renew_session(request: Request[Any, Any, Any], gate: NamedDependency[Gate]) -> Response[LoginDone]:
-    """Takes the token from the header or the cookie."""
-    return _answer(await gate.sessions.renew(presented_token(request.scope, gate.credentials.allowed_origins)), request)
+async def renew_session(
+    request: Request[Any, Any, Any], gate: NamedDependency[Gate], data: JSONBody[RenewForm | None] = None
+) -> Response[LoginDone]:
+    """Takes the refresh token from the body, the Authorization header or the cookie."""
+    came_from, origins = gate.whence(request.scope), gate.credentials.allowed_origins
+    if data is not None:
+        check_own_page(request.scope, origins, absent_is_fine=True)
+        return _answer(await gate.sessions.renew(data.refresh_token, came_from), request, by_page=_is_page(request))
+    if request.headers.get("authorization", "").lower().startswith("bearer "):
+        presented = presented_token(request.scope, origins)
+        return _answer(await gate.sessions.renew(presented, came_from), request, by_page=_is_page(request))
+    presented = refresh_cookie(request.scope, origins)
+    return _answer(await gate.sessions.renew(presented, came_from, by_page=True), request, by_page=True)
 
 
 @post(
@@ -121,7 +160,8 @@ async def renew_session(request: Request[Any, Any, Any], gate: NamedDependency[G
 async def logout(request: Request[Any, Any, Any], gate: NamedDependency[Gate]) -> Response[None]:
     """Ends the session of the presented token."""
     await gate.sessions.logout(presented_token(request.scope, gate.credentials.allowed_origins))
-    return Response(None, status_code=204, cookies=[_cookie("", 0, request)], headers=_NO_STORE)
+    gone = [_cookie(SESSION_COOKIE, "", 0, request), _cookie(REFRESH_COOKIE, "", 0, request)]
+    return Response(None, status_code=204, cookies=gone, headers=_NO_STORE)
 
 
 def access_router() -> Router:
@@ -141,18 +181,35 @@ def access_dependencies(gate: Callable[[], Gate]) -> dict[str, Provide]:
     }
 
 
-def _answer(done: Login, request: Request[Any, Any, Any]) -> Response[LoginDone]:
-    body = LoginDone(done.token, done.expires_at_millis, done.user, done.role, done.tenant)
-    # The cookie outlives its token by intent: a page that wakes up later can still renew.
-    return Response(body, cookies=[_cookie(done.token, SESSION_LIFE_SECS, request)], headers=_NO_STORE)
+def _is_page(request: Request[Any, Any, Any]) -> bool:
+    """A browser says by an Origin which page sends a POST; nothing else does."""
+    return "origin" in request.headers
 
 
-def _cookie(value: str, life_secs: int, request: Request[Any, Any, Any]) -> Cookie:
+def _answer(done: Login, request: Request[Any, Any, Any], *, by_page: bool) -> Response[LoginDone]:
+    body = LoginDone(
+        token=done.token,
+        expires_at=done.expires_at_millis,
+        refresh_token=None if by_page else done.refresh_token,
+        session_expires_at=done.session_ends_at_millis,
+        user=done.user,
+        role=done.role,
+        tenant=done.tenant,
+    )
+    # The cookies outlive the token by intent: a page that wakes up later can still renew.
+    life_secs = max(1, (done.session_ends_at_millis - clock.now_millis()) // 1000)
+    cookies = [_cookie(SESSION_COOKIE, done.token, life_secs, request)]
+    if by_page and done.refresh_token is not None:
+        cookies.append(_cookie(REFRESH_COOKIE, done.refresh_token, life_secs, request))
+    return Response(body, cookies=cookies, headers=_NO_STORE)
+
+
+def _cookie(name: str, value: str, life_secs: int, request: Request[Any, Any, Any]) -> Cookie:
     return Cookie(
-        key=SESSION_COOKIE,
+        key=name,
         value=value,
         max_age=life_secs,
-        path="/",
+        path=_REFRESH_PATH if name == REFRESH_COOKIE else "/",
         httponly=True,
         samesite="strict",
         secure=is_secure(request.scope),

@@ -1,38 +1,52 @@
 """Logins: a password opens a session row, the row vouches for short tokens until it ends.
 
-login --password--> session row (2 h, moves with every renewal) --signs--> token (15 min)
-renew: row alive, user active -> row lives on, new token           logout: row revoked, every worker told
+login --password--> session row (2 h, moves with every refresh; a driver's 8 h, does not) --signs--> token (15 min)
+refresh: newest refresh token, row alive, user active -> new token, new refresh token
+         an older refresh token of the session -> somebody has a copy: row revoked, every worker told
+logout:  row revoked, every worker told
 """
 
+import hmac
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import structlog
+
 from fleetwire import clock
-from fleetwire.access import signed
+from fleetwire.access import audit, refresh, signed
 from fleetwire.access.away import refusing_while_away
 from fleetwire.access.keys import Keys
 from fleetwire.access.opaque import is_opaque
 from fleetwire.access.passwords import Passwords
 from fleetwire.access.tokens import REVOKED_CHANNEL
+from fleetwire.access.whence import NOWHERE, Whence
 from fleetwire.errors import Problem
 from fleetwire.store.pool import borrowed, tenant_transaction
 from fleetwire.store.statements import load
 
 SESSION_LIFE_SECS: Final = 2 * 60 * 60
+DRIVER_LIFE_SECS: Final = 8 * 60 * 60  # a shift, counted from the login: nobody refreshes a lost phone for ever
+LONGEST_LIFE_SECS: Final = max(SESSION_LIFE_SECS, DRIVER_LIFE_SECS)
+# Two tabs of a browser share their cookies and may refresh at the same moment.
+GRACE_SECS: Final = 10
 
 _ACTIVE: Final = "active"
 
 _sql = load("access")
+_session_sql = load("session")
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What a user gets. The token is shown to its user and to nobody else."""
+    """What a user gets. The tokens are shown to their user and to nobody else; `refresh_token` None: keep the last."""
 
     token: str = field(repr=False)
+    refresh_token: str | None = field(repr=False)
     expires_at_millis: int
+    session_ends_at_millis: int
     tenant: str
     user: str
     role: str
@@ -56,7 +70,7 @@ class Sessions:
         self._revoked = revoked
         self._now_millis = now_millis
 
-    async def login(self, tenant: str, user: str, password: str) -> Login:
+    async def login(self, tenant: str, user: str, password: str, whence: Whence = NOWHERE) -> Login:
         """Opens a session.
 
         Raises:
@@ -69,51 +83,69 @@ class Sessions:
             found = None if "\0" in tenant + user else await self._find(tenant, user)
         right = await self._passwords.verify(None if found is None else found["password_hash"], password)
         if found is None or not right:
+            _log.warning("A login failed.", tenant=tenant, user=user, address=whence.address)
             raise Problem("login_failed", "Tenant, user or password is wrong.", status=401)
         if found["status"] != _ACTIVE or found["tenant_status"] != _ACTIVE:
             raise _suspended()
-        tenant_id, user_id, session_id = found["tenant_id"], found["user_id"], uuid.uuid4()
+        tenant_id, session_id = found["tenant_id"], uuid.uuid4()
+        first = refresh.first(tenant_id, session_id)
+        life_secs = DRIVER_LIFE_SECS if found["role"] == "driver" else SESSION_LIFE_SECS
         with refusing_while_away():
             async with tenant_transaction(self._pool, tenant_id) as connection:
-                await connection.execute(_sql["open_session"], tenant_id, session_id, user_id, SESSION_LIFE_SECS)
-            return await self._sign(
-                session_id, tenant_id=tenant_id, user_id=user_id, tenant=tenant, user=user, role=found["role"]
-            )
+                ends_at = await connection.fetchval(
+                    _session_sql["open"],
+                    tenant_id,
+                    session_id,
+                    found["user_id"],
+                    life_secs,
+                    first.family_hash,
+                    first.hash,
+                    whence.address,
+                    whence.user_agent,
+                )
+            row = {**found, "tenant": tenant, "user_name": user}
+            _log.info("A user logged in.", tenant=tenant, user=user, address=whence.address)
+            return await self._sign(first, row, ends_at, refresh_token=first.text())
 
-    async def renew(self, token: str) -> Login:
-        """Prolongs a session and gives a new token; the shown one may have expired, the session may not.
+    async def renew(self, presented: str, whence: Whence = NOWHERE, *, by_page: bool = False) -> Login:
+        """Prolongs a session and gives new tokens for the newest refresh token of it.
+
+        Args:
+            presented: the refresh token.
+            whence: for the audit log, where the token was used a second time.
+            by_page: by a cookie. Then one that was replaced less than `GRACE_SECS` ago is no copy, but another tab's:
+                it gets a token, and no refresh token, since the cookies have the newer one already.
 
         Raises:
-            Problem: 401 `token_invalid`, `token_expired` or `token_revoked`, 403 `login_suspended`, 403 `forbidden`
-                for a token that has no session.
+            Problem: 401 `token_invalid`, `token_expired` or `token_revoked`; 401 `refresh_reused`, and the session has
+                ended; 403 `login_suspended`.
             Overloaded: 503 `access_unavailable`.
         """
+        shown = refresh.read(presented)
+        if shown is None:
+            raise Problem("token_invalid", "The refresh token is not valid here.", status=401)
         with refusing_while_away():
-            login = await self._read(token)
-            async with tenant_transaction(self._pool, login.tenant_id) as connection:
-                row = await connection.fetchrow(_sql["find_session"], login.tenant_id, login.session_id)
-                if row is None or row["revoked"]:
-                    raise Problem("token_revoked", "The session was ended; log in again.", status=401)
-                if row["expired"]:
-                    raise Problem("token_expired", "The session has expired; log in again.", status=401)
-                if row["user_status"] != _ACTIVE or row["tenant_status"] != _ACTIVE:
-                    raise _suspended()
-                # A logout since the row was read wins: then nothing is prolonged.
-                if (
-                    await connection.fetchval(
-                        _sql["extend_session"], login.tenant_id, login.session_id, SESSION_LIFE_SECS
+            async with tenant_transaction(self._pool, shown.tenant_id) as connection:
+                row = await connection.fetchrow(
+                    _session_sql["lock_refreshed"], shown.tenant_id, shown.session_id, GRACE_SECS
+                )
+                _check_alive(row, shown)
+                if hmac.compare_digest(row["refresh_hash"], shown.hash):
+                    successor = shown.successor()
+                    life_secs = None if row["role"] == "driver" else SESSION_LIFE_SECS
+                    ends_at = await connection.fetchval(
+                        _session_sql["rotate"], shown.tenant_id, shown.session_id, successor.hash, life_secs
                     )
-                    is None
-                ):
-                    raise Problem("token_revoked", "The session was ended; log in again.", status=401)
-            return await self._sign(
-                login.session_id,
-                tenant_id=login.tenant_id,
-                user_id=row["user_id"],
-                tenant=row["tenant"],
-                user=row["user_name"],
-                role=row["role"],
-            )
+                    return await self._sign(successor, row, ends_at, refresh_token=successor.text())
+                if by_page and row["just_refreshed"] and row["previous_hash"] == shown.hash:
+                    return await self._sign(shown, row, row["expires_at"], refresh_token=None)
+                await self._end(connection, shown.tenant_id, shown.session_id)
+                await audit.note(
+                    connection, shown.tenant_id, row["user_name"], "session.reuse", str(shown.session_id), whence=whence
+                )
+        self._revoked(shown.session_id.hex)
+        _log.warning("A refresh token was used again.", tenant=row["tenant"], user=row["user_name"])
+        raise Problem("refresh_reused", "The refresh token was used before; the session has ended.", status=401)
 
     async def logout(self, token: str) -> None:
         """Ends a session everywhere; a second time is no error.
@@ -122,37 +154,59 @@ class Sessions:
             Problem: 401 `token_invalid`, 403 `forbidden` for a token that has no session.
             Overloaded: 503 `access_unavailable`; the session may live on.
         """
-        with refusing_while_away():
-            login = await self._read(token)
-            key = login.session_id.hex
-            async with tenant_transaction(self._pool, login.tenant_id) as connection:
-                await connection.execute(_sql["revoke_session"], login.tenant_id, login.session_id)
-                await connection.execute(_sql["notify_revoked"], REVOKED_CHANNEL, key)
-        self._revoked(key)
-
-    async def _read(self, token: str) -> signed.Signed:
         if is_opaque(token):
             raise Problem("forbidden", "This token has no session; it is revoked by an administrator.", status=403)
-        return await signed.read(token, self._keys, now_millis=self._now_millis(), expired_is_fine=True)
+        with refusing_while_away():
+            login = await signed.read(token, self._keys, now_millis=self._now_millis(), expired_is_fine=True)
+            async with tenant_transaction(self._pool, login.tenant_id) as connection:
+                await self._end(connection, login.tenant_id, login.session_id)
+        self._revoked(login.session_id.hex)
+
+    async def _end(self, connection: Any, tenant_id: int, session_id: uuid.UUID) -> None:  # noqa: ANN401
+        await connection.execute(_sql["revoke_session"], tenant_id, session_id)
+        await connection.execute(_sql["notify_revoked"], REVOKED_CHANNEL, session_id.hex)
 
     async def _find(self, tenant: str, user: str) -> Any:  # noqa: ANN401 - asyncpg ships no types
         async with borrowed(self._pool) as connection:
             return await connection.fetchrow(_sql["find_login"], tenant, user)
 
     async def _sign(
-        self, session_id: uuid.UUID, *, tenant_id: int, user_id: int, tenant: str, user: str, role: str
+        self,
+        session: refresh.RefreshToken,
+        row: Any,  # noqa: ANN401 - asyncpg ships no types
+        ends_at: Any,  # noqa: ANN401
+        *,
+        refresh_token: str | None,
     ) -> Login:
-        now_millis = self._now_millis()
+        now_millis, ends_at_millis = self._now_millis(), int(ends_at.timestamp() * 1000)
+        # Not beyond its session: a driver's last token is a short one.
+        life_secs = max(1, min(signed.LIFE_SECS, (ends_at_millis - now_millis) // 1000))
         token = signed.sign(
             await self._keys.signing(),
-            tenant_id=tenant_id,
-            user_id=user_id,
-            role=role,
-            session_id=session_id,
+            tenant_id=session.tenant_id,
+            user_id=row["user_id"],
+            role=row["role"],
+            session_id=session.session_id,
             now_millis=now_millis,
+            life_secs=life_secs,
         )
-        expires_at_millis = (now_millis // 1000 + signed.LIFE_SECS) * 1000
-        return Login(token, expires_at_millis, tenant, user, role)
+        expires_at_millis = (now_millis // 1000 + life_secs) * 1000
+        return Login(
+            token, refresh_token, expires_at_millis, ends_at_millis, row["tenant"], row["user_name"], row["role"]
+        )
+
+
+def _check_alive(row: Any, shown: refresh.RefreshToken) -> None:  # noqa: ANN401 - asyncpg ships no types
+    if row is None:
+        raise Problem("token_revoked", "The session was ended; log in again.", status=401)
+    if row["family_hash"] is None or not hmac.compare_digest(row["family_hash"], shown.family_hash):
+        raise Problem("token_invalid", "The refresh token is not valid here.", status=401)
+    if row["revoked"]:
+        raise Problem("token_revoked", "The session was ended; log in again.", status=401)
+    if row["expired"]:
+        raise Problem("token_expired", "The session has expired; log in again.", status=401)
+    if row["user_status"] != _ACTIVE or row["tenant_status"] != _ACTIVE:
+        raise _suspended()
 
 
 def _suspended() -> Problem:

@@ -26,6 +26,8 @@ from fleetwire.errors import Problem
 from fleetwire.store.faults import PASSING
 
 REVOKED_CHANNEL: Final = "fleetwire_revoked"
+CHANGED: Final = "changed "
+FORGET: Final = "forget"
 
 # Cold lookups run beside logins and reads on one small pool, and leave it most of its connections.
 LOOKUPS_AT_ONCE: Final = 4
@@ -116,16 +118,22 @@ class Credentials:
         return leave
 
     def revoke(self, payload: str) -> None:
-        """Takes a notification: the hex of a credential's hash or of a session's id. Anything else forgets all."""
+        """Takes a notification: the hex of a credential's hash or of a session's id. Anything else forgets all.
+
+        `CHANGED` before it says that the credential lives on, and is to be asked for again.
+        """
         try:
-            key = bytes.fromhex(payload)
+            key = bytes.fromhex(payload.removeprefix(CHANGED))
         except ValueError:
             self.forget()
             return
         if len(self._revoked) >= memory.MAX_REVOKED:
             # What is forgotten is asked again, and the database knows every revocation.
             self._forget_memories()
-        self._revoked.put(key, True, now_millis=self._now_millis())  # noqa: FBT003 - a set has no other value
+        if payload.startswith(CHANGED):
+            self._epoch += 1  # What is being asked at the moment may be answered from before the change.
+        else:
+            self._revoked.put(key, True, now_millis=self._now_millis())  # noqa: FBT003 - a set has no other value
         for remembers in (self._principals, self._last_known):
             remembers.remove(key)
         self._followers.end_all(key, memory.REVOKED_TOKEN)

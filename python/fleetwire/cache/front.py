@@ -42,8 +42,10 @@ class Front:
             await self._others(scope, receive, send)
             return
         started_secs = clock.monotonic_secs()
+        if self._rules.is_exact(scope["path"]):
+            scope["path_template"] = scope["path"]  # The framework, which would name it for metrics, may not be asked.
         try:
-            await self._answer(rule, scope, send, started_secs)
+            await self._answer(rule, scope, receive, send)
         except Problem as problem:
             await asgi.respond_problem(send, problem, started_secs=started_secs)
         except Exception:  # noqa: BLE001 - whatever it is, it is logged and answered
@@ -51,11 +53,15 @@ class Front:
             fault = Problem("internal", "The server failed.", status=500)
             await asgi.respond_problem(send, fault, started_secs=started_secs)
 
-    async def _answer(self, rule: Rule, scope: asgi.Scope, send: asgi.Send, started_secs: float) -> None:
+    async def _answer(self, rule: Rule, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        started_secs = clock.monotonic_secs()
         principal = None
         if rule.permission is not None:
             principal = await authenticate(scope, self._engine.gate.credentials)
-            principal.require(rule.permission)
+            if not principal.may(rule.permission):
+                # The route's guard refuses, or lets pass who sees less and gets an answer of its own.
+                await self._others(scope, receive, send)
+                return
         if_none_match, accept = _conditions(scope)
         encoding, plain_is_fine = negotiate(accept)
         if encoding is None:

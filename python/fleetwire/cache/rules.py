@@ -112,6 +112,10 @@ class Rules:
         self._exact = dict(exact)
         self._templates = [(_pattern(template), rule) for template, rule in templates]
 
+    def is_exact(self, path: str) -> bool:
+        """Whether the path is a route of its own, and not one of many that a template stands for."""
+        return path in self._exact
+
     def find(self, path: str) -> Rule | None:
         """The rule of a path as it was decoded, or None if its answers are not kept."""
         if path in self._exact or not self._templates:

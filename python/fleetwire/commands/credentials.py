@@ -93,6 +93,7 @@ def create(
     *,
     tenant: Tenant,
     role: Role = "dispatcher",
+    device: Annotated[str | None, Parameter(help="What a driver reports for; created if it is missing.")] = None,
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
 ) -> None:
@@ -100,7 +101,8 @@ def create(
     from fleetwire.access.issue import create_user
 
     word = _read_password()
-    as_owner(data_dir, database_url, lambda connection: create_user(connection, tenant, name, word, role))
+    make = lambda connection: create_user(connection, tenant, name, word, role, device=device)  # noqa: E731
+    as_owner(data_dir, database_url, make)
     print(f"created {name}")
 
 

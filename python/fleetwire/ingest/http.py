@@ -15,7 +15,7 @@ from fleetwire.settings import Settings
 PATH = "/api/driver/location"
 
 _log = structlog.get_logger(__name__)
-_HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+_HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"), *asgi.SAFE_HEADERS)
 
 
 class LocationRoute:
@@ -30,22 +30,31 @@ class LocationRoute:
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Answers one request."""
         started_secs = clock.monotonic_secs()
+        status = await self._answer(scope, receive, send, started_secs)
+        if status is not None:
+            secs = clock.monotonic_secs() - started_secs
+            metrics.HTTP_SECONDS.observe(("POST" if scope["method"] == "POST" else "other", PATH, str(status)), secs)
+
+    async def _answer(
+        self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send, started_secs: float
+    ) -> int | None:
+        """The status that was sent; None if nobody was left to be answered."""
         try:
             receipt = await self._take(scope, receive)
         except asgi.ClientGone:
-            return
+            return None
         except Problem as problem:
             # Without a name of its own: it would keep the frames it was raised through, and the body in them.
-            await asgi.respond_problem(
-                send, await stranger(self._limit.limits, scope, problem), started_secs=started_secs
-            )
+            return await _refuse(send, await stranger(self._limit.limits, scope, problem), started_secs)
         except Exception:  # noqa: BLE001 - whatever it is, it is logged and answered
             _log.exception("A batch failed.", path=PATH)
             fault = Problem("internal", "The server failed; nothing is acknowledged, send it again.", status=500)
             await asgi.respond_problem(send, fault, started_secs=started_secs)
+            return fault.status
         else:
             status = 202 if receipt.is_queued else 200
             await asgi.respond(send, status, receipt.json, headers=_HEADERS, started_secs=started_secs)
+            return status
 
     async def _take(self, scope: asgi.Scope, receive: asgi.Receive) -> Receipt:
         if scope["method"] != "POST":
@@ -60,3 +69,8 @@ class LocationRoute:
         encoding = asgi.header(scope, b"content-encoding").strip().lower()
         body = Body(data, asgi.header(scope, b"content-type"), encoding)
         return await self._pipeline.take(principal, body, door=metrics.HTTP)
+
+
+async def _refuse(send: asgi.Send, fault: Problem, started_secs: float) -> int:
+    await asgi.respond_problem(send, fault, started_secs=started_secs)
+    return fault.status

@@ -17,6 +17,7 @@ from fleetwire.cache.rules import ASK_AGAIN, OPTION, Cached
 from fleetwire.engine import Engine
 from fleetwire.errors import Problem
 from fleetwire.live.device_list import list_devices
+from fleetwire.live.own import own_position
 from fleetwire.store import tracks
 
 _MILLIS = re.compile(r"-?[0-9]{1,18}")
@@ -39,17 +40,24 @@ def _positions_version(engine: Engine, tenant_id: int) -> str:
 
 @get(
     "/api/live",
-    guards=[requires("watch")],
+    guards=[requires("watch", "watch_own")],
     # Exact: the answer is that of the newest commit. Not shared: every worker has the positions in its memory.
     opt={OPTION: Cached(secs=LIVE_SECS, version=_positions_version, is_shared=False)},
     summary="Live positions as GeoJSON",
 )
 async def live_positions(principal: NamedDependency[Principal], engine: NamedDependency[Engine]) -> Response[bytes]:
-    """The newest position of every device of the tenant, a Point feature each."""
+    """The newest position of every device of the tenant, a Point feature each; to a driver, of the own device.
+
+    Raises:
+        Problem: 503 `database_unavailable`, for a driver only.
+    """
+    if not principal.may("watch"):
+        own = await own_position(engine.app_pool, engine.settings, principal.tenant_id, principal.device_id or 0)
+        return Response(own, media_type="application/geo+json", headers={"cache-control": "no-store"})
     return Response(engine.live.geojson(principal.tenant_id), media_type="application/geo+json")
 
 
-@get("/api/devices/{name:str}/track", guards=[requires("watch")], summary="A device's track")
+@get("/api/devices/{name:str}/track", guards=[requires("watch", "watch_own")], summary="A device's track")
 async def device_track(  # noqa: PLR0917 - the framework passes by name
     principal: NamedDependency[Principal],
     engine: NamedDependency[Engine],
@@ -61,6 +69,8 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
 ) -> Response[Any]:
     """Every stored fix of a device in a span, in order of time, streamed; 304 for a past span that is as it was.
 
+    A driver sees the own device alone.
+
     Raises:
         Problem: 404 `device_unknown`; 400 `time_invalid` or `span_invalid`; 503 `database_unavailable`.
     """
@@ -70,6 +80,8 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
         raise Problem("span_invalid", "The start lies after the end.", status=400)
     tenant_id, device = principal.tenant_id, asgi.unveil(name)
     device_id = await tracks.find_device(engine.app_pool, tenant_id, device)
+    if not principal.sees_device(device_id):
+        raise tracks.unknown(device)
     headers = {"cache-control": "no-store"}
     if from_ and to_millis < clock.now_millis():
         # Asked before the track is read: a fix that comes between the two is in the track, and in the next state.

@@ -4,13 +4,14 @@ The role is a start-up setting of the session, so that it outlives what the pool
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import asyncpg
 
+from fleetwire import request_id
 from fleetwire.errors import ConfigError
 from fleetwire.store import statements
 
@@ -18,6 +19,7 @@ Role = Literal["fleetwire_ingest", "fleetwire_app"]
 
 _SQL = statements.load("connection")
 ANSWER_SECS = 5.0  # longest a short question may take, from asking for a connection on
+MAX_APPLICATION_NAME_CHARS = 63  # PostgreSQL cuts what is longer, and says so each time
 _DURABLE = {"fsync": "on", "full_page_writes": "on"}
 
 
@@ -34,6 +36,8 @@ async def open_pool(
     lock_timeout_millis: int = 0,
     statement_cache_size: int = 100,
     more_settings: Mapping[str, str] = MappingProxyType({}),
+    idle_secs: float = 300.0,
+    on_query: Callable[[Any], None] | None = None,
 ) -> asyncpg.Pool:
     """Opens a pool whose connections act as `role`; `dsn` is the owner's.
 
@@ -50,6 +54,8 @@ async def open_pool(
         lock_timeout_millis: When the server gives up waiting for a lock; 0 never.
         statement_cache_size: Prepared statements kept by a connection; 0 behind a pooler that pools transactions.
         more_settings: PostgreSQL's, for every session.
+        idle_secs: When a connection beyond `min_size` that nobody uses is closed; 0 never.
+        on_query: Told of every finished statement (asyncpg's LoggedQuery); may not block.
 
     Raises:
         ConfigError: the server would lose what it acknowledged, or the role is missing or has wrong rights.
@@ -67,6 +73,8 @@ async def open_pool(
                 raise ConfigError(f"The database server runs with {setting}={found[setting]}; receipts need {needed}.")
         if found["synchronous_commit"] == "off":
             raise ConfigError("The database server runs with synchronous_commit=off; receipts need on.")
+        if on_query is not None:
+            connection.add_query_logger(on_query)
 
     try:
         return await asyncpg.create_pool(
@@ -75,6 +83,7 @@ async def open_pool(
             max_size=max_size,
             init=check,
             timeout=connect_timeout_secs,
+            max_inactive_connection_lifetime=idle_secs,
             command_timeout=command_timeout_secs,
             statement_cache_size=statement_cache_size,
             server_settings={
@@ -127,7 +136,11 @@ async def borrowed(pool: asyncpg.Pool, *, limit_secs: float = ANSWER_SECS) -> As
 async def tenant_transaction(
     pool: asyncpg.Pool, tenant_id: int, *, isolation: Literal["read_committed", "repeatable_read"] = "read_committed"
 ) -> AsyncIterator[asyncpg.Connection]:
-    """A transaction that sees the rows of one tenant; yields its connection. Commits unless an exception leaves it."""
+    """A transaction that sees the rows of one tenant; yields its connection. Commits unless an exception leaves it.
+
+    While it runs, PostgreSQL shows and logs the connection by the id of the request it works for.
+    """
+    name = f"fleetwire {request_id.current() or ''}".rstrip()[:MAX_APPLICATION_NAME_CHARS]
     async with borrowed(pool) as connection, connection.transaction(isolation=isolation):
-        await connection.execute(_SQL["set_tenant"], tenant_id)
+        await connection.execute(_SQL["set_tenant"], tenant_id, name)
         yield connection

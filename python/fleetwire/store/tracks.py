@@ -35,18 +35,19 @@ async def find_device(pool: asyncpg.Pool, tenant_id: int, name: str) -> int:
         DatabaseAway: it does not answer.
     """
     if "\0" in name:
-        raise _unknown(name)  # PostgreSQL takes no text with it.
+        raise unknown(name)  # PostgreSQL takes no text with it.
     try:
         async with tenant_transaction(pool, tenant_id) as connection:
             device_id: int | None = await connection.fetchval(_DEVICE_SQL["find_devices"], tenant_id, [name])
     except PASSING:
         raise DatabaseAway from None
     if device_id is None:
-        raise _unknown(name)
+        raise unknown(name)
     return device_id
 
 
-def _unknown(name: str) -> Problem:
+def unknown(name: str) -> Problem:
+    """The answer to who asks for a device that the tenant does not have, or that is not theirs to see."""
     return Problem("device_unknown", f"There is no device {name!r}.", status=404)
 
 

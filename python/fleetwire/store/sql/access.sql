@@ -3,7 +3,7 @@
 -- $1 token_hash bytea
 SELECT
     tenant_id, tenant, tenant_status, credential_id, kind, device_id, device, user_id, user_name, user_status,
-    coalesce(role, kind) AS role, expires_at, revoked_at IS NOT NULL AS revoked
+    coalesce(role, kind) AS role, scopes, expires_at, revoked_at IS NOT NULL AS revoked
 FROM find_credential($1);
 
 -- note_uses --
@@ -40,30 +40,18 @@ ORDER BY created_at DESC, kid;
 -- $1 kid text, $2 secret bytea
 SELECT ensure_signing_key($1, $2);
 
--- open_session --
--- Begins a session.
--- $1 tenant_id int, $2 session_id uuid, $3 user_id bigint, $4 life_secs int
-INSERT INTO session (tenant_id, session_id, user_id, expires_at)
-VALUES ($1, $2, $3, now() + $4::int * interval '1 second');
-
 -- find_session --
 -- A session with its user as they are at this moment.
 -- $1 tenant_id int, $2 session_id uuid
 SELECT
     s.user_id, s.revoked_at IS NOT NULL AS revoked, s.expires_at <= now() AS expired,
-    u.name AS user_name, u.role, u.status AS user_status, t.name AS tenant, t.status AS tenant_status
+    u.name AS user_name, u.role, u.status AS user_status, u.device_id, d.name AS device,
+    t.name AS tenant, t.status AS tenant_status
 FROM session AS s
 JOIN app_user AS u USING (tenant_id, user_id)
 JOIN tenant AS t USING (tenant_id)
+LEFT JOIN device AS d ON d.tenant_id = u.tenant_id AND d.device_id = u.device_id
 WHERE s.tenant_id = $1 AND s.session_id = $2;
-
--- extend_session --
--- Moves the end of a session that still lives; no row when it does not.
--- $1 tenant_id int, $2 session_id uuid, $3 life_secs int
-UPDATE session
-SET expires_at = now() + $3::int * interval '1 second'
-WHERE tenant_id = $1 AND session_id = $2 AND revoked_at IS NULL AND expires_at > now()
-RETURNING expires_at;
 
 -- revoke_session --
 -- Ends a session; the first end stays.
@@ -100,13 +88,6 @@ INSERT INTO app_user (tenant_id, name, role) VALUES ($1, $2, $3) ON CONFLICT (te
 -- $1 tenant_id int, $2 name text
 SELECT user_id, role, status FROM app_user WHERE tenant_id = $1 AND name = $2;
 
--- create_user --
--- Creates a user; no row when the name is taken.
--- $1 tenant_id int, $2 name text, $3 role text, $4 password_hash text
-INSERT INTO app_user (tenant_id, name, role, password_hash) VALUES ($1, $2, $3, $4)
-ON CONFLICT (tenant_id, name) DO NOTHING
-RETURNING user_id;
-
 -- set_password --
 -- Replaces a user's password; no row when there is no such user.
 -- $1 tenant_id int, $2 name text, $3 password_hash text
@@ -121,9 +102,9 @@ RETURNING session_id;
 
 -- create_credential --
 -- Stores a new credential; life_secs null means without an end.
--- $1 tenant_id int, $2 kind text, $3 label text, $4 token_hash bytea, $5 device_id bigint, $6 user_id bigint, $7 life_secs int
-INSERT INTO credential (tenant_id, kind, label, token_hash, device_id, user_id, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, now() + $7::int * interval '1 second')
+-- $1 tenant_id int, $2 kind text, $3 label text, $4 token_hash bytea, $5 device_id bigint, $6 user_id bigint, $7 life_secs int, $8 scopes text[]
+INSERT INTO credential (tenant_id, kind, label, token_hash, device_id, user_id, expires_at, scopes)
+VALUES ($1, $2, $3, $4, $5, $6, now() + $7::int * interval '1 second', $8)
 RETURNING credential_id;
 
 -- list_credentials --
@@ -142,10 +123,56 @@ ORDER BY c.credential_id DESC;
 -- Revokes a credential, wherever it belongs; the first revocation stays.
 -- $1 token_hash bytea
 UPDATE credential SET revoked_at = coalesce(revoked_at, now()) WHERE token_hash = $1
-RETURNING credential_id, token_hash;
+RETURNING tenant_id, credential_id, token_hash;
 
 -- revoke_credential_by_id --
 -- Revokes a credential; the first revocation stays.
 -- $1 credential_id bigint
 UPDATE credential SET revoked_at = coalesce(revoked_at, now()) WHERE credential_id = $1
+RETURNING tenant_id, credential_id, token_hash;
+
+-- revoke_credential_of_tenant --
+-- Revokes a credential of one tenant; the first revocation stays.
+-- $1 tenant_id int, $2 credential_id bigint
+UPDATE credential SET revoked_at = coalesce(revoked_at, now()) WHERE tenant_id = $1 AND credential_id = $2
 RETURNING credential_id, token_hash;
+
+-- page_credentials --
+-- The credentials of a tenant, newest first; before_id null begins with the newest.
+-- $1 tenant_id int, $2 before_id bigint, $3 most bigint
+SELECT
+    c.credential_id, c.kind, c.label, d.name AS device, u.name AS user_name,
+    coalesce(c.role, u.role, c.kind) AS role, c.scopes, c.created_at, c.expires_at, c.revoked_at, c.last_used_at
+FROM credential AS c
+LEFT JOIN device AS d USING (tenant_id, device_id)
+LEFT JOIN app_user AS u USING (tenant_id, user_id)
+WHERE c.tenant_id = $1 AND ($2::bigint IS NULL OR c.credential_id < $2)
+ORDER BY c.credential_id DESC
+LIMIT $3;
+
+-- credentials_of_user --
+-- What the living credentials of a user are known by.
+-- $1 tenant_id int, $2 user_id bigint
+SELECT token_hash FROM credential WHERE tenant_id = $1 AND user_id = $2 AND revoked_at IS NULL;
+
+-- lock_signing_keys --
+-- Nobody else makes or retires a signing key until the transaction ends.
+SELECT pg_advisory_xact_lock(6712439, 3);
+
+-- retire_signing_keys --
+-- The keys that sign stop doing so; what they have signed stays good.
+UPDATE signing_key SET retired_at = now() WHERE retired_at IS NULL;
+
+-- delete_retired_keys --
+-- Deletes the keys that were retired so long ago, or longer.
+-- $1 older_than_secs int
+DELETE FROM signing_key WHERE retired_at <= now() - $1::int * interval '1 second';
+
+-- add_signing_key --
+-- A new key, which signs from now on. Not now(): within one transaction it must be newer than what it replaces.
+-- $1 kid text, $2 secret bytea
+INSERT INTO signing_key (kid, secret, created_at) VALUES ($1, $2, clock_timestamp());
+
+-- list_signing_keys --
+-- The keys without their secrets, newest first.
+SELECT kid, created_at, retired_at FROM signing_key ORDER BY created_at DESC, kid;

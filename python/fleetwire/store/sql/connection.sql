@@ -1,7 +1,7 @@
 -- set_tenant --
--- Lets the rest of this transaction see the rows of one tenant, and of no other.
--- $1 tenant_id int
-SELECT set_tenant($1);
+-- Lets the rest of this transaction see the rows of one tenant, and of no other, and names it for who looks at the server.
+-- $1 tenant_id int, $2 application_name text
+SELECT set_tenant($1), set_config('application_name', $2, true);
 
 -- describe_connection --
 -- Whom a connection acts as, and whether the server keeps what it has committed.

@@ -33,3 +33,22 @@ SELECT
 FROM live_position AS l
 JOIN device AS d USING (tenant_id, device_id)
 WHERE l.received_at IS NULL OR l.received_at >= to_timestamp($1::bigint / 1000.0);
+
+-- own_position --
+-- One device with its live position, in the columns of load_live.
+-- $1 tenant_id int, $2 device_id bigint
+SELECT
+    l.tenant_id,
+    l.device_id,
+    d.name,
+    (extract(epoch FROM l.last_fixed_at) * 1000)::bigint AS fixed_at_millis,
+    l.lat_e7,
+    l.lon_e7,
+    l.altitude_dm,
+    l.speed_cmps,
+    l.heading_cdeg,
+    l.accuracy_dm,
+    l.battery_permille
+FROM live_position AS l
+JOIN device AS d USING (tenant_id, device_id)
+WHERE l.tenant_id = $1 AND l.device_id = $2;

@@ -1,0 +1,52 @@
+"""What a name, a role, a life and a scope may be; the same for the command line and for the API."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from fleetwire.access.principal import PERMISSIONS, SCOPES, USER_ROLES, Kind
+from fleetwire.errors import Problem
+
+MAX_NAME_CHARS: Final = 255
+MAX_LIFE_SECS: Final = 10 * 366 * 86_400
+
+
+def check_name(noun: str, name: str) -> None:
+    """A name as people can read and type it.
+
+    Raises:
+        Problem: 400 `name_invalid`.
+    """
+    if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable() or name != name.strip():
+        detail = f"A {noun}'s name has 1 to {MAX_NAME_CHARS} printable characters and no space around them."
+        raise Problem("name_invalid", detail, status=400)
+
+
+def check_role(role: str) -> None:
+    """A user's role.
+
+    Raises:
+        Problem: 400 `role_unknown`.
+    """
+    if role not in USER_ROLES:
+        raise Problem("role_unknown", f"The roles are {', '.join(sorted(USER_ROLES))}.", status=400)
+
+
+def check_life(life_secs: int | None) -> None:
+    """How long a token lives; None is for ever.
+
+    Raises:
+        Problem: 400 `life_invalid`.
+    """
+    if life_secs is not None and not 0 < life_secs <= MAX_LIFE_SECS:
+        raise Problem("life_invalid", f"A token lives for 1 to {MAX_LIFE_SECS} seconds, or without an end.", status=400)
+
+
+def check_scopes(kind: Kind, scopes: Sequence[str] | None) -> None:
+    """What a token keeps of its role's permissions: at least one, and none that its kind can never have.
+
+    Raises:
+        Problem: 400 `scope_unknown`.
+    """
+    possible = SCOPES if kind == "user" else PERMISSIONS[kind]
+    if scopes is not None and (not scopes or not set(scopes) <= possible):
+        raise Problem("scope_unknown", f"The scopes of such a token are {', '.join(sorted(possible))}.", status=400)

@@ -1,0 +1,44 @@
+"""`fleetwire keys`: the keys that sign logins. Works while the server runs, and when not."""
+
+from typing import Annotated
+
+import cyclopts
+import msgspec
+from cyclopts import Parameter
+
+from fleetwire.commands.options import DatabaseUrl, DataDir, Json, as_owner
+
+app = cyclopts.App(name="keys", help="The keys that sign logins.")
+
+
+@app.command
+def rotate(
+    *,
+    drop_old: Annotated[
+        bool, Parameter(negative="", help="Old keys verify no more: for a key that may have leaked.")
+    ] = False,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Make a new key that signs from now on, and print its name. What older keys signed stays good."""
+    from fleetwire.access import rotation
+
+    print(as_owner(data_dir, database_url, lambda connection: rotation.rotate(connection, drop_old=drop_old)))
+
+
+@app.command(name="list")
+def list_keys(*, as_json: Json = False, data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
+    """List the keys; their secrets are not shown."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from fleetwire.access import rotation
+
+    keys = as_owner(data_dir, database_url, rotation.list_keys)
+    if as_json:
+        print(msgspec.json.format(msgspec.json.encode(keys)).decode())
+        return
+    table = Table("key", "created", "retired", box=None)
+    for key in keys:
+        table.add_row(key.kid, key.created_at, key.retired_at or "-")
+    Console().print(table)

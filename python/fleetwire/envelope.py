@@ -1,0 +1,136 @@
+"""What is around every answer but a receipt: an id, the headers that keep browsers safe, CORS, and the time it took.
+
+An ASGI callable in front of the application. A batch over HTTP passes by it unless the operator named further origins
+or a TLS proxy: its answers have the fixed headers from `asgi.respond`, and are counted by its route.
+"""
+
+from typing import Final
+
+import structlog
+
+from fleetwire import asgi, clock, metrics, request_id
+from fleetwire.console import security_headers
+from fleetwire.errors import Problem
+from fleetwire.ingest import http
+from fleetwire.settings import Settings
+
+MAX_HEADER_BYTES: Final = 32 * 1024
+HSTS_SECS: Final = 365 * 86_400
+PREFLIGHT_SECS: Final = 600
+
+UNKNOWN_ROUTE: Final = "other"
+# Any method that is none of these is counted as one, whatever a client makes up.
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_ALLOWED_METHODS: Final = b"GET, HEAD, POST, PATCH, DELETE"
+_ALLOWED_HEADERS: Final = b"authorization, content-type, content-encoding, if-none-match, x-request-id"
+_EXPOSED_HEADERS: Final = b"etag, ratelimit, ratelimit-policy, retry-after, x-cache, x-request-id, x-response-time"
+_UNCHANGED: Final = 304
+_OF_PAGES: Final = (b"text/html", b"text/javascript")
+
+_log = structlog.get_logger(__name__)
+
+
+class Envelope:
+    """Wraps an application; to be the outermost."""
+
+    def __init__(self, app: asgi.App, settings: Settings) -> None:
+        self._app = app
+        self._origins = settings.origins
+        self._slow_secs = settings.slow_request_secs
+        self._is_tls = settings.tls_proxy
+        self._fixed = dict(asgi.SAFE_HEADERS)
+        if self._is_tls:
+            self._fixed[b"strict-transport-security"] = b"max-age=%d" % HSTS_SECS
+        pages = {name.encode(): value.encode() for name, value in security_headers(settings).items()}
+        self._of_pages = {**self._fixed, **pages}
+
+    async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        """Serves one connection of any type."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        request_id.begin(scope)
+        if self._is_tls:
+            scope["scheme"] = "wss" if scope["type"] == "websocket" else "https"
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+            await self._refuse_headers(scope, send)
+        elif scope["type"] == "websocket":
+            await self._app(scope, receive, send)
+        else:
+            await self._serve(scope, receive, send)
+
+    async def _serve(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        started_secs = clock.monotonic_secs()
+        origin = asgi.header(scope, b"origin") if self._origins else ""
+        cors = self._cors(origin)
+
+        async def send_wrapped(message: asgi.Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = self._dressed(scope, message, cors, started_secs)
+                self._count(scope, message["status"], clock.monotonic_secs() - started_secs)
+            await send(message)
+
+        if cors and scope["method"] == "OPTIONS" and asgi.header(scope, b"access-control-request-method"):
+            await _answer_preflight(send_wrapped)
+        else:
+            await self._app(scope, receive, send_wrapped)
+
+    def _cors(self, origin: str) -> asgi.Headers:
+        """What lets the pages of an origin that the operator named read the answer; nothing for others."""
+        if origin.lower() not in self._origins:
+            return []
+        return [
+            (b"access-control-allow-origin", origin.encode("latin-1")),
+            (b"access-control-allow-credentials", b"true"),
+            (b"access-control-expose-headers", _EXPOSED_HEADERS),
+        ]
+
+    def _dressed(
+        self, scope: asgi.Scope, message: asgi.Message, cors: asgi.Headers, started_secs: float
+    ) -> asgi.Headers:
+        headers: asgi.Headers = [*message.get("headers", ()), *cors]
+        present = {name.lower() for name, _ in headers}
+        if message["status"] == _UNCHANGED:
+            # It would replace the policy of the page that the browser kept.
+            present.add(b"content-security-policy")
+        fixed = self._of_pages if _is_of_page(headers) else self._fixed
+        headers += [(name, value) for name, value in fixed.items() if name not in present]
+        if self._origins:
+            headers.append((b"vary", b"Origin"))
+        if request_id.HEADER not in present:
+            headers.append((request_id.HEADER, request_id.of(scope).encode()))
+        if b"x-response-time" not in present:
+            headers.append(asgi.response_time(started_secs))
+        return headers
+
+    def _count(self, scope: asgi.Scope, status: int, secs: float) -> None:
+        if scope["path"] == http.PATH:
+            return  # It counts itself.
+        route = scope.get("path_template") or UNKNOWN_ROUTE
+        method = scope["method"] if scope["method"] in _METHODS else UNKNOWN_ROUTE
+        metrics.HTTP_SECONDS.observe((method, route, str(status)), secs)
+        if 0 < self._slow_secs < secs:
+            metrics.SLOW_REQUESTS.inc()
+            _log.warning("A request was slow.", method=method, route=route, status=status, millis=round(secs * 1000))
+
+    async def _refuse_headers(self, scope: asgi.Scope, send: asgi.Send) -> None:
+        fault = Problem("headers_too_large", f"The headers hold more than {MAX_HEADER_BYTES} bytes.", status=431)
+        if scope["type"] == "websocket":
+            await asgi.deny(send, fault)
+        else:
+            await asgi.respond_problem(send, fault, started_secs=clock.monotonic_secs())
+
+
+def _is_of_page(headers: asgi.Headers) -> bool:
+    """Whether the answer is a page or a script: a worker, too, obeys the policy that its own script came with."""
+    return any(name.lower() == b"content-type" and value.startswith(_OF_PAGES) for name, value in headers)
+
+
+async def _answer_preflight(send: asgi.Send) -> None:
+    headers = [
+        (b"access-control-allow-methods", _ALLOWED_METHODS),
+        (b"access-control-allow-headers", _ALLOWED_HEADERS),
+        (b"access-control-max-age", b"%d" % PREFLIGHT_SECS),
+    ]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

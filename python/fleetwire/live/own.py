@@ -1,0 +1,31 @@
+"""The live position of one device, for a driver: from the database, where only that row is read."""
+
+import asyncpg
+
+from fleetwire._core import LiveTable
+from fleetwire.errors import DatabaseAway
+from fleetwire.settings import Settings
+from fleetwire.store import statements
+from fleetwire.store.faults import PASSING
+from fleetwire.store.pool import tenant_transaction
+
+_SQL = statements.load("live")
+
+
+async def own_position(pool: asyncpg.Pool, settings: Settings, tenant_id: int, device_id: int) -> bytes:
+    """The device's newest position as GeoJSON of the same form as a whole tenant's; without one, no feature.
+
+    Raises:
+        DatabaseAway: it does not answer.
+    """
+    try:
+        async with tenant_transaction(pool, tenant_id) as connection:
+            row = await connection.fetchrow(_SQL["own_position"], tenant_id, device_id)
+    except PASSING:
+        raise DatabaseAway from None
+    table = LiveTable(
+        moving_cmps=round(settings.feed_moving_mps * 100), offline_millis=round(settings.feed_offline_secs * 1000)
+    )
+    if row is not None:
+        table.load(*row)
+    return table.geojson(tenant_id)
