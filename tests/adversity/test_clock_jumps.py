@@ -146,7 +146,8 @@ async def _look(client, token):
 async def test_credentials_go_by_the_clock_and_come_back_with_it(client, tenant, clock):
     brief = await tenant.issue_async("user", "bob", "viewer", life_secs=1800)
     await asyncio.to_thread(tenant.user, "eve", "dispatcher")
-    login = (await client.login(tenant.name, "eve", PASSWORD)).json["token"]
+    session = (await client.login(tenant.name, "eve", PASSWORD)).json
+    login = session["token"]
     unlimited = tenant.dispatcher
     for token in (brief, login, unlimited):
         assert (await _look(client, token)).status == 200
@@ -156,14 +157,15 @@ async def test_credentials_go_by_the_clock_and_come_back_with_it(client, tenant,
     for token in (brief, login):
         assert (await _look(client, token)).refusal == (401, "token_expired")
     # The session's own life is told by the database, whose clock is right.
-    renewed = (await client.request("POST", "/api/session/renew", token=login)).json["token"]
+    session = (await client.request("POST", "/api/session/renew", token=session["refresh_token"])).json
+    renewed = session["token"]
     assert (await _look(client, renewed)).status == 200
 
     clock.jump_to(hours=0)
     for token in (brief, login, unlimited):
         assert (await _look(client, token)).status == 200, "what had only seemed to have expired is good again"
     assert (await _look(client, renewed)).refusal == (401, "token_invalid"), "signed in a future that did not come"
-    again = (await client.request("POST", "/api/session/renew", token=login)).json["token"]
+    again = (await client.request("POST", "/api/session/renew", token=session["refresh_token"])).json["token"]
     assert (await _look(client, again)).status == 200
     await tenant.revoke(brief)
     async with asyncio.timeout(20):

@@ -47,7 +47,8 @@ def test_every_kind_of_user_does_its_work(bench, server, tenant, module_database
     found = result()
     entries = {entry["name"]: entry for entry in found["entries"]}
     assert found["errors"] == []
-    assert {"POST /api/driver/location", "WS /ws batch", "WS /ws/dispatch snapshot", "GET /api/live"} <= set(entries)
+    assert {"POST /api/driver/location", "WS /ws batch", "WS /ws/dispatch snapshot"} <= set(entries)
+    assert any(name.startswith("GET /api/") for name in entries), "which of them a reader asks for is chance"
     assert all(entry["failures"] == 0 for entry in entries.values())
     batches = entries["POST /api/driver/location"]["requests"] + entries["WS /ws batch"]["requests"]
     counts = found["counts"]

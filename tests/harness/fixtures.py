@@ -23,7 +23,8 @@ def running_server(dsn: str, settings: Mapping[str, str] | None = None) -> Itera
     with serving("--database-url", dsn, settings=settings) as running:
         yield running
         assert running.stop() == 0
-        assert running.faults() == []
+        faults = running.faults()
+        assert faults == [], faults
 
 
 @pytest.fixture(scope="module")
