@@ -13,6 +13,7 @@ import asyncpg
 import structlog
 
 from fleetwire import tasks
+from fleetwire.store.faults import PASSING
 
 FIRST_WAIT_SECS: Final = 0.1
 LONGEST_WAIT_SECS: Final = 5.0
@@ -58,7 +59,7 @@ class Listener:
             listened = self.connections
             try:
                 await self._listen()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except (asyncpg.PostgresError, *PASSING) as error:
                 _log.warning("The listening connection is lost.", channel=self._channel, error=str(error))
             finally:
                 self.is_listening = False
