@@ -41,7 +41,8 @@ async def _run(options: Options, folder: Path) -> None:
         "commit": machine.commit(),
         "machine": machine.describe(folder),
         "versions": machine.versions(),
-        "options": {name: str(value) if isinstance(value, Path) else value for name, value in _options(options)},
+        # Without paths: they are the machine's, and say nothing of the figures.
+        "options": {name: value for name, value in _options(options) if not isinstance(value, Path)},
     }
     if header["machine"]["filesystem"] == "tmpfs":
         print("The folder is in memory: nothing here is durable. Give another with --folder.", file=sys.stderr)

@@ -70,7 +70,8 @@ def _header(options: Options, folder: Path) -> dict[str, Any]:
         "commit": machine.commit(),
         "machine": machine.describe(folder),
         "versions": machine.versions(),
-        "options": {name: str(value) if isinstance(value, Path) else value for name, value in given.items()},
+        # Without paths: they are the machine's, and say nothing of the figures.
+        "options": {name: value for name, value in given.items() if not isinstance(value, Path)},
     }
 
 
