@@ -20,6 +20,7 @@ from fleetwire.access.address import Addresses
 from fleetwire.access.principal import Principal
 from fleetwire.access.shared_limits import SharedLimits
 from fleetwire.errors import RateLimited
+from fleetwire.live.redis_url import of_one_server
 from fleetwire.settings import Settings
 
 _LOGINS: Final = frozenset({"login", "login_address"})
@@ -41,8 +42,8 @@ class Limits:
         self.addresses = Addresses(settings.proxies, settings.proxy_header)
         self.buckets = Buckets(max_keys=settings.limit_keys)
         self.shared: SharedLimits | None = None
-        if settings.redis_url is not None:
-            self.shared = SharedLimits(settings.redis_url, self.buckets, reply_secs=settings.limit_reply_secs)
+        if (url := of_one_server(settings.redis_url)) is not None:
+            self.shared = SharedLimits(url, self.buckets, reply_secs=settings.limit_reply_secs)
         self._of_all = policies.build(overrides)
         self._of_tenant = {tenant: policies.build(overrides, tenant) for tenant in policies.tenants_of(overrides)}
 

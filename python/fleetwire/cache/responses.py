@@ -20,6 +20,7 @@ from fleetwire.cache.entry import Answer, Entry
 from fleetwire.cache.flights import Flight, Flights
 from fleetwire.cache.rules import ALL, Rule, full_tag
 from fleetwire.errors import Overloaded
+from fleetwire.live.redis_url import of_one_server
 from fleetwire.settings import Settings
 
 if TYPE_CHECKING:
@@ -186,13 +187,13 @@ class Responses:
 
 
 def _open_shared(settings: Settings) -> "Shared | None":
-    # A Cluster and Sentinels are the relay's; here one server is enough, or none.
-    if settings.redis_url is None or not settings.redis_url.startswith(("redis://", "rediss://", "unix://")):
+    url = of_one_server(settings.redis_url)
+    if url is None:
         return None
     # Only where it is needed: its client library takes a good part of a worker's start.
     from fleetwire.cache.shared import Shared
 
-    return Shared(settings.redis_url, settings.redis_prefix)
+    return Shared(url, settings.redis_prefix)
 
 
 def _life_millis(rule: Rule) -> int:
