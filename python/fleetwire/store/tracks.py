@@ -18,7 +18,7 @@ _SQL = statements.load("track")
 _DEVICE_SQL = statements.load("device")
 PAGE_FIXES = 25_000  # 1 MB from the database
 PAGE_SEGMENTS = 500
-FIRST_PAGE_SEGMENTS = 4  # quick to the first byte, also where a segment is an hour
+FIRST_PAGE_SEGMENTS = 1  # quick to the first byte, also where a segment is an hour
 
 MEDIA_TYPES: Final = {
     "geojson": "application/geo+json",
