@@ -39,15 +39,6 @@ class Problem(FleetwireError):  # noqa: N818 - RFC 9457 calls it so
         """The members of the problem document; `type` stays `about:blank`, the code is what programs read."""
         return {"status": self.status, "code": self.code, "detail": self.detail}
 
-    def frame(self, message_id: str | None = None) -> dict[str, Any]:
-        """The members of an `error` message on a socket; `message_id` names the message that it answers."""
-        frame = {"type": "error", **self.members()}
-        if message_id is not None:
-            frame["id"] = message_id
-        if self.retry_after_secs is not None:
-            frame["retry_after_secs"] = self.retry_after_secs
-        return frame
-
     def headers(self) -> dict[str, str]:
         """The headers that belong to the answer: when to come back, how to say who one is, which methods there are."""
         headers = {} if self.retry_after_secs is None else {"Retry-After": str(self.retry_after_secs)}

@@ -23,12 +23,12 @@ from fleetwire.client.batches import (
     read_problem,
     wait_secs,
 )
+from fleetwire.client.feed import SILENCE_SECS
 from fleetwire.clock import monotonic_secs
 from fleetwire.errors import Problem
 from fleetwire.fanout.close_codes import MEANINGS, Close
 
 EVENTS_PATH = "/api/events"
-SILENCE_SECS = 75.0  # the server says something every 30 s
 
 
 class Heard(NamedTuple):
@@ -118,11 +118,15 @@ class EventStream:
                 yield frame
 
     async def _frames(self, socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[Heard]:
+        is_joined = False
         while True:
             message = await socket.receive(timeout=SILENCE_SECS)
             if message.type is aiohttp.WSMsgType.TEXT:
                 frame = orjson.loads(message.data)
+                is_joined = is_joined or frame["type"] == "joined"
                 if frame["type"] == "event":
+                    if not is_joined:
+                        continue  # Of the rooms that a socket has until it asks: what lies before it is still to come.
                     if self.after is None or frame["seq"] > self.after:
                         yield _heard(frame)
                         self.after = frame["seq"]

@@ -18,11 +18,11 @@ import orjson
 from fleetwire.client.batches import authorization, endpoint, wait_secs
 from fleetwire.client.frames import read_frame
 from fleetwire.errors import Problem
+from fleetwire.fanout.close_codes import Close
 
 DISPATCH_PATH: Final = "/ws/dispatch"
 SILENCE_SECS: Final = 75.0  # a server says every 30 seconds that it lives; two may be missed
 OPEN_SECS: Final = 15.0
-CLOSED_UNAUTHORIZED: Final = 4401
 REFUSED: Final = frozenset({401, 403})
 
 Position = dict[str, Any]
@@ -119,7 +119,7 @@ class Feed:
                 told = read_frame(message.data, self._names)
             else:
                 self._socket = None
-                if socket.close_code == CLOSED_UNAUTHORIZED:
+                if socket.close_code == Close.UNAUTHORIZED:
                     raise Problem("token_invalid", "The server does not accept the credential any more.", status=401)
                 continue
             self.messages += 1

@@ -1,9 +1,10 @@
 """The messages about events and of a socket's own life, both ways; `/asyncapi.json` is made from these types."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
 import msgspec
 
+from fleetwire.errors import Problem
 from fleetwire.fanout.rooms import MAX_ROOMS
 
 MAX_EVENT_MESSAGE_BYTES: Final = 64 * 1024
@@ -76,6 +77,11 @@ class Failure(msgspec.Struct, tag_field="type", tag="error", omit_defaults=True)
     detail: str
     id: str | None = None
     retry_after_secs: int | None = None
+
+    @classmethod
+    def of(cls, problem: Problem, message_id: str | None = None) -> Self:
+        """What a problem says on a socket; `message_id` names the message that it answers."""
+        return cls(problem.status, problem.code, problem.detail, message_id, problem.retry_after_secs)
 
 
 class Typed(msgspec.Struct):

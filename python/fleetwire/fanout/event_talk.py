@@ -158,8 +158,7 @@ class EventTalk:
             self._tail.enter(self._feed)
 
     async def _refuse(self, problem: Problem, named: str | None) -> None:
-        failure = Failure(problem.status, problem.code, problem.detail, named, problem.retry_after_secs)
-        await self._answer(msgspec.json.encode(failure), "error")
+        await self._answer(msgspec.json.encode(Failure.of(problem, named)), "error")
 
     async def _answer(self, frame: bytes, kind: str) -> None:
         metrics.FRAMES.labels(kind).inc()

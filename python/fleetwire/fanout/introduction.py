@@ -46,11 +46,7 @@ async def introduce(socket: Stranger, permission: Permission, credentials: Crede
         principal = await credentials.principal(_token(message.data))
         principal.require(permission)
     except Problem as problem:
-        await socket.send(
-            msgspec.json.encode(
-                Failure(problem.status, problem.code, problem.detail, retry_after_secs=problem.retry_after_secs)
-            )
-        )
+        await socket.send(msgspec.json.encode(Failure.of(problem)))
         raise Closing(_close_code(problem)) from problem
     return principal
 

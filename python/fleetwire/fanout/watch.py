@@ -7,6 +7,7 @@ import msgspec
 from fleetwire import asgi
 from fleetwire.access.limits import Limits
 from fleetwire.errors import Problem
+from fleetwire.fanout.event_messages import Failure
 from fleetwire.fanout.event_talk import EventTalk
 from fleetwire.fanout.events import EventHub
 from fleetwire.fanout.hub import Hub
@@ -62,7 +63,7 @@ class DispatchSocket:
                     self._limits.message(socket.principal)
                     outbox.ask(*read_wish(message.data))
                 except Problem as problem:
-                    await socket.send(msgspec.json.encode(problem.frame()))
+                    await socket.send(msgspec.json.encode(Failure.of(problem)))
         finally:
             silence.cancel()
             self._hub.remove(outbox)

@@ -12,6 +12,7 @@ import structlog
 
 from fleetwire import asgi, metrics
 from fleetwire.errors import Problem
+from fleetwire.fanout.event_messages import Failure
 from fleetwire.fanout.event_talk import EventTalk
 from fleetwire.fanout.events import EventHub
 from fleetwire.fanout.sockets import Closing, Message, Socket, Sockets
@@ -96,4 +97,4 @@ def _error_frame(message: Message, problem: Problem) -> bytes:
         message_id = decode(message.data, type=_Named).id
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         message_id = None  # The message is too broken to have a name.
-    return msgspec.json.encode(problem.frame(None if message_id is None else str(message_id)))
+    return msgspec.json.encode(Failure.of(problem, None if message_id is None else str(message_id)))
