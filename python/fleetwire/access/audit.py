@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from fleetwire import request_id
+from fleetwire import clock, request_id
 from fleetwire.access.whence import NOWHERE, Whence
 from fleetwire.store.pool import tenant_transaction
 from fleetwire.store.statements import load
@@ -52,8 +52,6 @@ async def page(pool: Any, tenant_id: int, *, before_id: int | None, most: int) -
     async with tenant_transaction(pool, tenant_id) as connection:
         rows = await connection.fetch(_sql["page"], tenant_id, before_id, most)
     return [
-        Entry(
-            **{**row, "noted_at": int(row["noted_at"].timestamp() * 1000), "detail": msgspec.json.decode(row["detail"])}
-        )
+        Entry(**{**row, "noted_at": clock.millis_of(row["noted_at"]), "detail": msgspec.json.decode(row["detail"])})
         for row in rows
     ]

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from fleetwire import clock
 from fleetwire.access import audit
 from fleetwire.access.opaque import digest, mint
 from fleetwire.access.principal import Kind, Principal
@@ -63,7 +64,7 @@ class Grants:
                 device=row["device"],
                 user=row["user_name"],
                 scopes=row["scopes"],
-                created_at=_millis(row["created_at"]) or 0,
+                created_at=clock.millis_of(row["created_at"]),
                 expires_at=_millis(row["expires_at"]),
                 revoked_at=_millis(row["revoked_at"]),
                 last_used_at=_millis(row["last_used_at"]),
@@ -133,4 +134,4 @@ class Grants:
 
 
 def _millis(at: datetime | None) -> int | None:
-    return None if at is None else int(at.timestamp() * 1000)
+    return None if at is None else clock.millis_of(at)

@@ -3,7 +3,7 @@
 import uuid
 from typing import Any, Final
 
-from fleetwire import metrics
+from fleetwire import clock, metrics
 from fleetwire.access.memory import EXPIRED, INVALID, REVOKED_TOKEN, SUSPENDED, Refusal
 from fleetwire.access.principal import Principal
 from fleetwire.store.pool import borrowed, tenant_transaction
@@ -32,7 +32,7 @@ class Lookup:
         if row["revoked"]:
             return REVOKED_TOKEN
         expires_at = row["expires_at"]
-        expires_at_millis = None if expires_at is None else int(expires_at.timestamp() * 1000)
+        expires_at_millis = None if expires_at is None else clock.millis_of(expires_at)
         if expires_at_millis is not None and expires_at_millis <= now_millis:
             return EXPIRED
         if row["tenant_status"] != _ACTIVE or row["user_status"] not in {None, _ACTIVE}:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from fleetwire import clock
 from fleetwire.access import audit
 from fleetwire.access.passwords import Passwords, check_password
 from fleetwire.access.principal import Principal
@@ -182,5 +183,5 @@ def _user(row: Any) -> User:  # noqa: ANN401 - asyncpg ships no types
         status=row["status"],
         device=row["device"],
         has_password=row["has_password"],
-        created_at=int(row["created_at"].timestamp() * 1000),
+        created_at=clock.millis_of(row["created_at"]),
     )

@@ -1,11 +1,11 @@
 """Sessions as their user and the tenant's admins see them: listed, and ended one by one."""
 
 import uuid
-from datetime import datetime
 from typing import Any
 
 import msgspec
 
+from fleetwire import clock
 from fleetwire.access import audit
 from fleetwire.access.principal import Principal
 from fleetwire.access.tokens import REVOKED_CHANNEL
@@ -43,9 +43,9 @@ class SessionList:
         return [
             Session(
                 session_id=row["session_id"],
-                created_at=_millis(row["created_at"]),
-                refreshed_at=_millis(row["refreshed_at"]),
-                expires_at=_millis(row["expires_at"]),
+                created_at=clock.millis_of(row["created_at"]),
+                refreshed_at=clock.millis_of(row["refreshed_at"]),
+                expires_at=clock.millis_of(row["expires_at"]),
                 address=row["address"],
                 user_agent=row["user_agent"],
                 current=row["session_id"].bytes == asker.session_id,
@@ -69,7 +69,3 @@ class SessionList:
                 connection, tenant_id, asker.actor, "session.end", str(session_id), whence=whence, user=user
             )
         return session_id.hex
-
-
-def _millis(at: datetime) -> int:
-    return int(at.timestamp() * 1000)

@@ -178,7 +178,7 @@ class Sessions:
         *,
         refresh_token: str | None,
     ) -> Login:
-        now_millis, ends_at_millis = self._now_millis(), int(ends_at.timestamp() * 1000)
+        now_millis, ends_at_millis = self._now_millis(), clock.millis_of(ends_at)
         # Not beyond its session: a driver's last token is a short one.
         life_secs = max(1, min(signed.LIFE_SECS, (ends_at_millis - now_millis) // 1000))
         token = signed.sign(
