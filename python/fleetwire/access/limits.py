@@ -11,17 +11,19 @@ Without Redis each worker counts for itself. With it, two ways, both in shared_l
 
 import math
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fleetwire import clock
 from fleetwire._core import Buckets, Policy
 from fleetwire.access import policies
 from fleetwire.access.address import Addresses
 from fleetwire.access.principal import Principal
-from fleetwire.access.shared_limits import SharedLimits
 from fleetwire.errors import RateLimited
 from fleetwire.live.redis_url import of_one_server
 from fleetwire.settings import Settings
+
+if TYPE_CHECKING:
+    from fleetwire.access.shared_limits import SharedLimits
 
 _LOGINS: Final = frozenset({"login", "login_address"})
 
@@ -41,9 +43,7 @@ class Limits:
         overrides = settings.limit_overrides
         self.addresses = Addresses(settings.proxies, settings.proxy_header)
         self.buckets = Buckets(max_keys=settings.limit_keys)
-        self.shared: SharedLimits | None = None
-        if (url := of_one_server(settings.redis_url)) is not None:
-            self.shared = SharedLimits(url, self.buckets, reply_secs=settings.limit_reply_secs)
+        self.shared = _open_shared(settings, self.buckets)
         self._of_all = policies.build(overrides)
         self._of_tenant = {tenant: policies.build(overrides, tenant) for tenant in policies.tenants_of(overrides)}
 
@@ -157,3 +157,13 @@ def _fields(policy: Policy, remaining: int, secs: int) -> dict[str, str]:
         "RateLimit-Policy": f'"{policy.name}";q={policy.burst};w={window_secs}',
         "RateLimit": f'"{policy.name}";r={remaining};t={secs}',
     }
+
+
+def _open_shared(settings: Settings, buckets: Buckets) -> "SharedLimits | None":
+    url = of_one_server(settings.redis_url)
+    if url is None:
+        return None
+    # Only where it is needed: its client library takes a good part of a worker's start.
+    from fleetwire.access.shared_limits import SharedLimits
+
+    return SharedLimits(url, buckets, reply_secs=settings.limit_reply_secs)

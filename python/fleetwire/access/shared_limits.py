@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from fleetwire import clock, metrics
 from fleetwire._core import Buckets, Policy
+from fleetwire.live.redis_routes import client_of_one_server
 from fleetwire.tasks import cancel, spawn
 
 AWAY_SECS: Final = 1.0
@@ -44,7 +42,7 @@ class SharedLimits:
     """One worker's way to the shared buckets."""
 
     def __init__(self, url: str, buckets: Buckets, *, reply_secs: float) -> None:
-        self._redis = _connect(url, reply_secs)
+        self._redis: Any = client_of_one_server(url, connections=MAX_CONNECTIONS, answer_secs=reply_secs)
         self._script = self._redis.register_script(_SCRIPT)
         self._buckets = buckets
         self._pending: dict[Bucket, int] = {}
@@ -144,18 +142,6 @@ class SharedLimits:
             self._is_away = False
             metrics.LIMITS_SHARED_UP.set(1)
             _log.info("Redis is back: limits are shared again.")
-
-
-def _connect(url: str, reply_secs: float) -> Any:  # noqa: ANN401 - its commands are typed for both kinds of client
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=MAX_CONNECTIONS,
-        timeout=reply_secs,
-        socket_timeout=reply_secs,
-        socket_connect_timeout=reply_secs,
-        retry=Retry(NoBackoff(), 0),
-    )
-    return Redis.from_pool(pool)
 
 
 def _now_micros() -> int:

@@ -14,12 +14,12 @@ from typing import Any, Final, cast
 
 import msgspec
 import structlog
-from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from fleetwire import clock, metrics, tasks
 from fleetwire.cache.entry import Answer
 from fleetwire.cache.rules import ALL
+from fleetwire.live.redis_routes import client_of_one_server
 
 CONNECTIONS: Final = 8
 ANSWER_SECS: Final = 0.25  # making an answer anew takes less than waiting longer for a kept one
@@ -55,15 +55,7 @@ class Shared:
     """One worker's way to the second level."""
 
     def __init__(self, url: str, prefix: str) -> None:
-        self._pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=CONNECTIONS,
-            timeout=ANSWER_SECS,
-            socket_timeout=ANSWER_SECS,
-            socket_connect_timeout=ANSWER_SECS,
-            retry=None,
-        )
-        self._redis = Redis(connection_pool=self._pool)
+        self._redis = client_of_one_server(url, connections=CONNECTIONS, answer_secs=ANSWER_SECS)
         self._prefix = f"{prefix}:{{cache}}"
         self._away_until_secs = 0.0
         self._pending: set[bytes] = set()
@@ -82,7 +74,6 @@ class Shared:
         """Closes the connections."""
         await tasks.cancel(self._telling)
         await self._redis.aclose()
-        await self._pool.disconnect()
 
     @property
     def is_away(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis, RedisCluster
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 from redis.asyncio.client import PubSub
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
@@ -30,6 +30,22 @@ LIMITS: dict[str, Any] = {
 def options(address: RedisAddress) -> dict[str, Any]:
     """What a client of a data server is made with. It tries nothing twice: that would hide an outage from its user."""
     return {**address.options, **LIMITS, "retry": Retry(NoBackoff(), 0)}
+
+
+def client_of_one_server(url: str, *, connections: int, answer_secs: float) -> Redis:
+    """A client for what is only convenient to share: a call fails soon rather than hold up whoever asks.
+
+    A further call waits for one of the connections as long as for an answer. `aclose` closes them.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,
+        timeout=answer_secs,
+        socket_timeout=answer_secs,
+        socket_connect_timeout=answer_secs,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return Redis.from_pool(pool)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
