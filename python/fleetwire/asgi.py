@@ -41,6 +41,12 @@ def header(scope: Scope, name: bytes) -> str:
     return ""
 
 
+def joined_header(scope: Scope, name: bytes) -> bytes | None:
+    """All headers of that name (lower case) as one list, as RFC 9110, 5.3 has it; None if there is none."""
+    values = [value for key, value in scope["headers"] if key == name]
+    return b", ".join(values) if values else None
+
+
 def veil_slashes(scope: Scope) -> None:
     """Keeps a slash that a client encoded apart from those between the parts of a path; `unveil` brings it back.
 

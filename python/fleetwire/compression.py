@@ -23,8 +23,7 @@ def compressing(inner: asgi.App) -> asgi.App:
         if scope["type"] != "http" or scope["method"] != "GET":
             await inner(scope, receive, send)
             return
-        accept = [value for name, value in scope["headers"] if name == b"accept-encoding"]
-        encoding, plain_is_fine = negotiate(b", ".join(accept) if accept else None)
+        encoding, plain_is_fine = negotiate(asgi.joined_header(scope, b"accept-encoding"))
         if encoding is None:
             await asgi.respond_problem(send, unacceptable(), started_secs=monotonic_secs())
             return

@@ -62,10 +62,10 @@ class Front:
                 # The route's guard refuses, or lets pass who sees less and gets an answer of its own.
                 await self._others(scope, receive, send)
                 return
-        if_none_match, accept = _conditions(scope)
-        encoding, plain_is_fine = negotiate(accept)
+        encoding, plain_is_fine = negotiate(asgi.joined_header(scope, b"accept-encoding"))
         if encoding is None:
             raise unacceptable()
+        if_none_match = asgi.joined_header(scope, b"if-none-match")
         key = rule.key(scope["path"], scope["query_string"], principal)
         version = self._version(rule, principal)
         entry, state = await self._engine.responses.answer(
@@ -146,16 +146,6 @@ _STATES: Final[dict[State, tuple[bytes, bytes]]] = {
     "MISS": (b"x-cache", b"MISS"),
     "STALE": (b"x-cache", b"STALE"),
 }
-
-
-def _conditions(scope: asgi.Scope) -> tuple[bytes | None, bytes | None]:
-    if_none_match = accept = None
-    for name, value in scope["headers"]:
-        if name == b"if-none-match":
-            if_none_match = value if if_none_match is None else b"%b, %b" % (if_none_match, value)
-        elif name == b"accept-encoding":
-            accept = value if accept is None else b"%b, %b" % (accept, value)
-    return if_none_match, accept
 
 
 async def _in(entry: Entry, encoding: Encoding) -> tuple[asgi.Headers, bytes]:
