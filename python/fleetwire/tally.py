@@ -49,31 +49,45 @@ class Tallies(Collector):
         yield family
 
 
+class _Spread:
+    """How durations are spread over buckets; each bucket counts what is at most its bound."""
+
+    __slots__ = ("_bounds", "_counts", "_sum_secs")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self._sum_secs = 0.0
+
+    def observe(self, secs: float) -> None:
+        self._counts[bisect_left(self._bounds, secs)] += 1
+        self._sum_secs += secs
+
+    def add_to(self, family: HistogramMetricFamily, labels: Sequence[str]) -> None:
+        bounds = (*map(str, self._bounds), "+Inf")
+        family.add_metric(labels, list(zip(bounds, accumulate(self._counts), strict=True)), self._sum_secs)
+
+
 class Durations(Collector):
     """A histogram of seconds."""
 
     def __init__(self, name: str, help_text: str, *, buckets: Sequence[float], registry: CollectorRegistry) -> None:
-        self._name, self._help, self._bounds = name, help_text, tuple(buckets)
-        self._counts = [0] * (len(buckets) + 1)
-        self._sum_secs = 0.0
+        self._name, self._help = name, help_text
+        self._spread = _Spread(tuple(buckets))
         registry.register(self)
 
     def observe(self, secs: float) -> None:
         """Counts one duration."""
-        self._counts[bisect_left(self._bounds, secs)] += 1
-        self._sum_secs += secs
+        self._spread.observe(secs)
 
     def describe(self) -> Iterable[Metric]:
         """The family without its numbers."""
         return [HistogramMetricFamily(self._name, self._help)]
 
     def collect(self) -> Iterator[Metric]:
-        """The family as it stands; a bucket counts what is at most its bound."""
-        family, total, buckets = HistogramMetricFamily(self._name, self._help), 0, []
-        for bound, count in zip((*map(str, self._bounds), "+Inf"), self._counts, strict=True):
-            total += count
-            buckets.append((bound, total))
-        family.add_metric((), buckets, self._sum_secs)
+        """The family as it stands."""
+        family = HistogramMetricFamily(self._name, self._help)
+        self._spread.add_to(family, ())
         yield family
 
 
@@ -84,17 +98,15 @@ class LabelledDurations(Collector):
         self, name: str, help_text: str, labels: Sequence[str], *, buckets: Sequence[float], registry: CollectorRegistry
     ) -> None:
         self._name, self._help, self._labels, self._bounds = name, help_text, labels, tuple(buckets)
-        self._counts: dict[tuple[str, ...], list[int]] = {}
-        self._sums_secs: dict[tuple[str, ...], float] = {}
+        self._spreads: dict[tuple[str, ...], _Spread] = {}
         registry.register(self)
 
     def observe(self, labels: tuple[str, ...], secs: float) -> None:
         """Counts one duration. The caller sees to it that there are few labels."""
-        counts = self._counts.get(labels)
-        if counts is None:
-            counts = self._counts[labels] = [0] * (len(self._bounds) + 1)
-        counts[bisect_left(self._bounds, secs)] += 1
-        self._sums_secs[labels] = self._sums_secs.get(labels, 0.0) + secs
+        spread = self._spreads.get(labels)
+        if spread is None:
+            spread = self._spreads[labels] = _Spread(self._bounds)
+        spread.observe(secs)
 
     def describe(self) -> Iterable[Metric]:
         """The family without its numbers."""
@@ -103,7 +115,6 @@ class LabelledDurations(Collector):
     def collect(self) -> Iterator[Metric]:
         """The family as it stands."""
         family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
-        for labels, counts in self._counts.items():
-            buckets = list(zip((*map(str, self._bounds), "+Inf"), accumulate(counts), strict=True))
-            family.add_metric(labels, buckets, self._sums_secs[labels])
+        for labels, spread in self._spreads.items():
+            spread.add_to(family, labels)
         yield family

@@ -63,10 +63,9 @@ class _Sweeper:
         now_secs = clock.monotonic_secs()
         for limit in list(self.limits):
             limit.expire_if_due(now_secs)
-        loop, self._loop = self._loop, None
-        if self.limits and loop is not None:
-            self._loop = loop
-            loop.call_later(SWEEP_SECS, self._sweep)
+        self._loop = None
+        if self.limits:
+            self.run()
 
 
 _sweeper = _Sweeper()
