@@ -80,21 +80,18 @@ def front_door(engine: Engine, api: Litestar) -> asgi.App:
 
     limited = LimitsFront(others, limits=engine.limits, gate=lambda: engine.gate)
 
-    async def app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-        if scope["type"] == "http" and scope["path"] == http.PATH:
-            await engine.location_route(scope, receive, send)
-        else:
-            await limited(scope, receive, send)
+    async def batch(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+        request_id.begin(scope)
+        await engine.location_route(scope, receive, send)
 
-    enveloped = Envelope(app, engine.settings)
+    settings = engine.settings
+    enveloped = Envelope(limited, settings)
     # Only who looks after browsers of other origins, or behind TLS, has something to add to a receipt.
-    if engine.settings.origins or engine.settings.tls_proxy:
-        return enveloped
+    batches = Envelope(batch, settings) if settings.origins or settings.tls_proxy else batch
 
     async def front(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         if scope["type"] == "http" and scope["path"] == http.PATH:
-            request_id.begin(scope)
-            await engine.location_route(scope, receive, send)
+            await batches(scope, receive, send)
         else:
             await enveloped(scope, receive, send)
 

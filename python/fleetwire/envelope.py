@@ -21,7 +21,7 @@ PREFLIGHT_SECS: Final = 600
 UNKNOWN_ROUTE: Final = "other"
 # Any method that is none of these is counted as one, whatever a client makes up.
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_ALLOWED_METHODS: Final = b"GET, HEAD, POST, PATCH, DELETE"
+_ALLOWED_METHODS: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE"
 _ALLOWED_HEADERS: Final = b"authorization, content-type, content-encoding, if-none-match, x-request-id"
 _EXPOSED_HEADERS: Final = b"etag, ratelimit, ratelimit-policy, retry-after, x-cache, x-request-id, x-response-time"
 _UNCHANGED: Final = 304
