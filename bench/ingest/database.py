@@ -37,12 +37,6 @@ class Database:
         """Durable fixes of the rival."""
         return int(await self.connection.fetchval("SELECT count(*) FROM fix"))
 
-    async def doubled_fixes(self) -> int:
-        """Fixes whose device and time are there more than once. None may be."""
-        return int(
-            await self.connection.fetchval("SELECT count(*) - count(DISTINCT (tenant_id, device, fixed_at)) FROM fix")
-        )
-
     async def bytes_per_fix(self) -> float:
         """Tables, indexes and TOAST of all partitions over the fixes in them."""
         size = await self.connection.fetchval(

@@ -2,27 +2,15 @@
 
 #![allow(clippy::print_stdout, clippy::expect_used, reason = "a bench prints and fails by panicking")]
 
+mod common;
+
 use std::hint::black_box;
 use std::num::NonZeroUsize;
-use std::time::Instant;
 
+use common::median_nanos;
 use fleetwire_core::lru::{Found, Lru, Terms};
 
 const ENTRIES: usize = 10_000;
-const TURNS: usize = 31;
-
-fn median_nanos(mut work: impl FnMut()) -> u128 {
-    let mut nanos: Vec<u128> = (0..TURNS)
-        .map(|_| {
-            #[expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
-            let started = Instant::now();
-            work();
-            started.elapsed().as_nanos() / ENTRIES as u128
-        })
-        .collect();
-    nanos.sort_unstable();
-    nanos.get(TURNS / 2).copied().unwrap_or_default()
-}
 
 fn main() -> Result<(), &'static str> {
     if cfg!(debug_assertions) {
@@ -35,13 +23,13 @@ fn main() -> Result<(), &'static str> {
         lru.put(key, 7_u64, Terms::default(), 0);
     }
     assert!(first.iter().all(|key| matches!(lru.get(key, 1), Found::Live(7))), "all fit");
-    let get = median_nanos(|| {
+    let get = median_nanos(ENTRIES, || {
         for key in first {
             black_box(matches!(lru.get(black_box(key), 1), Found::Live(_)));
         }
     });
     let mut turn = 0;
-    let put = median_nanos(|| {
+    let put = median_nanos(ENTRIES, || {
         turn += 1;
         for key in if turn % 2 == 0 { first } else { second } {
             black_box(lru.put(black_box(key), 7, Terms::default(), 1));

@@ -4,9 +4,11 @@
 
 #![allow(clippy::print_stdout, clippy::expect_used, reason = "a bench prints and fails by panicking")]
 
-use std::hint::black_box;
-use std::time::Instant;
+mod common;
 
+use std::hint::black_box;
+
+use common::median_nanos;
 use fleetwire_core::batch::{Batch, Columns};
 use fleetwire_core::fix::Fix;
 use fleetwire_core::group::{Group, Member};
@@ -19,7 +21,6 @@ const BATCHES: i64 = 64;
 const BATCH_FIXES: i64 = 50;
 const HOUR_FIXES: i64 = 3_600;
 const DAY_FIXES: i64 = 86_400;
-const TURNS: usize = 31;
 
 fn fix(second: i64) -> Fix {
     let step = i32::try_from(second).expect("a day has less seconds");
@@ -79,20 +80,6 @@ impl Packed {
             battery_permille: None,
         }
     }
-}
-
-/// Nanoseconds of the median turn, for each of `count`.
-fn median_nanos(count: i64, mut work: impl FnMut()) -> u128 {
-    let mut nanos: Vec<u128> = (0..TURNS)
-        .map(|_| {
-            #[expect(clippy::disallowed_methods, reason = "a bench reads the clock")]
-            let started = Instant::now();
-            work();
-            started.elapsed().as_nanos() / u128::from(count.unsigned_abs())
-        })
-        .collect();
-    nanos.sort_unstable();
-    nanos.get(TURNS / 2).copied().unwrap_or_default()
 }
 
 fn main() -> Result<(), &'static str> {
