@@ -41,6 +41,11 @@ def header(scope: Scope, name: bytes) -> str:
     return ""
 
 
+def first_headers(scope: Scope) -> dict[bytes, bytes]:
+    """Headers by name (lower case), the first of each: for who asks for several."""
+    return dict(reversed(scope["headers"]))
+
+
 def joined_header(scope: Scope, name: bytes) -> bytes | None:
     """All headers of that name (lower case) as one list, as RFC 9110, 5.3 has it; None if there is none."""
     values = [value for key, value in scope["headers"] if key == name]
@@ -62,41 +67,33 @@ def unveil(text: str) -> str:
     return text.replace(VEILED_SLASH.decode(), "/")
 
 
-async def read_body(scope: Scope, receive: Receive, *, limit_bytes: int, timeout_secs: float) -> bytes:
-    """The whole request body.
+async def read_body(receive: Receive, *, announced: bytes, limit_bytes: int, timeout_secs: float) -> bytes:
+    """The whole request body; `announced` is what the Content-Length says.
+
+    Stops at that length: the server follows every body with an empty part that says it was the last.
 
     Raises:
         BatchError: `body_too_large`, as soon as the bound is passed.
         Problem: 408 `body_timeout`; a sender that trickles must not hold a stop back.
         ClientGone: the client went away.
     """
-    announced = header(scope, b"content-length")
-    expected_bytes = int(announced) if announced.isdecimal() and len(announced) < MAX_LENGTH_DIGITS else None
-    try:
-        with TimeLimit(timeout_secs):
-            return await _all_parts(receive, expected_bytes, limit_bytes)
-    except TimeoutError:
-        raise Problem("body_timeout", "The body did not arrive in time.", status=408) from None
-
-
-async def _all_parts(receive: Receive, expected_bytes: int | None, limit_bytes: int) -> bytes:
-    """Stops at the announced length: the server follows every body with an empty part that says it was the last."""
+    expected_bytes = int(announced) if announced.isdigit() and len(announced) < MAX_LENGTH_DIGITS else None
     parts: list[bytes] = []
     size_bytes, more = 0, True
-    while more and size_bytes != expected_bytes:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        parts.append(message.get("body", b""))
-        size_bytes += len(parts[-1])
-        _check_size(size_bytes, limit_bytes)
-        more = message.get("more_body", False)
+    try:
+        with TimeLimit(timeout_secs):
+            while more and size_bytes != expected_bytes:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGone
+                parts.append(message.get("body", b""))
+                size_bytes += len(parts[-1])
+                if size_bytes > limit_bytes:
+                    raise BatchError("body_too_large", f"The body holds more than {limit_bytes} bytes.")
+                more = message.get("more_body", False)
+    except TimeoutError:
+        raise Problem("body_timeout", "The body did not arrive in time.", status=408) from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _check_size(size_bytes: int, limit_bytes: int) -> None:
-    if size_bytes > limit_bytes:
-        raise BatchError("body_too_large", f"The body holds more than {limit_bytes} bytes.")
 
 
 async def respond(

@@ -14,6 +14,5 @@ def millis_of(moment: datetime) -> int:
     return int(moment.timestamp() * 1000)
 
 
-def monotonic_secs() -> float:
-    """Seconds from an arbitrary start; never goes back. For durations, time limits and rates."""
-    return time.monotonic()
+monotonic_secs = time.monotonic
+"""Seconds from an arbitrary start; never goes back. For durations, time limits and rates."""

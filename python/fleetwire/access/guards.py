@@ -5,7 +5,7 @@ A route is closed unless it says `public=True`; a guard then asks for a permissi
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
@@ -32,15 +32,16 @@ async def authenticate(scope: Any, credentials: Credentials) -> Principal:  # no
         Overloaded: 503 `access_busy` or `access_unavailable`.
     """
     found = scope.get(FOUND_KEY)
-    if isinstance(found, Principal):
-        return found
+    if found is None:
+        token = presented_token(scope, credentials.allowed_origins)
+        return credentials.remembered(token) or await credentials.principal(token)
     if isinstance(found, Problem):
         del scope[FOUND_KEY]
         try:
             raise found
         finally:
             del found  # A problem that knows the frame that knows it waits for the collector.
-    return await credentials.principal(presented_token(scope, credentials.allowed_origins))
+    return cast("Principal", found)
 
 
 class AccessMiddleware(ASGIMiddleware):

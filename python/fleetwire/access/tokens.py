@@ -84,11 +84,10 @@ class Credentials:
             Problem: 401 `token_invalid`, `token_expired` or `token_revoked`.
             Overloaded: 503 `access_busy` or `access_unavailable`; says nothing about the token.
         """
-        key, now_millis = digest(token), self._now_millis()
-        remembered = self._principals.get(key, now_millis=now_millis)
-        if isinstance(remembered, Principal):
-            self._check(remembered, now_millis)
+        remembered = self.remembered(token)
+        if remembered is not None:
             return remembered
+        key, now_millis = digest(token), self._now_millis()
         refusal = self._refused.get(key, now_millis=now_millis)
         if isinstance(refusal, Refusal):
             raise refusal.problem()
@@ -103,6 +102,19 @@ class Credentials:
             self._check(known, now_millis)
             return known
         return _accepted(answer)
+
+    def remembered(self, token: str) -> Principal | None:
+        """The owner of a token that was asked for lately; None if it has to be looked up, which `principal` does.
+
+        Raises:
+            Problem: 401 `token_expired` or `token_revoked`.
+        """
+        now_millis = self._now_millis()
+        remembered = self._principals.get(digest(token), now_millis=now_millis)
+        if not isinstance(remembered, Principal):
+            return None
+        self._check(remembered, now_millis)
+        return remembered
 
     def follow(self, principal: Principal, ended: Ended) -> Callable[[], None]:
         """For sockets: calls `ended(problem)` once, when the credential expires, is revoked or is found suspended.

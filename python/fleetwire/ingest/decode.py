@@ -43,7 +43,9 @@ class BatchDecoder:
             data = self._inflate(data, body.encoding)
         now_millis = clock.now_millis() if now_millis is None else now_millis
         earliest_millis = self._retention.earliest_millis(tenant_id, now_millis)
-        kind = body.media_type.partition(";")[0].strip().lower()
+        kind = body.media_type
+        if kind != JSON:
+            kind = kind.partition(";")[0].strip().lower()
         if kind in {JSON, ""}:
             return self._core.json(data, now_millis=now_millis, earliest_millis=earliest_millis)
         if kind in MSGPACK:

@@ -30,31 +30,22 @@ class LocationRoute:
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Answers one request."""
         started_secs = clock.monotonic_secs()
-        status = await self._answer(scope, receive, send, started_secs)
-        if status is not None:
-            secs = clock.monotonic_secs() - started_secs
-            metrics.HTTP_SECONDS.observe(("POST" if scope["method"] == "POST" else "other", PATH, str(status)), secs)
-
-    async def _answer(
-        self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send, started_secs: float
-    ) -> int | None:
-        """The status that was sent; None if nobody was left to be answered."""
         try:
             receipt = await self._take(scope, receive)
         except asgi.ClientGone:
-            return None
+            return
         except Problem as problem:
             # Without a name of its own: it would keep the frames it was raised through, and the body in them.
-            return await _refuse(send, await stranger(self._limit.limits, scope, problem), started_secs)
+            status = await _refuse(send, await stranger(self._limit.limits, scope, problem), started_secs)
         except Exception:  # noqa: BLE001 - whatever it is, it is logged and answered
             _log.exception("A batch failed.", path=PATH)
             fault = Problem("internal", "The server failed; nothing is acknowledged, send it again.", status=500)
-            await asgi.respond_problem(send, fault, started_secs=started_secs)
-            return fault.status
+            status = await _refuse(send, fault, started_secs)
         else:
             status = 202 if receipt.is_queued else 200
             await asgi.respond(send, status, receipt.json, headers=_HEADERS, started_secs=started_secs)
-            return status
+        secs = clock.monotonic_secs() - started_secs
+        metrics.HTTP_SECONDS.observe(("POST" if scope["method"] == "POST" else "other", PATH, str(status)), secs)
 
     async def _take(self, scope: asgi.Scope, receive: asgi.Receive) -> Receipt:
         if scope["method"] != "POST":
@@ -62,12 +53,15 @@ class LocationRoute:
         principal = await authenticate(scope, self._credentials)
         self._limit.request(principal)
         principal.require("ingest")
-        settings = self._settings
+        headers, settings = asgi.first_headers(scope), self._settings
         data = await asgi.read_body(
-            scope, receive, limit_bytes=settings.max_body_bytes, timeout_secs=settings.body_timeout_secs
+            receive,
+            announced=headers.get(b"content-length", b""),
+            limit_bytes=settings.max_body_bytes,
+            timeout_secs=settings.body_timeout_secs,
         )
-        encoding = asgi.header(scope, b"content-encoding").strip().lower()
-        body = Body(data, asgi.header(scope, b"content-type"), encoding)
+        encoding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
+        body = Body(data, headers.get(b"content-type", b"").decode("latin-1"), encoding)
         return await self._pipeline.take(principal, body, door=metrics.HTTP)
 
 

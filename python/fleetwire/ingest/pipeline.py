@@ -71,7 +71,9 @@ class Pipeline:
             self._devices.meet(principal.tenant_id, principal.device_id, principal.device)
             device_id = principal.device_id
         else:
-            device_id = await self._devices.resolve(principal.tenant_id, batch.device or "")
+            name = batch.device or ""
+            known = self._devices.known(principal.tenant_id, name)
+            device_id = await self._devices.resolve(principal.tenant_id, name) if known is None else known
         return await self._writer.write(principal.tenant_id, device_id, batch)
 
 

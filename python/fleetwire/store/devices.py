@@ -71,6 +71,10 @@ class Devices:
             self._known.popitem(last=False)
         self._on_met(tenant_id, device_id, name)
 
+    def known(self, tenant_id: int, name: str) -> int | None:
+        """The number of a device, if it is remembered here."""
+        return self._known.get((tenant_id, name))
+
     async def resolve(self, tenant_id: int, name: str) -> int:
         """The number of a device, created if it is new.
 
@@ -79,7 +83,7 @@ class Devices:
             Overloaded: 503 `intake_full`, too many names are being asked for.
             DatabaseAway: it did not answer in time.
         """
-        known = self._known.get((tenant_id, name))
+        known = self.known(tenant_id, name)
         if known is not None:
             return known
         answer = self._ask(tenant_id, name)

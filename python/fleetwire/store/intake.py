@@ -16,7 +16,7 @@ HELP_AFTER_SECS = 0.2  # several times what a group takes under full load
 SHORT_INTAKE_BATCHES = 32  # so many may always wait: a rate that was measured on fewer says little
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Waiting:
     """A batch, and who waits for its receipt."""
 
