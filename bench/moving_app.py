@@ -14,12 +14,13 @@ import random
 
 from fleetwire import app as product
 from fleetwire import asgi, clock
-from fleetwire._core import Batch, Decoder, Group
+from fleetwire._core import Batch, Decoder, Group, RowTypes
 from fleetwire.engine import Engine
 from fleetwire.live.state import Live
 from fleetwire.tasks import cancel, spawn
 
 SLICES_PER_SEC = 20
+_NOWHERE = RowTypes(track_segment=0, moved_position=0, packed_int4=0)  # of rows that are not written
 _FIRST_ID = 1 << 40  # beyond the ids of devices that the store knows
 
 
@@ -50,7 +51,9 @@ class Movement:
         now_millis = clock.now_millis()
         north = now_millis % 1_000_000 * 1e-7
         group = Group([(self._tenant_id, _FIRST_ID + each, self._batch(each, now_millis, north)) for each in numbers])
-        sealed = group.seal(last_fixed_millis=[None] * len(numbers), stored=[], received_at_millis=now_millis)
+        sealed = group.seal(
+            last_fixed_millis=[None] * len(numbers), stored=[], received_at_millis=now_millis, row_types=_NOWHERE
+        )
         self._live.advance(sealed)
 
     def _batch(self, number: int, now_millis: int, north: float) -> Batch:

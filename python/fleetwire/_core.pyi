@@ -16,6 +16,7 @@ __all__ = [
     "LiveTable",
     "Lru",
     "Policy",
+    "RowTypes",
     "Sealed",
     "TrackWriter",
     "__version__",
@@ -90,9 +91,6 @@ class Group:
     def devices(self) -> tuple[str, str]:
         """Tenant ids and device ids as text of arrays, each pair once, ascending: what `lock_group` takes."""
 
-    def tenants(self) -> list[int]:
-        """Tenant ids, each once, ascending."""
-
     def days(self) -> list[int]:
         """UTC days touched, as days since 1970, ascending, each once."""
 
@@ -109,35 +107,41 @@ class Group:
         last_fixed_millis: list[int | None],
         stored: list[tuple[int, int, int, bytes]],
         received_at_millis: int,
+        row_types: RowTypes,
     ) -> Sealed:
         """Drops what is stored already and renders the rest.
 
-        `stored`: (tenant_id, device_id, first_at_millis, record_send(offset_millis)) of every segment that overlaps
-        a late span. Releases the GIL: the work grows with the group.
+        `last_fixed_millis` as for `late_spans`; `stored`: (tenant_id, device_id, first_at_millis,
+        record_send(offset_millis)) of every segment that overlaps a late span. Releases the GIL: the work grows with
+        the group.
         """
+
+@final
+class RowTypes:
+    """The numbers (oids) of the schema's types in one database."""
+
+    def __new__(cls, *, track_segment: int, moved_position: int, packed_int4: int) -> RowTypes: ...
 
 @final
 class Sealed:
     """A group ready to be written."""
 
     @property
-    def copy(self) -> bytes:
-        """Rows of `track_segment` in PostgreSQL's binary COPY format; empty when nothing is new."""
+    def segments(self) -> bytes:
+        """New rows of `track_segment`, an array in PostgreSQL's binary form."""
     @property
-    def segments(self) -> int: ...
+    def segment_count(self) -> int: ...
+    @property
+    def positions(self) -> bytes:
+        """A `moved_position` of every device that moved forward, in the same form."""
+    @property
+    def newest(self) -> str:
+        """The `last_fixed_millis` that the group was sealed by, as text of an array."""
     @property
     def stored(self) -> int:
         """Fixes that are new."""
     @property
     def duplicate(self) -> int: ...
-    @property
-    def live(self) -> tuple[list[str], int]:
-        """Columns for the update of `live_position` as text of arrays: devices that moved forward; and their number.
-
-        tenant_id, device_id, fixed_at_millis, lat_e7, lon_e7, then altitude_dm, speed_cmps, heading_cdeg, accuracy_dm,
-        battery_permille (entries may be NULL).
-        """
-
     @property
     def moved_tenants(self) -> list[int]:
         """Tenants of whom a device moved forward."""
@@ -184,6 +188,9 @@ class LiveTable:
 
     def advance(self, sealed: Sealed) -> int:
         """Moves positions forward; returns how many moved. An older fix never replaces a newer one."""
+
+    def newest_millis(self, group: Group) -> list[int | None]:
+        """Times of the newest fixes of a group's devices, in the order of `Group.devices`; None where none is known."""
 
     def tick(self, *, now_millis: int) -> list[int]:
         """Closes the tick: tenants whose sequence number went up since the last call, for movements or with time."""

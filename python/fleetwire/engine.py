@@ -124,6 +124,7 @@ class Engine:
             writer_pool,
             partitions=partitions,
             settings=settings,
+            known_millis=self.live.newest_millis,
             on_stored=delay.counted_from(self.live.advance),
         )
         await self.writer.start()

@@ -44,6 +44,9 @@ SPOOL_UNSTORABLE = Counter(
     "fleetwire_store_spool_unstorable", "Spooled batches that were refused for good, kept aside.", registry=REGISTRY
 )
 COMMIT_SECONDS = Histogram("fleetwire_store_commit_seconds", "Length of a group's commit.", registry=REGISTRY)
+COMMITS_IN_STEPS = Counter(
+    "fleetwire_store_commits_in_steps", "Groups of which something was, or might be, late.", registry=REGISTRY
+)
 COMMIT_RETRIES = Counter("fleetwire_store_commit_retries", "Groups tried again.", registry=REGISTRY)
 AFTER_COMMIT_FAILURES = Counter(
     "fleetwire_store_after_commit_failures", "Stored groups that watchers were not told of.", registry=REGISTRY

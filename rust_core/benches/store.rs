@@ -1,6 +1,6 @@
 //! What storing and reading cost in the core: `cargo bench --bench store`.
 //!
-//! A group of batches to COPY bytes, an hour of small segments merged into one row, a day rendered as a track.
+//! A group of batches to rows, an hour of small segments merged into one row, a day rendered as a track.
 
 #![allow(clippy::print_stdout, clippy::expect_used, reason = "a bench prints and fails by panicking")]
 
@@ -14,6 +14,7 @@ use fleetwire_core::fix::Fix;
 use fleetwire_core::group::{Group, Member};
 use fleetwire_core::merge::{StoredSegment, merge};
 use fleetwire_core::packed;
+use fleetwire_core::record::RowTypes;
 use fleetwire_core::track::{Format, SegmentArrays, TrackWriter};
 
 const MIDNIGHT_MILLIS: i64 = 1_763_683_200_000;
@@ -90,11 +91,11 @@ fn main() -> Result<(), &'static str> {
     let members = || (0..BATCHES).map(|device_id| Member { tenant_id: 1, device_id, batch: batch.clone() }).collect();
     let nobody = vec![None; usize::try_from(BATCHES).expect("a few")];
     let group = Group::new(members());
-    let seal = || group.seal(&nobody, &[], MIDNIGHT_MILLIS).expect("one answer for each device");
+    let seal = || group.seal(&nobody, &[], MIDNIGHT_MILLIS, RowTypes::default()).expect("one answer for each device");
     let sealed = seal();
     assert_eq!(sealed.tallies.iter().map(|tally| tally.stored).sum::<usize>(), 64 * 50);
     let nanos = median_nanos(BATCHES, || drop(black_box(seal())));
-    println!("a batch of {BATCH_FIXES} of a group to COPY: {nanos} ns, {} bytes", sealed.copy.len() / 64);
+    println!("a batch of {BATCH_FIXES} of a group to a row: {nanos} ns, {} bytes", sealed.segments.len() / 64);
 
     let small: Vec<Packed> =
         (0..HOUR_FIXES / BATCH_FIXES).map(|place| Packed::of(place * BATCH_FIXES..(place + 1) * BATCH_FIXES)).collect();

@@ -1,4 +1,4 @@
-//! Rows of `track_segment` and `track_merged` in `PostgreSQL`'s binary COPY format.
+//! Rows of `track_merged` in `PostgreSQL`'s binary COPY format.
 //!
 //! ```text
 //! signature:  "PGCOPY\n\377\r\n\0"
@@ -12,140 +12,35 @@
 //! trailer:    int16 (-1)
 //! ```
 //!
-//! The order of the fields is the order of the COPY's column list in `store/sql`. `track_merged` has the same columns.
+//! The order of the fields is that of the table's columns. `track_segment` has the same; its rows go another way, as
+//! `record.rs` renders them.
 
-use crate::fix::NONE_I16;
-use crate::packed;
-use crate::pg_array::{HEADER_BYTES, INT2_OID};
+use crate::record::{Form, push_segment, segment_bytes};
 use crate::segment::Segment;
 
 const SIGNATURE: &[u8; 11] = b"PGCOPY\n\xff\r\n\0";
-const FIELDS: i16 = 14;
-/// 2000-01-01T00:00:00Z in milliseconds since 1970: where `PostgreSQL`'s timestamps start.
-const POSTGRES_EPOCH_MILLIS: i64 = 946_684_800_000;
-/// Field count, 14 sizes, and the values of the six fields that are no arrays.
-const ROW_BYTES: usize = 2 + 14 * 4 + 4 + 4 + 8 + 8 + 8 + 8;
-/// Size of an element of `int2[]` and of its size field.
-const INT2_BYTES: usize = 6;
-
-/// Renders the segments; no bytes at all when there is none, because a COPY of nothing need not be sent.
-pub fn render(segments: &[Segment<'_>], received_at_millis: i64) -> Vec<u8> {
-    render_each(segments.iter().map(|segment| (segment, received_at_millis)))
-}
-
-/// The same for segments received at different times, milliseconds since 1970.
-pub fn render_rows(rows: &[(Segment<'_>, i64)]) -> Vec<u8> {
-    render_each(rows.iter().map(|(segment, received_at_millis)| (segment, *received_at_millis)))
-}
-
-fn render_each<'a>(rows: impl ExactSizeIterator<Item = (&'a Segment<'a>, i64)> + Clone) -> Vec<u8> {
-    if rows.len() == 0 {
+/// Renders segments, each with the time at which it was received (milliseconds since 1970); no bytes at all when there
+/// is none, because a COPY of nothing need not be sent.
+pub fn render(rows: &[(Segment<'_>, i64)]) -> Vec<u8> {
+    if rows.is_empty() {
         return Vec::new();
     }
-    let bytes: usize = rows.clone().map(|(segment, _)| row_bytes(segment)).sum();
+    let bytes: usize = rows.iter().map(|(segment, _)| segment_bytes(segment)).sum();
     let mut out = Vec::with_capacity(SIGNATURE.len() + 8 + bytes + 2);
     out.extend_from_slice(SIGNATURE);
     out.extend_from_slice(&[0; 8]);
     for (segment, received_at_millis) in rows {
-        push_row(&mut out, segment, received_at_millis);
+        push_segment(&mut out, segment, *received_at_millis, Form::Copy);
     }
     out.extend_from_slice(&(-1_i16).to_be_bytes());
     out
-}
-
-/// An estimate that columns without leaps and without NULL meet.
-fn row_bytes(segment: &Segment<'_>) -> usize {
-    let fixes = segment.fixed_at_millis.len();
-    ROW_BYTES + 4 * packed::usual_bytes(fixes) + 4 * (HEADER_BYTES + fixes * INT2_BYTES)
-}
-
-fn push_row(out: &mut Vec<u8>, segment: &Segment<'_>, received_at_millis: i64) {
-    // A group of batches is bounded far below 2^31 fixes; the saturated count would be refused by PostgreSQL.
-    let fix_count = i32::try_from(segment.fixed_at_millis.len()).unwrap_or(i32::MAX);
-    out.extend_from_slice(&FIELDS.to_be_bytes());
-    push_i32(out, segment.tenant_id);
-    push_i32(out, fix_count);
-    push_i64(out, segment.device_id);
-    push_timestamp(out, segment.first_at_millis);
-    push_timestamp(out, segment.last_at_millis);
-    push_timestamp(out, received_at_millis);
-    packed::push(out, offsets(segment));
-    packed::push(out, segment.lat_e7.iter().copied());
-    packed::push(out, segment.lon_e7.iter().copied());
-    packed::push(out, segment.altitude_dm.iter().copied());
-    push_int2_array(out, segment.speed_cmps);
-    push_int2_array(out, segment.heading_cdeg);
-    push_int2_array(out, segment.accuracy_dm);
-    push_int2_array(out, segment.battery_permille);
-}
-
-fn push_i32(out: &mut Vec<u8>, value: i32) {
-    out.extend_from_slice(&4_i32.to_be_bytes());
-    out.extend_from_slice(&value.to_be_bytes());
-}
-
-fn push_i64(out: &mut Vec<u8>, value: i64) {
-    out.extend_from_slice(&8_i32.to_be_bytes());
-    out.extend_from_slice(&value.to_be_bytes());
-}
-
-fn push_timestamp(out: &mut Vec<u8>, millis: i64) {
-    push_i64(out, (millis - POSTGRES_EPOCH_MILLIS).saturating_mul(1_000));
-}
-
-fn offsets(segment: &Segment<'_>) -> impl Iterator<Item = i32> + Clone {
-    let first_at_millis = segment.first_at_millis;
-    #[expect(clippy::cast_possible_truncation, reason = "within one day: at most 86,399,999 ms")]
-    let offset = move |fixed_at_millis: &i64| (fixed_at_millis - first_at_millis) as i32;
-    segment.fixed_at_millis.iter().map(offset)
-}
-
-fn push_int2_array(out: &mut Vec<u8>, values: &[i16]) {
-    let nulls = values.iter().filter(|value| **value == NONE_I16).count();
-    if nulls == values.len() {
-        out.extend_from_slice(&(-1_i32).to_be_bytes());
-        return;
-    }
-    push_array_header(out, values.len(), nulls);
-    if nulls == 0 {
-        push_full_int2(out, values);
-        return;
-    }
-    for value in values {
-        if *value == NONE_I16 {
-            out.extend_from_slice(&(-1_i32).to_be_bytes());
-        } else {
-            let [high, low] = value.to_be_bytes();
-            out.extend_from_slice(&[0, 0, 0, 2, high, low]);
-        }
-    }
-}
-
-fn push_array_header(out: &mut Vec<u8>, count: usize, nulls: usize) {
-    let size = HEADER_BYTES + (count - nulls) * INT2_BYTES + nulls * 4;
-    for word in [size, 1, usize::from(nulls > 0), INT2_OID as usize, count, 1] {
-        // Beyond 1 GB PostgreSQL refuses the field; saturating keeps this total.
-        out.extend_from_slice(&i32::try_from(word).unwrap_or(i32::MAX).to_be_bytes());
-    }
-}
-
-/// Whole entries into room made at once, so that the compiler can use wide stores.
-fn push_full_int2(out: &mut Vec<u8>, values: &[i16]) {
-    let start = out.len();
-    out.resize(start + values.len() * INT2_BYTES, 0);
-    let Some(room) = out.get_mut(start..) else { return };
-    for (entry, value) in room.chunks_exact_mut(INT2_BYTES).zip(values) {
-        let [high, low] = value.to_be_bytes();
-        entry.copy_from_slice(&[0, 0, 0, 2, high, low]);
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::batch::Columns;
-    use crate::fix::{Fix, NONE_I32};
-    use crate::pg_array::read_int2;
+    use crate::fix::{Fix, NONE_I16, NONE_I32};
     use crate::segment::split;
 
     /// 2025-11-21T23:40:00Z, and the same in microseconds since 2000.
@@ -205,18 +100,12 @@ mod tests {
             "00000002 0320 00000002 0320",
             "ffff",
         ]);
-        assert_eq!(render(&segments, FIRST_AT_MILLIS + 2_500), expected);
+        let rows: Vec<_> = segments.into_iter().map(|segment| (segment, FIRST_AT_MILLIS + 2_500)).collect();
+        assert_eq!(render(&rows), expected);
     }
 
     #[test]
     fn renders_nothing_for_nothing() {
-        assert!(render(&[], FIRST_AT_MILLIS).is_empty());
-    }
-
-    #[test]
-    fn arrays_read_back() {
-        let mut two = Vec::new();
-        push_int2_array(&mut two, &[NONE_I16, 5]);
-        assert_eq!(read_int2(&two[4..]), Ok(vec![NONE_I16, 5]));
+        assert!(render(&[]).is_empty());
     }
 }

@@ -8,11 +8,11 @@ use std::borrow::{Borrow, Cow};
 use thiserror::Error;
 
 use crate::batch::{Batch, Columns};
-use crate::copy;
 use crate::fix::DAY_MILLIS;
 use crate::live::Position;
 use crate::packed;
 use crate::pg_array::ArrayError;
+use crate::record::{self, RowTypes};
 use crate::segment::split;
 
 /// A batch and whose it is. `B` is whatever holds the batch: the binding's is a reference that Python counts.
@@ -81,10 +81,10 @@ pub struct Tally {
 /// A group ready to be written.
 #[derive(Debug, Default)]
 pub struct Sealed {
-    /// Rows of `track_segment` as binary COPY; empty when nothing is new.
-    pub copy: Vec<u8>,
+    /// New rows of `track_segment`, as an array in binary form.
+    pub segments: Vec<u8>,
     /// Number of rows.
-    pub segments: usize,
+    pub segment_count: usize,
     /// Per member, in their order.
     pub tallies: Vec<Tally>,
     /// The newest new fix of every device that moved forward, ascending by (tenant, device).
@@ -182,6 +182,7 @@ impl<B: Borrow<Batch>> Group<B> {
         last_fixed_millis: &[Option<i64>],
         stored: &[StoredTimes<'_>],
         received_at_millis: i64,
+        types: RowTypes,
     ) -> Result<Sealed, GroupError> {
         self.check_answers(last_fixed_millis)?;
         let known = self.known_times(stored)?;
@@ -202,8 +203,9 @@ impl<B: Borrow<Batch>> Group<B> {
             forward.then_some(Position { tenant_id: device.tenant_id, device_id: device.device_id, fix })
         });
         let live = live.collect();
-        let copy = copy::render(&segments, received_at_millis);
-        Ok(Sealed { copy, segments: segments.len(), tallies, live })
+        let segment_count = segments.len();
+        let segments = record::segments(&segments, received_at_millis, types);
+        Ok(Sealed { segments, segment_count, tallies, live })
     }
 
     /// The device's new fixes, ascending by time, and every member's tally.

@@ -84,6 +84,11 @@ impl LiveTable {
         moved
     }
 
+    /// Time of a device's newest fix, as far as it is known here.
+    pub fn newest_millis(&self, tenant_id: i32, device_id: i64) -> Option<i64> {
+        self.tenants.get(&tenant_id)?.newest_millis(device_id)
+    }
+
     /// Closes the tick. Returns the tenants whose `seq` went up since the last call, ascending.
     pub fn tick(&mut self, now_millis: i64) -> Vec<i32> {
         let mut told = std::mem::take(&mut self.touched);

@@ -83,7 +83,7 @@ pub fn merge(
         Some((segment(tenant_id, device_id, &columns, range)?, received_at_millis))
     });
     let rows: Vec<_> = rows.collect();
-    Ok(Merged { copy: copy::render_rows(&rows), segments: rows.len(), fixes: fixes.len() })
+    Ok(Merged { copy: copy::render(&rows), segments: rows.len(), fixes: fixes.len() })
 }
 
 /// Cuts ascending times where a UTC day ends, and a day into equal parts that are not too long.

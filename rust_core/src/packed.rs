@@ -14,10 +14,9 @@
 //! ```
 
 use crate::fix::NONE_I32;
-use crate::pg_array::{ArrayError, HEADER_BYTES, INT2_OID, INT4_OID, read_nullable_int2, take_u32};
+use crate::pg_array::{ArrayError, HEADER_BYTES, INT2_ARRAY_OID, INT2_OID, INT4_OID, read_nullable_int2, take_u32};
 
 const FIELDS: u32 = 4;
-const INT2_ARRAY_OID: u32 = 1005;
 /// Number of fields; type, size and value of two integers; type and size of two arrays.
 const FIXED_BYTES: usize = 4 + 2 * 12 + 2 * 8;
 /// Size of an element of `int2[]` that is not NULL, and of its size field.

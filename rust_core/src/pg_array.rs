@@ -20,6 +20,8 @@ use crate::fix::NONE_I16;
 pub const INT4_OID: u32 = 23;
 /// Type of the elements of `int2[]`.
 pub const INT2_OID: u32 = 21;
+/// Type of `int2[]`.
+pub const INT2_ARRAY_OID: u32 = 1005;
 /// Bytes before the first element.
 pub const HEADER_BYTES: usize = 20;
 

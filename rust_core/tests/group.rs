@@ -1,6 +1,6 @@
 //! Exactly once: however fixes are sliced, ordered, repeated and grouped, each (device, time) is stored once.
 //!
-//! A plain set stands beside the group. What is stored is read back from the COPY bytes, so the rows are tested with it.
+//! A plain set stands beside the group. What is stored is read back from the array of rows, so its form is tested with it.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by a panic")]
 
@@ -10,11 +10,13 @@ use fleetwire_core::batch::{Batch, Columns};
 use fleetwire_core::fix::{DAY_MILLIS, Fix, NONE_I16, NONE_I32};
 use fleetwire_core::group::{Group, GroupError, LateSpan, Member, Sealed, StoredTimes, Tally};
 use fleetwire_core::packed;
+use fleetwire_core::record::RowTypes;
 use proptest::prelude::*;
 
 const TENANT_ID: i32 = 1;
 const MIDNIGHT_MILLIS: i64 = 20_000 * DAY_MILLIS;
 const RECEIVED_AT_MILLIS: i64 = MIDNIGHT_MILLIS + DAY_MILLIS;
+const TYPES: RowTypes = RowTypes { track_segment: 70_001, moved_position: 70_002, packed_int4: 70_003 };
 
 /// A fix that can be recognised by its latitude.
 fn fix(fixed_at_millis: i64, lat_e7: i32) -> Fix {
@@ -79,40 +81,43 @@ fn millis_of(bytes: &[u8]) -> i64 {
     i64_of(bytes) / 1_000 + 946_684_800_000
 }
 
-fn read_copy(copy: &[u8]) -> Vec<Row> {
-    let mut rows = Vec::new();
-    let mut rest = copy;
-    if rest.is_empty() {
-        return rows;
-    }
-    assert_eq!(take(&mut rest, 11), b"PGCOPY\n\xff\r\n\0");
-    assert_eq!(take(&mut rest, 8), [0; 8]);
-    loop {
-        let fields = i16::from_be_bytes(take(&mut rest, 2).try_into().unwrap());
-        if fields == -1 {
-            break;
-        }
-        assert_eq!(fields, 14);
-        let mut field = || match i32_of(take(&mut rest, 4)) {
-            -1 => None,
-            size => Some(take(&mut rest, usize::try_from(size).unwrap())),
-        };
-        let row: Vec<Option<&[u8]>> = (0..14).map(|_| field()).collect();
-        let required = |place: usize| row[place].unwrap();
-        assert_eq!(millis_of(required(5)), RECEIVED_AT_MILLIS);
-        let lat_e7 = packed::read(required(7)).unwrap();
-        assert_eq!(usize::try_from(i32_of(required(1))).unwrap(), lat_e7.len());
-        rows.push(Row {
-            tenant_id: i32_of(required(0)),
-            device_id: i64_of(required(2)),
-            first_at_millis: millis_of(required(3)),
-            last_at_millis: millis_of(required(4)),
-            offset_millis: required(6).to_vec(),
-            lat_e7,
-        });
-    }
+fn read_rows(array: &[u8]) -> Vec<Row> {
+    let mut rest = array;
+    let word = |rest: &mut &[u8]| u32::try_from(i32_of(take(rest, 4))).unwrap();
+    let (dimensions, nulls, element) = (word(&mut rest), word(&mut rest), word(&mut rest));
+    assert_eq!((nulls, element), (0, TYPES.track_segment));
+    let length = if dimensions == 0 { 0 } else { word(&mut rest) };
+    assert_eq!(dimensions == 1, length > 0 && word(&mut rest) == 1);
+    let rows = (0..length).map(|_| read_row(&mut rest)).collect();
     assert!(rest.is_empty());
     rows
+}
+
+fn read_row(rest: &mut &[u8]) -> Row {
+    let size = usize::try_from(i32_of(take(rest, 4))).unwrap();
+    let mut fields = take(rest, size);
+    assert_eq!(i32_of(take(&mut fields, 4)), 14);
+    let mut field = || {
+        take(&mut fields, 4); // the type
+        match i32_of(take(&mut fields, 4)) {
+            -1 => None,
+            size => Some(take(&mut fields, usize::try_from(size).unwrap())),
+        }
+    };
+    let row: Vec<Option<&[u8]>> = (0..14).map(|_| field()).collect();
+    let required = |place: usize| row[place].unwrap();
+    assert_eq!(millis_of(required(5)), RECEIVED_AT_MILLIS);
+    let lat_e7 = packed::read(required(7)).unwrap();
+    assert_eq!(usize::try_from(i32_of(required(1))).unwrap(), lat_e7.len());
+    assert!(fields.is_empty());
+    Row {
+        tenant_id: i32_of(required(0)),
+        device_id: i64_of(required(2)),
+        first_at_millis: millis_of(required(3)),
+        last_at_millis: millis_of(required(4)),
+        offset_millis: required(6).to_vec(),
+        lat_e7,
+    }
 }
 
 /// The tables, and the transaction around a group as `store/writer.py` runs it.
@@ -144,9 +149,9 @@ impl Store {
                 offset_millis: &row.offset_millis,
             })
             .collect();
-        let sealed = group.seal(&last, &stored, RECEIVED_AT_MILLIS).unwrap();
-        let rows = read_copy(&sealed.copy);
-        assert_eq!(rows.len(), sealed.segments);
+        let sealed = group.seal(&last, &stored, RECEIVED_AT_MILLIS, TYPES).unwrap();
+        let rows = read_rows(&sealed.segments);
+        assert_eq!(rows.len(), sealed.segment_count);
         self.rows.extend(rows);
         for position in &sealed.live {
             let key = (position.tenant_id, position.device_id);
@@ -250,27 +255,27 @@ fn a_late_span_holds_late_fixes_only() {
 #[test]
 fn a_late_fix_is_history_and_not_the_present() {
     let group = Group::new(vec![at(1, &[100]), at(2, &[100])]);
-    let sealed = group.seal(&[Some(200), Some(99)], &[], RECEIVED_AT_MILLIS).unwrap();
-    assert_eq!(sealed.segments, 2);
+    let sealed = group.seal(&[Some(200), Some(99)], &[], RECEIVED_AT_MILLIS, TYPES).unwrap();
+    assert_eq!(sealed.segment_count, 2);
     assert_eq!(sealed.live.iter().map(|position| position.device_id).collect::<Vec<_>>(), [2]);
 }
 
 #[test]
 fn batches_of_one_device_share_a_row() {
     let sealed =
-        Group::new(vec![at(1, &[1]), at(1, &[3]), at(1, &[2])]).seal(&[None], &[], RECEIVED_AT_MILLIS).unwrap();
-    assert_eq!(sealed.segments, 1);
-    assert_eq!(read_copy(&sealed.copy)[0].times(), [1, 2, 3]);
+        Group::new(vec![at(1, &[1]), at(1, &[3]), at(1, &[2])]).seal(&[None], &[], RECEIVED_AT_MILLIS, TYPES).unwrap();
+    assert_eq!(sealed.segment_count, 1);
+    assert_eq!(read_rows(&sealed.segments)[0].times(), [1, 2, 3]);
 }
 
 #[test]
-fn nothing_new_makes_no_bytes() {
-    let empty = Group::<Batch>::new(vec![]).seal(&[], &[], RECEIVED_AT_MILLIS).unwrap();
-    assert!(empty.copy.is_empty() && empty.tallies.is_empty());
+fn nothing_new_makes_no_rows() {
+    let empty = Group::<Batch>::new(vec![]).seal(&[], &[], RECEIVED_AT_MILLIS, TYPES).unwrap();
+    assert!(empty.segment_count == 0 && empty.tallies.is_empty());
     let refused = Group::new(vec![at(1, &[])]);
     assert_eq!(refused.late_spans(&[Some(5)]), Ok(vec![]));
-    let sealed = refused.seal(&[Some(5)], &[], RECEIVED_AT_MILLIS).unwrap();
-    assert!(sealed.copy.is_empty() && sealed.live.is_empty());
+    let sealed = refused.seal(&[Some(5)], &[], RECEIVED_AT_MILLIS, TYPES).unwrap();
+    assert!(read_rows(&sealed.segments).is_empty() && sealed.live.is_empty());
     assert_eq!(sealed.tallies, [Tally::default()]);
 }
 
@@ -279,7 +284,7 @@ fn answers_that_do_not_fit_are_refused() {
     let group = Group::new(vec![at(1, &[1])]);
     let mismatch = GroupError::Devices { devices: 1, given: 0 };
     assert_eq!(group.late_spans(&[]), Err(mismatch));
-    assert_eq!(group.seal(&[], &[], RECEIVED_AT_MILLIS).unwrap_err(), mismatch);
+    assert_eq!(group.seal(&[], &[], RECEIVED_AT_MILLIS, TYPES).unwrap_err(), mismatch);
     let stored = StoredTimes { tenant_id: TENANT_ID, device_id: 1, first_at_millis: 0, offset_millis: b"no array" };
-    assert!(matches!(group.seal(&[None], &[stored], RECEIVED_AT_MILLIS), Err(GroupError::Stored(_))));
+    assert!(matches!(group.seal(&[None], &[stored], RECEIVED_AT_MILLIS, TYPES), Err(GroupError::Stored(_))));
 }

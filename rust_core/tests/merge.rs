@@ -117,7 +117,9 @@ fn rows(slices: &[Vec<Fix>]) -> Vec<Fields> {
         }
         let mut segments = Vec::new();
         split(1, 2, &columns, &mut segments);
-        rows.extend(read_copy(&render(&segments, MIDNIGHT_MILLIS + received_at_millis)));
+        let rows_of: Vec<_> =
+            segments.into_iter().map(|segment| (segment, MIDNIGHT_MILLIS + received_at_millis)).collect();
+        rows.extend(read_copy(&render(&rows_of)));
     }
     rows
 }

@@ -1,14 +1,16 @@
 """What exactly-once rests on: locks in one order, watermarks that only rise, late spans found exactly."""
 
 import asyncio
+import json
 import random
 from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
 import pytest
 
-from fleetwire._core import TrackWriter
+from fleetwire._core import Decoder, Group, TrackWriter
 from fleetwire.store import statements
+from fleetwire.store.row_arrays import accept_row_arrays
 
 INGEST = statements.load("ingest")
 TRACK_PAGE = statements.load("track")["track_page"]
@@ -17,17 +19,39 @@ BASE_DAY = date(2020, 5, 20)
 BASE_MILLIS = int(datetime(2020, 5, 20, tzinfo=UTC).timestamp() * 1000)
 
 
+def text(values):
+    """An array as the statements take it."""
+    return "{" + ",".join("NULL" if value is None else str(value) for value in values) + "}"
+
+
+def at(millis):
+    return datetime.fromtimestamp(millis / 1000, UTC)
+
+
+async def store_group(connection, fleet, device_ids, known_millis, *, segments=(), positions=()):
+    tenant_ids = [fleet.tenant_id] * len(device_ids)
+    arrays = map(text, (tenant_ids, device_ids, known_millis))
+    return await connection.fetchval(INGEST["store_group"], *arrays, list(segments), list(positions))
+
+
 async def move(connection, fleet, device_id, fixed_at_millis, lat_e7=1):
-    columns = [fleet.tenant_id, device_id, fixed_at_millis, lat_e7, 2, "NULL", 3, "NULL", 4, "NULL"]
-    arrays = [f"{{{value}}}" for value in columns]
-    return await connection.execute(INGEST["move_live"], *arrays, fixed_at_millis + 1, [fleet.tenant_id])
+    """Moves a device, by whatever watermark it has."""
+    position = (
+        fleet.tenant_id, device_id, at(fixed_at_millis), lat_e7, 2, None, 3, None, 4, None, at(fixed_at_millis + 1),
+    )  # fmt: skip
+    known_millis = [None]
+    while answer := await store_group(connection, fleet, [device_id], known_millis, positions=[position]):
+        known_millis = answer
 
 
 async def watermarks(connection, fleet, device_ids):
     tenant_ids = [fleet.tenant_id] * len(device_ids)
-    arrays = ["{" + ",".join(map(str, ids)) + "}" for ids in (tenant_ids, device_ids)]
-    answers = await connection.fetchval(INGEST["lock_group"], *arrays)
+    answers = await connection.fetchval(INGEST["lock_group"], text(tenant_ids), text(device_ids))
     return list(zip(sorted(device_ids), answers, strict=True))
+
+
+async def live_latitude(connection, device_id):
+    return await connection.fetchval("SELECT lat_e7 FROM live_position WHERE device_id = $1", device_id)
 
 
 async def test_lock_group_answers_in_the_order_of_the_key(ingest, acme):
@@ -59,10 +83,14 @@ async def test_lock_group_locks_in_the_order_of_the_key_and_reads_what_it_waited
 
 async def test_the_live_position_moves_forward_only(ingest, acme):
     device_id = acme.device_ids[0]
-    assert await move(ingest, acme, device_id, BASE_MILLIS, lat_e7=10) == "UPDATE 1"
-    assert await move(ingest, acme, device_id, BASE_MILLIS - 1, lat_e7=20) == "UPDATE 0"
-    assert await move(ingest, acme, device_id, BASE_MILLIS, lat_e7=30) == "UPDATE 0"
-    assert await move(ingest, acme, device_id, BASE_MILLIS + 1, lat_e7=40) == "UPDATE 1"
+    for fixed_at_millis, lat_e7, expected in [
+        (BASE_MILLIS, 10, 10),
+        (BASE_MILLIS - 1, 20, 10),
+        (BASE_MILLIS, 30, 10),
+        (BASE_MILLIS + 1, 40, 40),
+    ]:
+        await move(ingest, acme, device_id, fixed_at_millis, lat_e7=lat_e7)
+        assert await live_latitude(ingest, device_id) == expected
     rows = await ingest.fetch(statements.load("live")["load_live"])
     [moved] = [row for row in rows if row["fixed_at_millis"] is not None]
     assert tuple(moved) == (
@@ -79,7 +107,74 @@ async def test_senders_at_once_leave_the_newest_position(database, ingest, acme)
         database, min_size=8, max_size=8, server_settings={"role": "fleetwire_ingest"}
     ) as pool:
         await asyncio.gather(*(move(pool, acme, device_id, millis, lat_e7=millis - BASE_MILLIS) for millis in times))
-    assert await ingest.fetchval("SELECT lat_e7 FROM live_position WHERE device_id = $1", device_id) == 39
+    assert await live_latitude(ingest, device_id) == 39
+
+
+async def test_by_other_watermarks_nothing_is_stored(ingest, acme):
+    first, second, *_ = acme.device_ids
+    await move(ingest, acme, second, BASE_MILLIS)
+    later = BASE_MILLIS + 5
+    await ingest.fetch(INGEST["ensure_days"], [BASE_DAY])
+    packed = await ingest.fetchval("SELECT packed('{0}')")
+    segments = [
+        (acme.tenant_id, 1, device_id, at(later), at(later), at(later), packed, packed, packed, *[None] * 5)
+        for device_id in (first, second)
+    ]
+    positions = [(acme.tenant_id, device_id, at(later), 7, 7, *[None] * 5, at(later)) for device_id in (first, second)]
+    group = {"segments": segments, "positions": positions}
+    for known_millis in ([None, None], [BASE_MILLIS, BASE_MILLIS], [None, BASE_MILLIS - 1], [None]):
+        answer = await store_group(ingest, acme, [first, second], known_millis, **group)
+        assert answer == [None, BASE_MILLIS]
+        assert await ingest.fetchval("SELECT count(*) FROM track_segment") == 0
+        assert await live_latitude(ingest, first) is None
+    assert await store_group(ingest, acme, [first, second], [None, BASE_MILLIS], **group) is None
+    assert await ingest.fetchval("SELECT count(*) FROM track_segment") == 2
+    assert await watermarks(ingest, acme, [first, second]) == [(first, later), (second, later)]
+
+
+async def test_rows_that_the_core_renders_are_what_the_database_reads(ingest, acme):
+    """By every member, present and absent, and by the driver, which must hand the bytes on as they are."""
+    device_ids = acme.device_ids[:2]
+    whole = {"accuracy": 5.0, "altitude": 519.0, "heading": 271.0, "speed": 13.4, "battery": 0.8}
+    fixes = [
+        [{"timestamp": BASE_MILLIS + second, "latitude": 48.1 + second, "longitude": -11.5, **members}
+         for second, members in enumerate(each)]
+        for each in ([whole, {}, whole], [{}])
+    ]  # fmt: skip
+    decoder = Decoder(max_fixes=10, future_millis=0)
+    batches = [
+        decoder.json(json.dumps({"fixes": each}).encode(), now_millis=BASE_MILLIS + 9, earliest_millis=0)
+        for each in fixes
+    ]
+    await ingest.fetch(INGEST["ensure_days"], [BASE_DAY])
+    group = Group([(acme.tenant_id, *each) for each in zip(device_ids, batches, strict=True)])
+    sealed = group.seal(
+        last_fixed_millis=[None, None],
+        stored=[],
+        received_at_millis=BASE_MILLIS + 9,
+        row_types=await accept_row_arrays(ingest),
+    )
+    answer = await ingest.fetchval(
+        INGEST["store_group"], *group.devices(), sealed.newest, sealed.segments, sealed.positions
+    )
+    assert answer is None
+    rows = await ingest.fetch(
+        "SELECT device_id, fix_count, first_at, last_at, received_at, unpacked(offset_millis) AS offsets, "
+        "unpacked(lat_e7) AS lats, unpacked(lon_e7) AS lons, unpacked(altitude_dm) AS altitudes, speed_cmps, "
+        "heading_cdeg, accuracy_dm, battery_permille FROM track_segment ORDER BY device_id"
+    )
+    first, last, received = at(BASE_MILLIS), at(BASE_MILLIS + 2), at(BASE_MILLIS + 9)
+    assert [tuple(row) for row in rows] == [
+        (device_ids[0], 3, first, last, received, [0, 1, 2], [481_000_000, 491_000_000, 501_000_000],
+         [-115_000_000] * 3, [5190, None, 5190], [1340, None, 1340], [-8900, None, -8900], [50, None, 50],
+         [800, None, 800]),
+        (device_ids[1], 1, first, first, received, [0], [481_000_000], [-115_000_000], *[None] * 5),
+    ]  # fmt: skip
+    positions = await ingest.fetch("SELECT * FROM live_position WHERE lat_e7 IS NOT NULL ORDER BY device_id")
+    assert [tuple(row)[:11] for row in positions] == [
+        (acme.tenant_id, device_ids[0], last, 501_000_000, -115_000_000, 5190, 1340, -8900, 50, 800, received),
+        (acme.tenant_id, device_ids[1], first, 481_000_000, -115_000_000, *[None] * 5, received),
+    ]
 
 
 async def test_most_moves_stay_on_their_page(owner, ingest, acme):
@@ -95,7 +190,7 @@ async def test_most_moves_stay_on_their_page(owner, ingest, acme):
 
 
 async def store(connection, fleet, device_id, first_millis, offsets):
-    first_at = datetime.fromtimestamp(first_millis / 1000, UTC)
+    first_at = at(first_millis)
     await connection.execute(
         """
         INSERT INTO track_segment

@@ -6,11 +6,12 @@ from itertools import pairwise
 
 import pytest
 
-from fleetwire._core import Decoder, Group
+from fleetwire._core import Decoder, Group, RowTypes
 
 NOW_MILLIS = 1_763_768_500_000
 FIRST_AT_MILLIS = 1_763_768_400_000
 TENANT_ID = 7
+ROW_TYPES = RowTypes(track_segment=70_001, moved_position=70_002, packed_int4=70_003)
 
 
 def batch(*times, message_id=None, **members):
@@ -33,14 +34,21 @@ def packed_times(*values):
 
 
 def seal(group, last_fixed_millis, stored=()):
-    return group.seal(last_fixed_millis=last_fixed_millis, stored=list(stored), received_at_millis=NOW_MILLIS)
+    return group.seal(
+        last_fixed_millis=last_fixed_millis, stored=list(stored), received_at_millis=NOW_MILLIS, row_types=ROW_TYPES
+    )
+
+
+def rows_in(array):
+    """Type and number of the rows of an array in binary form."""
+    dimensions, _, row_type = struct.unpack_from(">iiI", array)
+    return row_type, struct.unpack_from(">i", array, 12)[0] if dimensions else 0
 
 
 def test_devices_are_distinct_and_ascending():
     one = batch(FIRST_AT_MILLIS)
     group = Group([(2, 5, one), (1, 9, one), (2, 3, one), (1, 9, one)])
     assert group.devices() == ("{1,2,2}", "{9,3,5}")
-    assert group.tenants() == [1, 2]
     assert group.days() == [FIRST_AT_MILLIS // 86_400_000]
 
 
@@ -48,13 +56,11 @@ def test_a_batch_in_order_is_new_as_a_whole():
     group = Group([(TENANT_ID, 1, batch(FIRST_AT_MILLIS, FIRST_AT_MILLIS + 1_000, speed=13.4, heading=271))])
     assert group.late_spans([FIRST_AT_MILLIS - 1]) == []
     sealed = seal(group, [FIRST_AT_MILLIS - 1])
-    assert (sealed.stored, sealed.duplicate, sealed.segments) == (2, 0, 1)
-    assert sealed.copy.startswith(b"PGCOPY\n\xff\r\n\0")
-    assert sealed.copy is sealed.copy
-    columns, count = sealed.live
-    assert count == 1
-    expected = [TENANT_ID, 1, FIRST_AT_MILLIS + 1_000, 481_371_540, 115_761_240, "NULL", 1_340, -8_900, "NULL", "NULL"]
-    assert columns == [f"{{{value}}}" for value in expected]
+    assert (sealed.stored, sealed.duplicate, sealed.segment_count) == (2, 0, 1)
+    assert sealed.newest == f"{{{FIRST_AT_MILLIS - 1}}}"
+    assert rows_in(sealed.segments) == (70_001, 1)
+    assert rows_in(sealed.positions) == (70_002, 1)
+    assert sealed.segments is sealed.segments
     assert [json.loads(receipt) for receipt in sealed.receipts()] == [{"stored": 2, "duplicate": 0, "rejected": []}]
 
 
@@ -78,8 +84,8 @@ def test_what_is_stored_already_is_a_duplicate():
 def test_a_replay_stores_nothing_and_sends_nothing():
     group = Group([(TENANT_ID, 1, batch(FIRST_AT_MILLIS))])
     sealed = seal(group, [FIRST_AT_MILLIS], [(TENANT_ID, 1, FIRST_AT_MILLIS, packed_times(0))])
-    assert (sealed.copy, sealed.segments, sealed.stored, sealed.duplicate) == (b"", 0, 0, 1)
-    assert sealed.live == (["{}"] * 10, 0)
+    assert (sealed.segment_count, sealed.stored, sealed.duplicate) == (0, 0, 1)
+    assert (rows_in(sealed.segments), rows_in(sealed.positions)) == ((70_001, 0), (70_002, 0))
 
 
 def test_wrong_answers_are_value_errors():

@@ -5,11 +5,12 @@ import threading
 
 import pytest
 
-from fleetwire._core import Decoder, Group, LiveTable
+from fleetwire._core import Decoder, Group, LiveTable, RowTypes
 
 NOW_MILLIS = 1_763_768_500_000
 FIRST_AT_MILLIS = 1_763_768_400_000
 TENANT_ID = 7
+NOWHERE = RowTypes(track_segment=0, moved_position=0, packed_int4=0)  # of rows that are not written
 
 
 def sealed(device_ids, fixed_at_millis=FIRST_AT_MILLIS):
@@ -24,7 +25,9 @@ def sealed(device_ids, fixed_at_millis=FIRST_AT_MILLIS):
     decoder = Decoder(max_fixes=10, future_millis=600_000)
     batch = decoder.json(json.dumps(fix).encode(), now_millis=NOW_MILLIS, earliest_millis=0)
     group = Group([(TENANT_ID, device_id, batch) for device_id in device_ids])
-    return group.seal(last_fixed_millis=[None] * len(device_ids), stored=[], received_at_millis=NOW_MILLIS)
+    return group.seal(
+        last_fixed_millis=[None] * len(device_ids), stored=[], received_at_millis=NOW_MILLIS, row_types=NOWHERE
+    )
 
 
 def empty():

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from fleetwire._core import Decoder, Group
+from fleetwire._core import Decoder, Group, RowTypes
 from fleetwire.clock import now_millis
 from fleetwire.errors import Problem
 from fleetwire.fanout.outbox import Outbox
@@ -14,6 +14,7 @@ from fleetwire.live.state import Live
 from fleetwire.settings import Settings
 
 TENANT_ID = 7
+NOWHERE = RowTypes(track_segment=0, moved_position=0, packed_int4=0)  # of rows that are not written
 MUNICH = {"area": [11, 48, 12, 49]}
 
 
@@ -31,7 +32,7 @@ def move(live, device_id, millis, longitude=11.5):
         json.dumps(fix).encode(), now_millis=now_millis(), earliest_millis=0
     )
     group = Group([(TENANT_ID, device_id, batch)])
-    live.advance(group.seal(last_fixed_millis=[None], stored=[], received_at_millis=now_millis()))
+    live.advance(group.seal(last_fixed_millis=[None], stored=[], received_at_millis=now_millis(), row_types=NOWHERE))
 
 
 def opened(live, **members):

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from fleetwire._core import Decoder
+from fleetwire._core import Decoder, Group
 from fleetwire.settings import Settings
 from fleetwire.store.partitions import Partitions
 from fleetwire.store.pool import open_pool
@@ -38,11 +38,19 @@ class Writing:
             await self.store(device_id, fixes[start : start + size])
 
 
+def _nothing_known(group: Group) -> list[int | None]:
+    """As a worker that has just begun: every commit begins by looking."""
+    tenant_ids, _ = group.devices()
+    return [None] * (tenant_ids.count(",") + 1)
+
+
 @asynccontextmanager
 async def writing(dsn: str, tenant_id: int) -> AsyncIterator[Writing]:
     """A writer of its own for the time of a block."""
     pool = await open_pool(dsn, "fleetwire_ingest", max_size=4)
-    writer = Writer(pool, partitions=Partitions(pool), settings=Settings(), on_stored=lambda _: None)
+    writer = Writer(
+        pool, partitions=Partitions(pool), settings=Settings(), known_millis=_nothing_known, on_stored=lambda _: None
+    )
     await writer.start()
     try:
         yield Writing(writer, tenant_id)

@@ -15,7 +15,7 @@ def test_a_block_becomes_name_sentence_parameters_and_sql():
 
 
 def test_parameters_may_go_on_over_several_lines():
-    assert len(statements.describe("ingest")["move_live"].parameters) == 12
+    assert len(statements.describe("ingest")["store_group"].parameters) == 5
 
 
 def test_a_statement_without_parameters_has_none():

@@ -7,7 +7,7 @@ from typing import Literal
 import asyncpg
 
 from fleetwire import clock, metrics
-from fleetwire._core import Departures, Frame, LiveTable, Sealed, apply_moved, catch_up
+from fleetwire._core import Departures, Frame, Group, LiveTable, Sealed, apply_moved, catch_up
 from fleetwire.fanout.wishes import Filter
 from fleetwire.settings import Settings
 from fleetwire.store import statements
@@ -96,6 +96,10 @@ class Live:
         metrics.POSITIONS_MOVED.inc(self._table.advance(sealed))
         for tenant_id in sealed.moved_tenants:
             self._moves[tenant_id] = self._moves.get(tenant_id, 0) + 1
+
+    def newest_millis(self, group: Group) -> list[int | None]:
+        """Times of the newest fixes of a group's devices, as far as this worker knows them."""
+        return self._table.newest_millis(group)
 
     def set_order(self, tenant_id: int, order: str, device_ids: Iterable[int]) -> None:
         """Says which devices work on an order, for feeds that watch it; none ends it."""

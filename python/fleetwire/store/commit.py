@@ -1,16 +1,19 @@
-"""The transaction of a group: lock its devices, find out what is late, COPY the rest, move live positions.
+"""The transaction of a group: lock its devices, append what is new of it, move live positions.
+
+    all of it newer than what this worker knows of its devices -> one statement, which looks whether that is still so
+    some of it is late, or another worker knew better          -> lock, find out what is stored, append the rest
 
 What fails for a passing reason is tried again as a whole, which is safe because storing is idempotent.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import asyncpg
 import structlog
 
 from fleetwire import clock, metrics
-from fleetwire._core import Group, Sealed
+from fleetwire._core import Group, RowTypes, Sealed
 from fleetwire.errors import DatabaseAway
 from fleetwire.store import statements
 from fleetwire.store.faults import PASSING
@@ -20,6 +23,9 @@ from fleetwire.store.partitions import Partitions
 _log = structlog.get_logger(__name__)
 _SQL = statements.load("ingest")
 
+KnownMillis = Callable[[Group], list[int | None]]
+"""Times of the newest fixes of a group's devices, as far as somebody knows them: a shortcut, which is checked."""
+
 FIRST_PAUSE_SECS = 0.05  # between two tries of a group; doubles
 LONGEST_PAUSE_SECS = 1.0
 
@@ -27,9 +33,10 @@ LONGEST_PAUSE_SECS = 1.0
 class GroupCommit:
     """Commits groups on one connection, one after the other."""
 
-    def __init__(self, lane: Lane, partitions: Partitions, *, patience_secs: float) -> None:
+    def __init__(self, lane: Lane, partitions: Partitions, *, known_millis: KnownMillis, patience_secs: float) -> None:
         self._lane = lane
         self._partitions = partitions
+        self._known_millis = known_millis
         self._patience_secs = patience_secs
 
     async def commit(self, group: Group, *, waits_for_locks: bool) -> Sealed:
@@ -45,7 +52,7 @@ class GroupCommit:
             try:
                 return await self._commit_once(group, limit_secs=max(0.1, deadline - clock.monotonic_secs()))
             except asyncpg.CheckViolationError:
-                # COPY found no partition: retention dropped it after it was made.
+                # There is no partition for it: retention dropped it after it was made.
                 self._partitions.forget()
             except PASSING as error:
                 if isinstance(error, asyncpg.LockNotAvailableError) and not waits_for_locks:
@@ -64,7 +71,10 @@ class GroupCommit:
             by_tenant.setdefault(tenant_id, []).append(device_id)
         free: set[tuple[int, int]] = set()
         try:
-            async with self._lane.transaction(limit_secs=self._patience_secs) as connection:
+            async with (
+                self._lane.connection(limit_secs=self._patience_secs) as (connection, _),
+                connection.transaction(),
+            ):
                 for tenant_id, device_ids in by_tenant.items():
                     rows = await connection.fetch(_SQL["free_devices"], tenant_id, device_ids)
                     free.update((tenant_id, row["device_id"]) for row in rows)
@@ -73,27 +83,46 @@ class GroupCommit:
         return free
 
     async def _commit_once(self, group: Group, *, limit_secs: float) -> Sealed:
-        started, received_at_millis = clock.monotonic_secs(), clock.now_millis()
+        """Stores the group in one statement if nothing of it is late, as far as this worker knows, and it is right."""
+        started, now_millis = clock.monotonic_secs(), clock.now_millis()
         await self._partitions.ensure(group.days())
-        async with self._lane.transaction(limit_secs=limit_secs) as connection:
-            last_fixed_millis = await connection.fetchval(_SQL["lock_group"], *group.devices()) or []
-            spans = group.late_spans(last_fixed_millis)
-            late = await connection.fetch(_SQL["late_segments"], *zip(*spans, strict=True)) if spans else []
-            sealed = group.seal(
-                last_fixed_millis=last_fixed_millis,
-                stored=[tuple(row) for row in late],
-                received_at_millis=received_at_millis,
-            )
-            if sealed.segments:
-                # A memoryview, because asyncpg takes bytes for the name of a file.
-                await connection.copy_to_table(
-                    "track_segment",
-                    source=memoryview(sealed.copy),
-                    columns=statements.TRACK_SEGMENT_COLUMNS,
-                    format="binary",
+        async with self._lane.connection(limit_secs=limit_secs) as (connection, row_types):
+            sealed = None
+            known_millis = self._known_millis(group)
+            if not group.late_spans(known_millis):
+                fresh = group.seal(
+                    last_fixed_millis=known_millis, stored=[], received_at_millis=now_millis, row_types=row_types
                 )
-                columns, moved = sealed.live
-                if moved:
-                    await connection.execute(_SQL["move_live"], *columns, received_at_millis, group.tenants())
+                sealed = fresh if await _store(connection, group, fresh) else None
+            if sealed is None:
+                metrics.COMMITS_IN_STEPS.inc()
+                sealed = await _commit_in_steps(connection, group, now_millis, row_types)
         metrics.COMMIT_SECONDS.observe(clock.monotonic_secs() - started)
         return sealed
+
+
+async def _commit_in_steps(
+    connection: asyncpg.Connection, group: Group, now_millis: int, row_types: RowTypes
+) -> Sealed:
+    """Keeps the devices locked while it looks up what is stored of the group."""
+    async with connection.transaction():
+        last_fixed_millis = await connection.fetchval(_SQL["lock_group"], *group.devices()) or []
+        spans = group.late_spans(last_fixed_millis)
+        late = await connection.fetch(_SQL["late_segments"], *zip(*spans, strict=True)) if spans else []
+        sealed = group.seal(
+            last_fixed_millis=last_fixed_millis,
+            stored=[tuple(row) for row in late],
+            received_at_millis=now_millis,
+            row_types=row_types,
+        )
+        if sealed.segment_count and not await _store(connection, group, sealed):
+            raise RuntimeError("The watermarks of locked devices changed.")
+    return sealed
+
+
+async def _store(connection: asyncpg.Connection, group: Group, sealed: Sealed) -> bool:
+    """False: the group was sealed by other watermarks than the devices have, and nothing was stored."""
+    answer = await connection.fetchval(
+        _SQL["store_group"], *group.devices(), sealed.newest, sealed.segments, sealed.positions
+    )
+    return answer is None

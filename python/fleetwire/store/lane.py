@@ -9,6 +9,9 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
+from fleetwire._core import RowTypes
+from fleetwire.store.row_arrays import accept_row_arrays
+
 # A nested loop over the primary key is the only good plan for a group, whatever the planner knows of the table: plans
 # made while it was small read all of live_position for each group (5 ms at 10,000 devices) until it is next analysed.
 PLANNER = {
@@ -26,23 +29,20 @@ class Lane:
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
-        self._connection: asyncpg.Connection | None = None
+        self._kept: tuple[asyncpg.Connection, RowTypes] | None = None
 
     @asynccontextmanager
-    async def transaction(self, *, limit_secs: float) -> AsyncIterator[asyncpg.Connection]:
-        """A transaction of at most `limit_secs`; then the connection is cut, and what waits on it fails at once.
+    async def connection(self, *, limit_secs: float) -> AsyncIterator[tuple[asyncpg.Connection, RowTypes]]:
+        """The connection, for at most `limit_secs`; then it is cut, and what waits on it fails at once.
 
         Raises:
             TimeoutError: no connection could be had in time.
         """
-        if self._connection is None:
-            self._connection = await self._pool.acquire(timeout=limit_secs)
-        connection = self._connection
+        connection, row_types = self._kept or await self._open(limit_secs)
         # By a cut, not by cancelling: the driver would wait for a frozen server to confirm the cancellation.
         watchdog = asyncio.get_running_loop().call_later(limit_secs, connection.terminate)
         try:
-            async with connection.transaction():
-                yield connection
+            yield connection, row_types
         except BaseException:
             await self.give_back(within_secs=limit_secs)
             raise
@@ -51,6 +51,18 @@ class Lane:
 
     async def give_back(self, *, within_secs: float = 1.0) -> None:
         """Returns the connection to the pool, which resets or drops it."""
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
+        if self._kept is not None:
+            (connection, _), self._kept = self._kept, None
             await self._pool.release(connection, timeout=within_secs)
+
+    async def _open(self, limit_secs: float) -> tuple[asyncpg.Connection, RowTypes]:
+        connection = await self._pool.acquire(timeout=limit_secs)
+        try:
+            async with asyncio.timeout(limit_secs):
+                row_types = await accept_row_arrays(connection)
+        except BaseException:
+            connection.terminate()
+            await self._pool.release(connection, timeout=limit_secs)
+            raise
+        self._kept = connection, row_types
+        return self._kept

@@ -33,10 +33,10 @@ TRACK_SEGMENT_COLUMNS = (
     "accuracy_dm",
     "battery_permille",
 )
-"""Columns of `track_segment` in the order in which the core renders its rows for COPY."""
+"""Columns of `track_segment` and `track_merged`, in the order in which the core renders their rows."""
 
 _NAME = re.compile(r"^-- (\w+) --\n", re.MULTILINE)
-_PARAMETER = re.compile(r"\$(\d+) (\w+) ([a-z0-9]+(?:\[\])?)")
+_PARAMETER = re.compile(r"\$(\d+) (\w+) ([a-z0-9_]+(?:\[\])?)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,17 @@ with each other.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import asyncpg
 import structlog
 
 from fleetwire import clock, metrics
-from fleetwire._core import Batch, Group, Sealed
+from fleetwire._core import Batch, Group, RowTypes, Sealed
 from fleetwire.errors import Overloaded
 from fleetwire.settings import Settings
-from fleetwire.store.commit import GroupCommit
+from fleetwire.store.commit import GroupCommit, KnownMillis
 from fleetwire.store.intake import Intake, Waiting, refuse
 from fleetwire.store.lane import Lane
 from fleetwire.store.partitions import Partitions
@@ -25,9 +26,14 @@ from fleetwire.tasks import spawn
 
 _log = structlog.get_logger(__name__)
 
+_NOWHERE = RowTypes(track_segment=0, moved_position=0, packed_int4=0)  # of rows that are not written
+
 
 class Writer:
-    """Stores batches exactly once. `on_stored` is told of each group after its commit; it must not fail."""
+    """Stores batches exactly once.
+
+    `on_stored` is told of each group after its commit; it must not fail. What `known_millis` says may be out of date.
+    """
 
     def __init__(
         self,
@@ -35,11 +41,13 @@ class Writer:
         *,
         partitions: Partitions,
         settings: Settings,
+        known_millis: KnownMillis,
         on_stored: Callable[[Sealed], object],
     ) -> None:
         """`pool` has a connection for each committer."""
         self._pool = pool
         self._settings = settings
+        self._known_millis = known_millis
         self._on_stored = on_stored
         self._partitions = partitions
         self._intake = Intake(settings)
@@ -60,16 +68,14 @@ class Writer:
             await asyncio.wait(self._committers, timeout=within_secs)
         self._intake.refuse_held()
 
-    async def write(self, tenant_id: int, device_id: int, batch: Batch) -> bytes:
+    def write(self, tenant_id: int, device_id: int, batch: Batch) -> Coroutine[Any, Any, bytes]:
         """Stores a batch and returns its receipt as JSON. Cancelling does not take the batch back.
 
         Raises:
             Overloaded: the intake is full or the server stops; nothing was acknowledged.
             DatabaseAway: it stayed away; nothing was acknowledged.
         """
-        if not batch.accepted:
-            return refused(batch)
-        return await self._intake.put(tenant_id, device_id, batch)
+        return self._intake.put(tenant_id, device_id, batch) if batch.accepted else _refused(batch)
 
     @property
     def held_batches(self) -> int:
@@ -78,7 +84,8 @@ class Writer:
 
     async def _commit_while_open(self, committer: int) -> None:
         lane = Lane(self._pool)
-        commit = GroupCommit(lane, self._partitions, patience_secs=self._settings.patience_secs)
+        patience_secs = self._settings.patience_secs
+        commit = GroupCommit(lane, self._partitions, known_millis=self._known_millis, patience_secs=patience_secs)
         while self._intake.is_open:
             group = await self._intake.next_group(committer)
             await self._answer(group, commit)
@@ -133,7 +140,7 @@ class Writer:
             _log.exception("Telling watchers of a stored group failed.")
 
 
-def refused(batch: Batch) -> bytes:
+async def _refused(batch: Batch) -> bytes:
     """The receipt of a batch of which nothing was accepted: no transaction is needed for it."""
-    sealed = Group([(0, 0, batch)]).seal(last_fixed_millis=[None], stored=[], received_at_millis=0)
+    sealed = Group([(0, 0, batch)]).seal(last_fixed_millis=[None], stored=[], received_at_millis=0, row_types=_NOWHERE)
     return sealed.receipts()[0]

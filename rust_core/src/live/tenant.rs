@@ -92,6 +92,11 @@ impl Tenant {
         Some(!was_shown)
     }
 
+    pub(super) fn newest_millis(&self, device_id: i64) -> Option<i64> {
+        let place = *self.place_of_device.get(&device_id)?;
+        Some(self.devices.slots.get(place as usize)?.newest()?.fixed_at_millis)
+    }
+
     fn place(&mut self, device_id: i64) -> u32 {
         let devices = &mut self.devices;
         *self.place_of_device.entry(device_id).or_insert_with(|| {

@@ -8,16 +8,30 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyString};
 
 use super::decode::Batch;
-use crate::fix::{NONE_I16, NONE_I32};
 use crate::group::{self, GroupError, Member, StoredTimes};
 use crate::live::Position;
 use crate::pg_array::literal;
-use crate::{batch, receipt};
+use crate::{batch, receipt, record};
 
 /// The batches that one transaction will store.
 #[pyclass(frozen, module = "fleetwire._core")]
 pub(crate) struct Group {
     inner: group::Group<Held>,
+}
+
+/// The numbers of the schema's types in one database.
+#[pyclass(frozen, module = "fleetwire._core")]
+pub(crate) struct RowTypes {
+    inner: record::RowTypes,
+}
+
+#[pymethods]
+impl RowTypes {
+    #[new]
+    #[pyo3(signature = (*, track_segment, moved_position, packed_int4))]
+    fn new(track_segment: u32, moved_position: u32, packed_int4: u32) -> Self {
+        Self { inner: record::RowTypes { track_segment, moved_position, packed_int4 } }
+    }
 }
 
 /// (`tenant_id`, `device_id`, `first_at_millis`, `record_send(offset_millis)`) of a stored segment.
@@ -61,12 +75,6 @@ impl Group {
         (text(py, tenants), text(py, devices))
     }
 
-    fn tenants(&self) -> Vec<i32> {
-        let mut tenants: Vec<i32> = self.inner.devices().map(|(tenant_id, _)| tenant_id).collect();
-        tenants.dedup();
-        tenants
-    }
-
     fn days(&self) -> Vec<i64> {
         self.inner.days()
     }
@@ -77,7 +85,7 @@ impl Group {
         Ok(spans.iter().map(|span| (span.tenant_id, span.device_id, span.from_millis, span.to_millis)).collect())
     }
 
-    #[pyo3(signature = (*, last_fixed_millis, stored, received_at_millis))]
+    #[pyo3(signature = (*, last_fixed_millis, stored, received_at_millis, row_types))]
     #[expect(clippy::needless_pass_by_value, reason = "lists are extracted into vectors")]
     fn seal(
         &self,
@@ -85,19 +93,32 @@ impl Group {
         last_fixed_millis: Vec<Option<i64>>,
         stored: Vec<Row>,
         received_at_millis: i64,
+        row_types: &RowTypes,
     ) -> PyResult<Sealed> {
-        let (mut inner, receipts) = py.detach(|| -> Result<_, GroupError> {
+        let types = row_types.inner;
+        let (mut inner, positions, receipts) = py.detach(|| -> Result<_, GroupError> {
             let stored: Vec<StoredTimes<'_>> = stored.iter().map(stored_times).collect();
-            let sealed = self.inner.seal(&last_fixed_millis, &stored, received_at_millis)?;
+            let sealed = self.inner.seal(&last_fixed_millis, &stored, received_at_millis, types)?;
+            let positions = record::positions(&sealed.live, received_at_millis, types);
             let receipts = self.receipts(&sealed);
-            Ok((sealed, receipts))
+            Ok((sealed, positions, receipts))
         })?;
-        let copy = PyBytes::new(py, &std::mem::take(&mut inner.copy)).unbind();
-        Ok(Sealed { inner, copy, receipts })
+        Ok(Sealed {
+            segments: PyBytes::new(py, &std::mem::take(&mut inner.segments)).unbind(),
+            positions: PyBytes::new(py, &positions).unbind(),
+            newest: text(py, last_fixed_millis.into_iter()).unbind(),
+            inner,
+            receipts,
+        })
     }
 }
 
 impl Group {
+    /// (tenant, device), each pair once, ascending.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (i32, i64)> {
+        self.inner.devices()
+    }
+
     fn receipts(&self, sealed: &group::Sealed) -> Vec<Vec<u8>> {
         let told = self.inner.members().iter().zip(&sealed.tallies);
         told.map(|(member, tally)| {
@@ -111,15 +132,17 @@ impl Group {
 /// A group ready to be written.
 #[pyclass(frozen, module = "fleetwire._core")]
 pub(crate) struct Sealed {
-    /// Without its COPY bytes: those are Python's, so that they are copied once.
+    /// Without its rows: those are Python's, so that they are copied once.
     inner: group::Sealed,
-    copy: Py<PyBytes>,
+    segments: Py<PyBytes>,
+    positions: Py<PyBytes>,
+    newest: Py<PyString>,
     receipts: Vec<Vec<u8>>,
 }
 
 impl Sealed {
     /// Who moved forward.
-    pub(crate) fn positions(&self) -> &[Position] {
+    pub(crate) fn moved(&self) -> &[Position] {
         &self.inner.live
     }
 }
@@ -127,13 +150,23 @@ impl Sealed {
 #[pymethods]
 impl Sealed {
     #[getter]
-    fn copy(&self, py: Python<'_>) -> Py<PyBytes> {
-        self.copy.clone_ref(py)
+    fn segments(&self, py: Python<'_>) -> Py<PyBytes> {
+        self.segments.clone_ref(py)
     }
 
     #[getter]
-    fn segments(&self) -> usize {
-        self.inner.segments
+    fn segment_count(&self) -> usize {
+        self.inner.segment_count
+    }
+
+    #[getter]
+    fn positions(&self, py: Python<'_>) -> Py<PyBytes> {
+        self.positions.clone_ref(py)
+    }
+
+    #[getter]
+    fn newest(&self, py: Python<'_>) -> Py<PyString> {
+        self.newest.clone_ref(py)
     }
 
     #[getter]
@@ -144,25 +177,6 @@ impl Sealed {
     #[getter]
     fn duplicate(&self) -> usize {
         self.inner.tallies.iter().map(|tally| tally.duplicate).sum()
-    }
-
-    #[getter]
-    fn live<'py>(&self, py: Python<'py>) -> (Vec<Bound<'py, PyString>>, usize) {
-        let small = |value: i16| (value != NONE_I16).then_some(i64::from(value));
-        let column = |value: &dyn Fn(&Position) -> Option<i64>| text(py, self.inner.live.iter().map(value));
-        let columns = vec![
-            column(&|position| Some(position.tenant_id.into())),
-            column(&|position| Some(position.device_id)),
-            column(&|position| Some(position.fix.fixed_at_millis)),
-            column(&|position| Some(position.fix.lat_e7.into())),
-            column(&|position| Some(position.fix.lon_e7.into())),
-            column(&|position| (position.fix.altitude_dm != NONE_I32).then_some(position.fix.altitude_dm.into())),
-            column(&|position| small(position.fix.speed_cmps)),
-            column(&|position| small(position.fix.heading_cdeg)),
-            column(&|position| small(position.fix.accuracy_dm)),
-            column(&|position| small(position.fix.battery_permille)),
-        ];
-        (columns, self.inner.live.len())
     }
 
     #[getter]

@@ -6,7 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString, PyTuple};
 
-use super::group::Sealed;
+use super::group::{Group, Sealed};
 use crate::area::Area;
 use crate::filter::{Filter, Status, StatusRule, Statuses};
 use crate::fix::{Fix, NONE_I16, NONE_I32};
@@ -107,7 +107,12 @@ impl LiveTable {
     }
 
     fn advance(&self, sealed: &Bound<'_, Sealed>) -> usize {
-        lock(&self.inner).advance(sealed.get().positions())
+        lock(&self.inner).advance(sealed.get().moved())
+    }
+
+    fn newest_millis(&self, group: &Bound<'_, Group>) -> Vec<Option<i64>> {
+        let table = lock(&self.inner);
+        group.get().keys().map(|(tenant_id, device_id)| table.newest_millis(tenant_id, device_id)).collect()
     }
 
     #[pyo3(signature = (*, now_millis))]

@@ -67,7 +67,7 @@ impl Departures {
     }
 
     fn record(&self, sealed: &Bound<'_, Sealed>) {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner).record(sealed.get().positions());
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).record(sealed.get().moved());
     }
 
     fn take<'py>(&self, py: Python<'py>) -> Vec<(i32, Bound<'py, PyBytes>)> {

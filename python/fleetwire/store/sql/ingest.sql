@@ -1,5 +1,5 @@
--- A group commit: lock_group, late_segments if a batch reaches back, COPY, move_live, in one transaction.
--- ensure_days goes before it, in a transaction of its own. Times are milliseconds since 1970 UTC.
+-- A group commit: store_group alone, or lock_group, late_segments and store_group in one transaction if a batch reaches
+-- back. ensure_days goes before it, in a transaction of its own. Times are milliseconds since 1970 UTC.
 
 -- ensure_days --
 -- Makes sure that each UTC day has a partition; cheap when it has.
@@ -23,31 +23,16 @@ SELECT device_id FROM live_position WHERE tenant_id = $1 AND device_id = ANY ($2
 SELECT tenant_id, device_id, first_at_millis, offset_millis
 FROM late_segments($1::int[], $2::bigint[], $3::bigint[], $4::bigint[]);
 
--- move_live --
--- Moves live positions forward; a row whose fix is not newer than the stored one stays. Each device at most once.
--- The arrays come as text, which the driver passes on as it is; $12 has each tenant once.
--- $1 tenant_ids text, $2 device_ids text, $3 fixed_at_millis text, $4 lat_e7 text, $5 lon_e7 text,
--- $6 altitude_dm text, $7 speed_cmps text, $8 heading_cdeg text, $9 accuracy_dm text,
--- $10 battery_permille text, $11 received_at_millis bigint, $12 tenants int[]
-UPDATE live_position AS l
-SET
-    last_fixed_at = to_timestamp(m.fixed_at_millis / 1000.0),
-    lat_e7 = m.lat_e7,
-    lon_e7 = m.lon_e7,
-    altitude_dm = m.altitude_dm,
-    speed_cmps = m.speed_cmps,
-    heading_cdeg = m.heading_cdeg,
-    accuracy_dm = m.accuracy_dm,
-    battery_permille = m.battery_permille,
-    received_at = to_timestamp($11::bigint / 1000.0)
-FROM unnest(
-    $1::text::int[], $2::text::bigint[], $3::text::bigint[], $4::text::int[], $5::text::int[], $6::text::int[],
-    $7::text::int2[], $8::text::int2[], $9::text::int2[], $10::text::int2[]
-) AS m (
-    tenant_id, device_id, fixed_at_millis, lat_e7, lon_e7, altitude_dm, speed_cmps, heading_cdeg, accuracy_dm,
-    battery_permille
-)
-WHERE l.tenant_id = m.tenant_id
-    AND l.device_id = m.device_id
-    AND l.tenant_id = ANY ($12::int[])
-    AND (l.last_fixed_at IS NULL OR l.last_fixed_at < to_timestamp(m.fixed_at_millis / 1000.0));
+-- row_types --
+-- The numbers by which this database knows the types of rows, of arrays of them, and of packed columns.
+SELECT
+    s.oid AS track_segment, s.typarray AS track_segments, p.oid AS moved_position, p.typarray AS moved_positions,
+    'packed_int4'::regtype::oid AS packed_int4
+FROM pg_type AS s, pg_type AS p
+WHERE s.oid = 'track_segment'::regtype AND p.oid = 'moved_position'::regtype;
+
+-- store_group --
+-- Stores a group whose devices have these watermarks and answers null; stores nothing and answers others they have.
+-- $1 tenant_ids text, $2 device_ids text, $3 known_millis text, $4 segments track_segment[],
+-- $5 positions moved_position[]
+SELECT store_group($1::text::int[], $2::text::bigint[], $3::text::bigint[], $4, $5);
