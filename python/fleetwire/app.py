@@ -52,8 +52,11 @@ def create_app() -> asgi.App:
                 yield
             finally:
                 await engine.stop()
+                if engine.tracing is not None:
+                    await engine.tracing.stop()
 
-    return front_door(engine, create_api(engine, lifespan))
+    app = front_door(engine, create_api(engine, lifespan))
+    return app if engine.tracing is None else engine.tracing.around(app)
 
 
 def _calm_the_collector() -> None:

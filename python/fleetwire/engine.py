@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -11,6 +12,7 @@ import structlog
 from fleetwire import metrics, metrics_merge
 from fleetwire.access.gate import Gate, open_gate
 from fleetwire.access.limits import Limits
+from fleetwire.access.tokens import Credentials
 from fleetwire.cache.notices import Notices
 from fleetwire.cache.responses import Responses
 from fleetwire.errors import ConfigError
@@ -43,6 +45,7 @@ from fleetwire.worker_socket import Answers
 
 if TYPE_CHECKING:
     from fleetwire.live.relay import Relay
+    from fleetwire.tracing.tracer import Tracing
 
 _log = structlog.get_logger(__name__)
 
@@ -72,6 +75,7 @@ class Engine:
         self.relay: Relay | None = None
         self.limits = Limits(settings)
         self.responses = Responses(settings)
+        self.tracing = _open_tracing(settings)
         self._draining: asyncio.Task[None] | None = None
         self._exits = contextlib.AsyncExitStack()
 
@@ -98,7 +102,9 @@ class Engine:
         settings = self.settings
         if settings.database_url is None:
             raise ConfigError("FLEETWIRE_DATABASE_URL is not set: start the server with `fleetwire serve`")
-        dsn, self.pools = settings.database_url, Pools(settings, self._exits)
+        tracing = self.tracing
+        dsn, on_query = settings.database_url, None if tracing is None else tracing.query
+        self.pools = Pools(settings, self._exits, on_query=on_query)
         self.relay = _open_relay(settings)
         ingest_pool = await self.pools.open("ingest", dsn, "fleetwire_ingest", INGEST_CONNECTIONS)
         # A group is given up by then: what still holds its devices' rows is a connection that got lost on the way.
@@ -120,7 +126,8 @@ class Engine:
         await self._warm(ingest_pool, hub)
         await self._start_cache(settings.database_url)
 
-        self.writer = Writer(
+        make_writer: Callable[..., Writer] = Writer if tracing is None else tracing.writer
+        self.writer = make_writer(
             writer_pool,
             partitions=partitions,
             settings=settings,
@@ -243,6 +250,7 @@ class Engine:
             dsn,
             allowed_origins=self.settings.origins,
             limits=self.limits,
+            make_credentials=Credentials if self.tracing is None else self.tracing.credentials,
             tell_revoked=self._tell_revoked,
         )
         self._exits.push_async_callback(self.gate.close)
@@ -272,3 +280,12 @@ def _open_relay(settings: Settings) -> "Relay | None":
     from fleetwire.live.relay import Relay
 
     return Relay(settings)
+
+
+def _open_tracing(settings: Settings) -> "Tracing | None":
+    if settings.otlp_endpoint is None:
+        return None
+    # Only where it is asked for: its packages are an extra.
+    from fleetwire.tracing.tracer import Tracing
+
+    return Tracing(settings, settings.otlp_endpoint)

@@ -182,6 +182,9 @@ RELAY_CAUGHT_UP = Counter(
     "fleetwire_relay_caught_up_positions", "Positions read from the database for what was missed.", registry=REGISTRY
 )
 
+_SPANS = Counter("fleetwire_tracing_spans", "Ended spans by what became of them.", ["outcome"], registry=REGISTRY)
+SPANS_SENT, SPANS_FAILED, SPANS_DROPPED = (_SPANS.labels(outcome) for outcome in ("sent", "failed", "dropped"))
+
 LIMITS_SHARED_UP = Gauge("fleetwire_limits_shared_up", "1 while limits are shared through Redis.", registry=REGISTRY)
 LIMITS_SHARED_FAILURES = Counter(
     "fleetwire_limits_shared_failures", "Calls about limits that Redis did not answer.", registry=REGISTRY

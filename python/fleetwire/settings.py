@@ -14,6 +14,8 @@ from fleetwire.access.address import Network, parse_networks
 from fleetwire.access.policies import Override, parse_overrides
 from fleetwire.errors import ConfigError
 from fleetwire.live import redis_url
+from fleetwire.tracing import endpoint
+from fleetwire.tracing.endpoint import STANDARD_VARIABLE
 
 PREFIX = "FLEETWIRE_"
 _PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^&\s]*)", re.IGNORECASE)
@@ -29,8 +31,10 @@ def _setting(
     at_least: float | None = None,
     at_most: float | None = None,
     one_of: tuple[str, ...] = (),
+    or_from: str | None = None,
 ) -> Any:
-    return field(default=default, metadata={"doc": doc, "at_least": at_least, "at_most": at_most, "one_of": one_of})
+    bounds = {"at_least": at_least, "at_most": at_most, "one_of": one_of}
+    return field(default=default, metadata={"doc": doc, "or_from": or_from, **bounds})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,13 @@ class Settings:
     tls_proxy: bool = _setting(False, "Whether a proxy in front speaks TLS to every client: Secure, HSTS.")  # noqa: FBT003
     slow_request_secs: float = _setting(1.0, "A request that takes longer is logged; 0 logs none.", at_least=0)
     slow_query_secs: float = _setting(1.0, "A statement that takes longer is logged with its plan; 0 none.", at_least=0)
+    otlp_endpoint: str | None = _setting(
+        None, "Address of an OTLP/HTTP receiver that gets spans; without it none are made.", or_from=STANDARD_VARIABLE
+    )
+    otlp_ratio: float = _setting(
+        1.0, "Part of the requests that are traced, where the client does not say.", at_least=0, at_most=1
+    )
+    otlp_queue_spans: int = _setting(8_192, "Spans that may wait to be sent; beyond, they are dropped.", at_least=1)
 
     trusted_proxies: str = _setting("", "Comma-separated addresses and networks of proxies whose header is believed.")
     proxy_header: str = _setting(
@@ -148,11 +159,11 @@ class Settings:
         for spec in fields(cls):
             if given.get(spec.name) is not None:
                 values[spec.name] = given[spec.name]
-            elif (text := environ.get(variable(spec.name))) is not None:
+            elif (named := _named_in(environ, spec)) is not None:
                 try:
-                    values[spec.name] = _parse(spec, text)
+                    values[spec.name] = _parse(spec, environ[named])
                 except ValueError:
-                    faults.append(f"{variable(spec.name)}={text!r} is not {_kind(spec)}")
+                    faults.append(f"{named}={environ[named]!r} is not {_kind(spec)}")
         settings = cls(**values)
         faults += settings.faults()
         if faults:
@@ -178,6 +189,8 @@ class Settings:
             except ConfigError as error:
                 found.append(f"{variable('redis_url')}: {error}")
         found += _text_fault(self, "trusted_proxies", parse_networks) + _text_fault(self, "limits", parse_overrides)
+        if self.otlp_endpoint is not None and (fault := endpoint.fault(self.otlp_endpoint)) is not None:
+            found.append(f"{variable('otlp_endpoint')}: {fault}")
         if self.map_overlay is not None and not self.map_overlay.is_file():
             found.append(f"{variable('map_overlay')}={self.map_overlay}: there is no such file")
         return found
@@ -219,7 +232,7 @@ class Settings:
                 "variable": variable(spec.name),
                 "value": _shown(spec.name, getattr(self, spec.name)),
                 "default": _shown(spec.name, spec.default),
-                "source": "environment" if variable(spec.name) in environ else "default",
+                "source": "default" if _named_in(environ, spec) is None else "environment",
                 "doc": spec.metadata["doc"],
             }
             for spec in fields(self)
@@ -229,6 +242,12 @@ class Settings:
 def variable(name: str) -> str:
     """The environment variable of a setting."""
     return PREFIX + name.upper()
+
+
+def _named_in(environ: Mapping[str, str], spec: Field[Any]) -> str | None:
+    """The variable that sets a setting here: ours, or one that other programs read as well."""
+    names = (variable(spec.name), spec.metadata["or_from"])
+    return next((name for name in names if name is not None and name in environ), None)
 
 
 def _kind(spec: Field[Any]) -> str:

@@ -52,7 +52,7 @@ async def test_a_statement_is_explained_without_being_run(database, noun):
 
 async def test_a_slow_statement_is_logged_by_name_and_explained_once(database, acme):
     slow = SlowQueries("app", over_secs=0.0)
-    slow.pool = await open_pool(database, "fleetwire_app", 1, 2, on_query=slow.look)
+    slow.pool = await open_pool(database, "fleetwire_app", 1, 2, on_query=[slow.look])
     find = statements.load("session")["list_of_user"]
     try:
         with structlog.testing.capture_logs() as logged:

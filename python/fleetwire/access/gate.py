@@ -53,6 +53,7 @@ async def open_gate(
     allowed_origins: frozenset[str] = frozenset(),
     limits: Limits | None = None,
     make_memory: MakeMemory = lru,
+    make_credentials: type[Credentials] = Credentials,
     tell_revoked: Callable[[str], None] = lambda _: None,
 ) -> Gate:
     """Opens a worker's access.
@@ -63,10 +64,11 @@ async def open_gate(
         allowed_origins: besides the server's own, origins in lower case whose pages may use the session cookie.
         limits: of this worker; without them, the usual ones of a worker alone.
         make_memory: from a capacity and a life in milliseconds to a bounded map.
+        make_credentials: what verifies tokens.
         tell_revoked: is told what this worker revokes, besides the database, which tells everyone.
     """
     keys, uses, passwords = Keys(pool, keep_retired_secs=LONGEST_LIFE_SECS), Uses(pool), Passwords()
-    credentials = Credentials(pool, keys, uses, make_memory=make_memory, allowed_origins=allowed_origins)
+    credentials = make_credentials(pool, keys, uses, make_memory=make_memory, allowed_origins=allowed_origins)
     listener = Listener(dsn, REVOKED_CHANNEL, heard=credentials.revoke, connected=credentials.forget)
 
     def revoke(key: str) -> None:

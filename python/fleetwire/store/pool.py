@@ -4,7 +4,7 @@ The role is a start-up setting of the session, so that it outlives what the pool
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -37,7 +37,7 @@ async def open_pool(
     statement_cache_size: int = 100,
     more_settings: Mapping[str, str] = MappingProxyType({}),
     idle_secs: float = 300.0,
-    on_query: Callable[[Any], None] | None = None,
+    on_query: Sequence[Callable[[Any], None]] = (),
 ) -> asyncpg.Pool:
     """Opens a pool whose connections act as `role`; `dsn` is the owner's.
 
@@ -55,7 +55,7 @@ async def open_pool(
         statement_cache_size: Prepared statements kept by a connection; 0 behind a pooler that pools transactions.
         more_settings: PostgreSQL's, for every session.
         idle_secs: When a connection beyond `min_size` that nobody uses is closed; 0 never.
-        on_query: Told of every finished statement (asyncpg's LoggedQuery); may not block.
+        on_query: Each is told of every finished statement (asyncpg's LoggedQuery); may not block.
 
     Raises:
         ConfigError: the server would lose what it acknowledged, or the role is missing or has wrong rights.
@@ -73,8 +73,8 @@ async def open_pool(
                 raise ConfigError(f"The database server runs with {setting}={found[setting]}; receipts need {needed}.")
         if found["synchronous_commit"] == "off":
             raise ConfigError("The database server runs with synchronous_commit=off; receipts need on.")
-        if on_query is not None:
-            connection.add_query_logger(on_query)
+        for each in on_query:
+            connection.add_query_logger(each)
 
     try:
         return await asyncpg.create_pool(

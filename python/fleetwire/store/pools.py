@@ -1,7 +1,7 @@
 """The pools of a worker by name: opened alike, watched for slow statements, and counted."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -19,9 +19,13 @@ FLOOR = 5  # connections that the largest pool keeps open, so that a first rush 
 class Pools:
     """Opens pools and closes them with `exits`."""
 
-    def __init__(self, settings: Settings, exits: contextlib.AsyncExitStack) -> None:
+    def __init__(
+        self, settings: Settings, exits: contextlib.AsyncExitStack, *, on_query: Callable[[Any], None] | None = None
+    ) -> None:
+        """`on_query` is told of every finished statement of every pool (asyncpg's LoggedQuery)."""
         self._settings = settings
         self._exits = exits
+        self._on_query = [] if on_query is None else [on_query]
         self._pools: dict[str, tuple[asyncpg.Pool, SlowQueries]] = {}
 
     async def open(
@@ -46,7 +50,7 @@ class Pools:
             lock_timeout_millis=round(min(LOCK_SECS, settings.patience_secs / 2) * 1000),
             more_settings=more_settings,
             idle_secs=settings.idle_connection_secs,
-            on_query=slow.look if settings.slow_query_secs > 0 else None,
+            on_query=[*self._on_query, *([slow.look] if settings.slow_query_secs > 0 else [])],
         )
         slow.pool = pool
         # Terminated, not closed: close waits for connections that a frozen database never gives back.

@@ -34,6 +34,11 @@ def _names() -> Mapping[str, str]:
     }
 
 
+def name_of(sql: str) -> str:
+    """What a statement is called: `noun.name`; one that is in no file, such as COMMIT, by its first word."""
+    return _names().get(sql) or sql.split(maxsplit=1)[0].rstrip(";").upper()
+
+
 class SlowQueries:
     """Looks at the finished statements of one pool. `pool` is set once it is open."""
 
