@@ -6,6 +6,7 @@ import gevent
 import orjson
 from locust import between, task
 from locust.contrib.fasthttp import FastHttpSession
+from websocket import WebSocketTimeoutException
 
 from bench.users.talking import FAULTS, TalkingUser
 from fleetwire.client import authorization
@@ -55,7 +56,7 @@ class ConsoleVisitor(TalkingUser):
             while monotonic_secs() < until_secs:
                 try:
                     socket.recv()
-                except TimeoutError:
+                except WebSocketTimeoutException:  # Nothing moved for a second.
                     gevent.sleep(0)
         except FAULTS as fault:
             self.seen("/ws/dispatch lost", 0, exception=fault)
