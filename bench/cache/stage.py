@@ -26,6 +26,8 @@ class Stage:
     """A running server."""
 
     port: int
+    ingest: str
+    """An ingest key."""
     reader: str
     """A dispatcher's token."""
     operator: str
@@ -65,7 +67,7 @@ async def raise_stage(folder: Path, *, devices: int) -> AsyncIterator[Stage]:
     async with children.running(command, is_ready=is_ready, FLEETWIRE_LIMITS=LIMITS):
         ingest, reader, operator = await asyncio.to_thread(_issue_tokens, data_dir)
         await asyncio.to_thread(_fill, port, ingest, devices)
-        yield Stage(port, reader, operator)
+        yield Stage(port, ingest, reader, operator)
 
 
 def _is_ready(port: int) -> bool:

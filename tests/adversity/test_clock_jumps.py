@@ -103,7 +103,9 @@ async def test_present_only_moves_forward(client, tenant, clock):
                 seen.extend(each["timestamp"] for each in message.get("positions", ()))
 
     async def live():
-        (feature,) = (await client.get("/api/live", token=tenant.dispatcher)).json["features"]
+        exact = {"Cache-Control": "no-cache"}
+        answer = await client.request("GET", "/api/live", token=tenant.dispatcher, headers=exact)
+        (feature,) = answer.json["features"]
         return feature["properties"]["timestamp"]
 
     async def stored():

@@ -109,14 +109,38 @@ async def test_live_positions_are_kept_until_something_moves(client, tenant, van
     start = track(1)[0]["timestamp"] + 3_600_000
     for step in range(20):
         await client.send({"device": "van", "fixes": [fix(start + step, latitude=step / 2)]}, token=tenant.ingest)
-        assert (await ask()).json["features"][0]["geometry"]["coordinates"][1] == step / 2
+        exact = await ask(**{"Cache-Control": "no-cache"})
+        assert exact.json["features"][0]["geometry"]["coordinates"][1] == step / 2
     kept = await until(ask, lambda answer: answer.headers["X-Cache"] == "HIT")
     unchanged = await ask(**{"If-None-Match": kept.headers["ETag"]})
     assert (unchanged.status, unchanged.body) == (304, b"")
     assert unchanged.headers["ETag"] == kept.headers["ETag"]
     await client.send({"device": "van", "fixes": [fix(start + 99)]}, token=tenant.ingest)
-    changed = await ask(**{"If-None-Match": kept.headers["ETag"]})
+    changed = await ask(**{"If-None-Match": kept.headers["ETag"], "Cache-Control": "max-age=0, no-cache"})
     assert changed.status == 200
+
+
+async def test_live_positions_are_kept_for_two_seconds_while_devices_move(client, tenant, van):
+    def ask():
+        return client.get("/api/live", token=tenant.dispatcher)
+
+    start = track(1)[0]["timestamp"] + 3_600_000
+    stored, states = {}, []
+    for step in range(60):
+        await client.send({"device": "van", "fixes": [fix(start + step)]}, token=tenant.ingest)
+        asked_secs = time.monotonic()
+        stored[start + step] = asked_secs
+        answer = await ask()
+        states.append(answer.headers["X-Cache"])
+        shown = answer.json["features"][0]["properties"]["timestamp"]
+        # What was stored 2 s before the question, and a moment for making it, is in the answer.
+        due = [moment for moment, stored_secs in stored.items() if stored_secs < asked_secs - 2.5]
+        assert shown >= max(due, default=0), states
+        await asyncio.sleep(0.05)
+    assert states[0] == "MISS"
+    assert {"HIT", "STALE"} <= set(states)
+    assert states.count("MISS") < 6  # a machine that stands still for 2 seconds makes a further one
+    await until(ask, lambda answer: answer.json["features"][0]["properties"]["timestamp"] == start + 59)
 
 
 async def test_movements_of_one_tenant_leave_the_answers_of_another_alone(client, tenant, rival, van):

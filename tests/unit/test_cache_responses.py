@@ -47,8 +47,8 @@ class Handler:
         return Answer(self.status, self.headers, body)
 
 
-async def ask(responses, handler, *, key=KEY, version=None, rule=RULE):
-    entry, state = await responses.answer(rule, None, key, version, handler)
+async def ask(responses, handler, *, key=KEY, version=None, rule=RULE, is_exact=False):
+    entry, state = await responses.answer(rule, None, key, version, handler, is_exact=is_exact)
     return entry.answer.body, state
 
 
@@ -114,17 +114,39 @@ async def test_a_gap_in_the_hearing_leaves_nothing(responses):
     assert await ask(responses, handler) == (b"body 2", "MISS")
 
 
-async def test_an_answer_of_another_state_is_neither_served_nor_waited_for(responses):
+async def test_who_wants_the_present_state_is_given_no_past_one(responses):
     handler = Handler()
     handler.may_go.clear()
-    old = asyncio.ensure_future(ask(responses, handler, version="1"))
+    old = asyncio.ensure_future(ask(responses, handler, version="1", is_exact=True))
     await settle()
-    new = asyncio.ensure_future(ask(responses, handler, version="2"))
+    new = asyncio.ensure_future(ask(responses, handler, version="2", is_exact=True))
     await settle()
     handler.may_go.set()
     assert [(await old)[0], (await new)[0]] == [b"body 1", b"body 2"]
-    assert await ask(responses, handler, version="2") == (b"body 2", "HIT")
-    assert await ask(responses, handler, version="3") == (b"body 3", "MISS")
+    assert await ask(responses, handler, version="2", is_exact=True) == (b"body 2", "HIT")
+    assert await ask(responses, handler, version="3", is_exact=True) == (b"body 3", "MISS")
+
+
+async def test_a_past_state_is_served_as_long_as_declared_and_the_present_one_longer(responses, now):
+    rule = Rule(Cached(secs=1, stale_secs=2, unchanged_secs=60, version=lambda _, __: "", scope="everyone"), None)
+    handler = Handler()
+    assert await ask(responses, handler, version="1", rule=rule) == (b"body 1", "MISS")
+    now[0] += 50
+    assert await ask(responses, handler, version="1", rule=rule) == (b"body 1", "HIT")
+    assert await ask(responses, handler, version="2", rule=rule) == (b"body 2", "MISS")
+    now[0] += 0.9
+    assert await ask(responses, handler, version="3", rule=rule) == (b"body 2", "HIT")
+    now[0] += 2
+    handler.may_go.clear()
+    for version in ("3", "4"):
+        assert await ask(responses, handler, version=version, rule=rule) == (b"body 2", "STALE")
+    handler.may_go.set()
+    await settle()
+    assert handler.calls == 3  # One for both who found it old.
+    now[0] += 3.1
+    assert await ask(responses, handler, version="5", rule=rule) == (b"body 4", "MISS")
+    now[0] += 61
+    assert await ask(responses, handler, version="5", rule=rule) == (b"body 5", "MISS")
 
 
 @pytest.mark.parametrize("wrong", [{"status": 503}, {"status": 404}, {"headers": [(b"set-cookie", b"a=b")]}])

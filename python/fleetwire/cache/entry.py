@@ -36,15 +36,33 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
 class Entry:
     """A kept answer. `version` is the state that it shows, where its rule has one."""
 
-    __slots__ = ("_compressing", "_heads", "_is_text", "_kept", "answer", "etag", "fresh_until_millis", "version")
+    __slots__ = (
+        "_compressing",
+        "_heads",
+        "_is_text",
+        "_kept",
+        "answer",
+        "etag",
+        "fresh_until_millis",
+        "stale_until_millis",
+        "version",
+    )
 
     def __init__(
-        self, answer: Answer, *, cache_control: str, is_public: bool, version: str | None, fresh_until_millis: int
+        self,
+        answer: Answer,
+        *,
+        cache_control: str,
+        is_public: bool,
+        version: str | None,
+        fresh_until_millis: int,
+        stale_until_millis: int,
     ) -> None:
         """Times are those of the monotonic clock."""
         self.answer = answer
         self.version = version
         self.fresh_until_millis = fresh_until_millis
+        self.stale_until_millis = stale_until_millis
         self.etag = etag_of(answer.body, version)
         self._is_text = any(name == b"content-type" and is_text(value) for name, value in answer.headers)
         self._kept: dict[Encoding, bytes] = {"identity": answer.body}

@@ -69,7 +69,12 @@ class Front:
         key = rule.key(scope["path"], scope["query_string"], principal)
         version = self._version(rule, principal)
         entry, state = await self._engine.responses.answer(
-            rule, principal, key, version, lambda: self._ask(scope, principal)
+            rule,
+            principal,
+            key,
+            version,
+            lambda: self._ask(scope, principal),
+            is_exact=version is not None and b"no-cache" in (asgi.joined_header(scope, b"cache-control") or b""),
         )
         if entry.answer.status != OK:
             head = [*entry.answer.headers, _STATES[state]]

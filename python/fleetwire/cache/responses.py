@@ -57,23 +57,33 @@ class Responses:
             await self.shared.stop()
 
     async def answer(
-        self, rule: Rule, principal: Principal | None, key: bytes, version: str | None, ask: Ask
+        self,
+        rule: Rule,
+        principal: Principal | None,
+        key: bytes,
+        version: str | None,
+        ask: Ask,
+        *,
+        is_exact: bool = False,
     ) -> tuple[Entry, State]:
         """The answer under a key and where it is from; `ask` has the handler make one of at least `version`.
+
+        `is_exact`: nothing of a past state will do, however young it is.
 
         Raises:
             Overloaded: 503 `cache_busy`.
         """
         now_millis = _now_millis()
         entry = self._entries.get(key, now_millis=now_millis)
-        if isinstance(entry, Entry) and entry.version == version:
-            if now_millis < entry.fresh_until_millis:
-                self._counts["HIT"].inc()
-                return entry, "HIT"
-            self._renew(rule, principal, key, version, ask)
-            self._counts["STALE"].inc()
-            return entry, "STALE"
-        flight = self._fly(rule, principal, key, version, ask)
+        kept = _state(entry, version, now_millis, is_exact=is_exact) if isinstance(entry, Entry) else None
+        if isinstance(entry, Entry) and kept is not None:
+            if kept == "STALE":
+                self._renew(rule, principal, key, version, ask)
+            self._counts[kept].inc()
+            return entry, kept
+        # Who asks for a later state must not be given one that began before it.
+        name = b"%b\0%b" % (key, version.encode()) if version is not None and is_exact else key
+        flight = self._fly(rule, principal, key, version, ask, name=name)
         made = await self.flights.wait(flight)
         state: State = "HIT" if flight.is_known else "MISS"
         self._counts[state].inc()
@@ -138,13 +148,13 @@ class Responses:
         if key in self.flights:
             return
         try:
-            self._fly(rule, principal, key, version, ask)
+            self._fly(rule, principal, key, version, ask, name=key)
         except Overloaded:
             _log.debug("A stale answer is not renewed yet.")
 
-    def _fly(self, rule: Rule, principal: Principal | None, key: bytes, version: str | None, ask: Ask) -> Flight:
-        # Who asks for a later state must not be given one that began before it.
-        name = key if version is None else b"%b\0%b" % (key, version.encode())
+    def _fly(
+        self, rule: Rule, principal: Principal | None, key: bytes, version: str | None, ask: Ask, *, name: bytes
+    ) -> Flight:
         return self.flights.join(
             name, rule.tags_of(principal), lambda flight: self._make(flight, rule, key, version, ask)
         )
@@ -167,12 +177,14 @@ class Responses:
         self, flight: Flight, rule: Rule, key: bytes, version: str | None, answer: Answer, *, age_millis: int
     ) -> Entry:
         now_millis = _now_millis()
+        fresh_until_millis = now_millis + round(rule.cached.secs * 1000) - age_millis
         entry = Entry(
             answer,
             cache_control=rule.cached.cache_control,
             is_public=rule.permission is None,
             version=version,
-            fresh_until_millis=now_millis + round(rule.cached.secs * 1000) - age_millis,
+            fresh_until_millis=fresh_until_millis,
+            stale_until_millis=fresh_until_millis + round(rule.cached.stale_secs * 1000),
         )
         if answer.may_be_kept and not flight.is_outdated:
             self._entries.put(
@@ -196,8 +208,20 @@ def _open_shared(settings: Settings) -> "Shared | None":
     return Shared(url, settings.redis_prefix)
 
 
+def _state(entry: Entry, version: str | None, now_millis: int, *, is_exact: bool) -> State | None:
+    """What a kept answer is to who asks for a version; None if it may not be served."""
+    if version is not None:
+        if entry.version == version:
+            return "HIT"
+        if is_exact:
+            return None
+    if now_millis < entry.fresh_until_millis:
+        return "HIT"
+    return "STALE" if now_millis < entry.stale_until_millis else None
+
+
 def _life_millis(rule: Rule) -> int:
-    return min(MAX_LIFE_MILLIS, round((rule.cached.secs + rule.cached.stale_secs) * 1000))
+    return min(MAX_LIFE_MILLIS, round(rule.kept_secs * 1000))
 
 
 def _now_millis() -> int:

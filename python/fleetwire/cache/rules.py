@@ -44,8 +44,11 @@ class Cached:
     tags: tuple[str, ...] = ()
     """What the answer rests on, within the tenant: `invalidate(tenant_id, tag)` drops it."""
     version: Callable[[Any, int], str] | None = None
-    """For answers from memory: from the engine and a tenant to the name of the state that they show. An answer of
-    another state is not served."""
+    """For answers from memory: from the engine and a tenant to the name of the state that they show. An answer of the
+    present state is fresh however old it is; of a past one as the times above say, and not at all to a client that
+    sends `Cache-Control: no-cache`."""
+    unchanged_secs: float = 0.0
+    """With `version`: how long an answer is kept while its state is the present one."""
     is_shared: bool = True
     """Whether it may go to the second level, where other workers find it."""
     cache_control: str = ASK_AGAIN
@@ -57,6 +60,11 @@ class Rule:
 
     cached: Cached
     permission: Permission | None
+
+    @property
+    def kept_secs(self) -> float:
+        """How long an answer is of any use."""
+        return max(self.cached.secs + self.cached.stale_secs, self.cached.unchanged_secs)
 
     def key(self, path: str, query: bytes, principal: Principal | None) -> bytes:
         """What an answer is kept under. Compared whole: no two requests share a key because of a hash."""

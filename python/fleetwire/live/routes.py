@@ -22,7 +22,11 @@ from fleetwire.store import tracks
 
 _MILLIS = re.compile(r"-?[0-9]{1,18}")
 DEFAULT_SPAN_MILLIS = 24 * 3600 * 1000
-LIVE_SECS = 60.0  # an answer nobody asks for any more gives its memory back
+# While a fleet moves, an answer of the newest commit would never be kept. This one is a tick old at the most, as a feed
+# is; and this much older to who asks while a new one is made.
+FRESH_SECS = 0.25
+STALE_SECS = 1.75
+UNCHANGED_SECS = 60.0  # an answer nobody asks for any more gives its memory back
 LATEST_MILLIS = 253_402_300_799_999  # the end of the year 9999, where ISO 8601 ends
 
 _FROM = Parameter(
@@ -41,12 +45,22 @@ def _positions_version(engine: Engine, tenant_id: int) -> str:
 @get(
     "/api/live",
     guards=[requires("watch", "watch_own")],
-    # Exact: the answer is that of the newest commit. Not shared: every worker has the positions in its memory.
-    opt={OPTION: Cached(secs=LIVE_SECS, version=_positions_version, is_shared=False)},
+    # Not shared: every worker has the positions in its memory.
+    opt={
+        OPTION: Cached(
+            secs=FRESH_SECS,
+            stale_secs=STALE_SECS,
+            version=_positions_version,
+            unchanged_secs=UNCHANGED_SECS,
+            is_shared=False,
+        )
+    },
     summary="Live positions as GeoJSON",
 )
 async def live_positions(principal: NamedDependency[Principal], engine: NamedDependency[Engine]) -> Response[bytes]:
     """The newest position of every device of the tenant, a Point feature each; to a driver, of the own device.
+
+    The answer is up to 2 seconds old while devices move, and of the newest commit with `Cache-Control: no-cache`.
 
     Raises:
         Problem: 503 `database_unavailable`, for a driver only.
