@@ -10,9 +10,10 @@ from pathlib import Path
 import msgspec
 
 import fleetwire
-from bench.cache import bench_lru, bench_mixed, bench_reads
+from bench.cache import bench_access, bench_lru, bench_mixed, bench_reads
 from bench.cache.stage import raise_stage
 from bench.micro.stopwatch import Stopwatch
+from fleetwire import logs
 
 
 def main() -> None:
@@ -23,6 +24,7 @@ def main() -> None:
     given = parser.parse_args()
     if fleetwire.build_profile != "release":
         sys.exit("The core is a debug build; build it with `make build`.")
+    logs.configure(level="warning", form="console")  # on stderr: what is printed are the figures
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     figures = bench_lru.run(Stopwatch(quick=given.quick))
@@ -37,7 +39,8 @@ def main() -> None:
 
 async def _reads(folder: Path, *, quick: bool) -> dict[str, float]:
     async with raise_stage(folder, devices=50 if quick else 1_000) as stage:
-        figures = await bench_reads.throughput(stage, secs=0.2 if quick else 5.0)
+        figures = await bench_access.authorisation(folder, Stopwatch(quick=quick))
+        figures |= await bench_reads.throughput(stage, secs=0.2 if quick else 5.0)
         figures |= await bench_reads.users(stage, count=100 if quick else 1_000, secs=2 if quick else 20)
         figures |= await bench_reads.sizes(stage)
         # Last, as its drivers add devices. Locust looks at its clock once a second: a run cannot be shorter than some.
