@@ -159,6 +159,9 @@ EVENT_WINDOWS_FULL = Counter(
 )
 EVENT_PAGES = Counter("fleetwire_fanout_event_pages", "Pages of events read from the database.", registry=REGISTRY)
 EXPIRED_EVENTS = Counter("fleetwire_store_expired_events", "Events deleted by retention.", registry=REGISTRY)
+EXPIRED_AUDIT_ENTRIES = Counter(
+    "fleetwire_store_expired_audit_entries", "Entries of the audit log deleted by retention.", registry=REGISTRY
+)
 
 RELAY_CONNECTED = Gauge(
     "fleetwire_relay_connected_workers", "Workers connected to the relay, of those that need it.", registry=REGISTRY

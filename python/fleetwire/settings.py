@@ -144,6 +144,9 @@ class Settings:
     event_window: int = _setting(256, "Events a socket may leave unacknowledged before it gets no more.", at_least=1)
     event_ack_secs: float = _setting(30.0, "An acknowledging watcher that is later than this is closed.", at_least=0.1)
     event_retention_days: int = _setting(30, "Days that events are kept; 0 keeps them for ever.", at_least=0)
+    audit_retention_days: int = _setting(
+        400, "Days that the audit log is kept: a year and a month. 0 keeps it for ever.", at_least=0
+    )
     drain_secs: float = _setting(5.0, "Time that sockets and held batches have at a stop.", at_least=0)
 
     @classmethod

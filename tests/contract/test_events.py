@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fleetwire.errors import Problem
-from fleetwire.store import event_expiry, events
-from fleetwire.store.event_expiry import expire_events
+from fleetwire.store import events, row_expiry
 from fleetwire.store.pool import open_pool, tenant_transaction
+from fleetwire.store.row_expiry import expire_events
 
 DAY_MILLIS = 86_400_000
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -139,7 +139,7 @@ async def test_orders_of_a_driver_are_those_not_withdrawn(pool, acme):
 
 
 async def test_retention_takes_the_oldest_and_keeps_the_count(pool, owner, acme, rival, monkeypatch):
-    monkeypatch.setattr(event_expiry, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(row_expiry, "ROWS_AT_ONCE", 2)
     for fleet in (acme, rival):
         async with tenant_transaction(pool, fleet.tenant_id) as connection:
             for _ in range(7):

@@ -129,6 +129,41 @@ async def test_rows_of_ended_logins_go_an_hour_after_their_end(dsn, company, ses
     assert (await rows(dsn, "SELECT count(*) FROM session WHERE expires_at > now() AND revoked_at IS NULL"))[0][0] == 1
 
 
+async def test_old_entries_of_the_audit_log_go_and_nothing_else(dsn, company, session):
+    rival = await asyncio.to_thread(Tenant, dsn)
+    for tenant in (company, rival):
+        for days in (500, 401, 399, 0):
+            await execute(
+                dsn,
+                "INSERT INTO audit_log (tenant_id, noted_at, actor, action, subject) "
+                "SELECT tenant_id, now() - $2 * interval '1 day', 'eva', 'user.create', $3 FROM tenant WHERE name = $1",
+                tenant.name,
+                days,
+                f"made {days} days ago",
+            )
+
+    async def kept():
+        found = await rows(dsn, "SELECT subject FROM audit_log WHERE actor = 'eva' ORDER BY tenant_id, audit_id")
+        return [row[0] for row in found]
+
+    with serving("--database-url", dsn, settings=UPKEEP) as server:
+
+        async def expired():
+            return await kept() == ["made 399 days ago", "made 0 days ago"] * 2
+
+        await until(expired)
+        client = Client(server.url, session)
+        metrics = (await client.get("/metrics", token=company.admin)).body.decode()
+        assert "fleetwire_store_expired_audit_entries_total 4.0" in metrics
+        told = (await client.get("/api/audit", token=company.admin)).json["entries"]
+        assert [each["subject"] for each in told if each["actor"] == "eva"] == ["made 0 days ago", "made 399 days ago"]
+        assert server.faults() == []
+    for days, left in (("0", 4), ("1", 2)):
+        done = run("upkeep", "--json", "--database-url", dsn, settings={"FLEETWIRE_AUDIT_RETENTION_DAYS": days})
+        assert json.loads(done.stdout)["expired_audit_entries"] == 4 - left, done.stderr
+        assert len(await kept()) == left
+
+
 async def test_a_tenant_is_exported_and_erased_beside_a_running_server(dsn, company, session, tmp_path):
     rival = await asyncio.to_thread(Tenant, dsn)
     with serving("--database-url", dsn, settings=UPKEEP) as server:

@@ -37,6 +37,12 @@ class Expired:
     partitions_dropped: int = 0
     fixes: int = 0
     events: int = 0
+    audit_entries: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Whether there was anything to do."""
+        return self.fixes + self.events + self.audit_entries
 
 
 class Expiry:

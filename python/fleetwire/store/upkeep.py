@@ -20,10 +20,10 @@ from fleetwire.errors import FleetwireError
 from fleetwire.settings import Settings
 from fleetwire.store import statements
 from fleetwire.store.compaction import Compaction, Pace
-from fleetwire.store.event_expiry import expire_events
 from fleetwire.store.expiry import Expired, Expiry
 from fleetwire.store.faults import PASSING
 from fleetwire.store.merging import Merged
+from fleetwire.store.row_expiry import expire_audit, expire_events
 from fleetwire.tasks import cancel, spawn
 
 _log = structlog.get_logger(__name__)
@@ -112,7 +112,7 @@ class Upkeep:
             self._expire_at_secs = clock.monotonic_secs() + EXPIRY_EVERY_SECS
         metrics.UPKEEP_SECONDS.observe(done.seconds)
         metrics.UPKEEP_LAST.set(clock.now_millis() / 1000)
-        if done.merged.segments_before or done.expired.fixes or done.expired.events:
+        if done.merged.segments_before or done.expired.rows:
             _log.info("A round of upkeep is done.", **done.as_dict())
 
 
@@ -162,6 +162,9 @@ async def _do(
         expired = await expiry.run(now_millis=now_millis)
         expired.events = await expire_events(
             connection, retention_days=settings.event_retention_days, now_millis=now_millis, pace=pace
+        )
+        expired.audit_entries = await expire_audit(
+            connection, retention_days=settings.audit_retention_days, now_millis=now_millis, pace=pace
         )
     compaction = Compaction(connection, merge_after_secs=settings.merge_after_secs, pace=pace, quiet_secs=quiet_secs)
     merged = await compaction.run(now_millis=now_millis, visited=visited)
