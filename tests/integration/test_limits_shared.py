@@ -71,7 +71,7 @@ async def until(holds, what):
 async def test_what_is_asked_is_shared_exactly(clients, cache, stranger):
     assert await statuses(clients, 60, method="GET", path="/api/live", headers=stranger) == {401: 20, 429: 40}
     assert await statuses(clients, 60, method="POST", path="/api/session/renew", headers=stranger) == {401: 20, 429: 40}
-    keys = cache.command("KEYS", "fleetwire:limit:*")
+    keys = cache.command("KEYS", "fleetwire:{limit}:*")
     assert any(":anonymous:" in key for key in keys)
     assert all(cache.command("TTL", key) > 0 for key in keys), "every key goes by itself"
 

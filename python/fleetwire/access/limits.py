@@ -19,7 +19,6 @@ from fleetwire.access import policies
 from fleetwire.access.address import Addresses
 from fleetwire.access.principal import Principal
 from fleetwire.errors import RateLimited
-from fleetwire.live.redis_url import of_one_server
 from fleetwire.settings import Settings
 
 if TYPE_CHECKING:
@@ -160,10 +159,9 @@ def _fields(policy: Policy, remaining: int, secs: int) -> dict[str, str]:
 
 
 def _open_shared(settings: Settings, buckets: Buckets) -> "SharedLimits | None":
-    url = of_one_server(settings.redis_url)
-    if url is None:
+    if settings.redis_url is None:
         return None
     # Only where it is needed: its client library takes a good part of a worker's start.
     from fleetwire.access.shared_limits import SharedLimits
 
-    return SharedLimits(url, buckets, reply_secs=settings.limit_reply_secs)
+    return SharedLimits(settings.redis_url, settings.redis_prefix, buckets, reply_secs=settings.limit_reply_secs)

@@ -5,17 +5,20 @@ The first call after it finds out whether Redis is back.
 """
 
 import asyncio
+import hashlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import structlog
-from redis.exceptions import RedisError
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
 
 from fleetwire import clock, metrics
 from fleetwire._core import Buckets, Policy
-from fleetwire.live.redis_routes import client_of_one_server
+from fleetwire.live.redis_routes import FAILURES
+from fleetwire.live.redis_server import OneServer
 from fleetwire.tasks import cancel, spawn
 
 AWAY_SECS: Final = 1.0
@@ -24,8 +27,10 @@ MAX_PENDING: Final = 100_000  # buckets with something to report; a further one 
 PER_PIPELINE: Final = 256
 MAX_CONNECTIONS: Final = 8  # further calls wait for one, as long as for an answer
 
+TAG: Final = "limit"  # in braces in every name: one call is about two buckets, which one node has to hold
+
 _SCRIPT = Path(__file__).with_name("lua").joinpath("bucket.lua").read_text(encoding="utf-8")
-_FAILURES = (RedisError, OSError, TimeoutError)
+_SHA = hashlib.sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()  # how Redis names it
 _log = structlog.get_logger(__name__)
 
 Bucket = tuple[Policy, str, str]
@@ -41,9 +46,9 @@ class Verdict(NamedTuple):
 class SharedLimits:
     """One worker's way to the shared buckets."""
 
-    def __init__(self, url: str, buckets: Buckets, *, reply_secs: float) -> None:
-        self._redis: Any = client_of_one_server(url, connections=MAX_CONNECTIONS, answer_secs=reply_secs)
-        self._script = self._redis.register_script(_SCRIPT)
+    def __init__(self, url: str, prefix: str, buckets: Buckets, *, reply_secs: float) -> None:
+        self._server = OneServer(url, TAG, connections=MAX_CONNECTIONS, answer_secs=reply_secs)
+        self._prefix = f"{prefix}:{{{TAG}}}"
         self._buckets = buckets
         self._pending: dict[Bucket, int] = {}
         self._away_until_secs = 0.0
@@ -59,18 +64,19 @@ class SharedLimits:
         """Reports once more and closes the connections."""
         await cancel(self._reporting)
         await self._report_all()
-        await self._redis.aclose()
+        await self._server.close()
 
     async def ask(self, policy: Policy, scope: str, key: str) -> Verdict:
         """Takes one from a shared bucket, and from the one it lies within. One call."""
         if clock.monotonic_secs() < self._away_until_secs:
             return Verdict(is_away=True)
         buckets = list(_chain(policy, scope, key))
-        asked_micros = _now_micros()
+        asked_micros, client = _now_micros(), None
         try:
-            reply = await self._script(keys=[_name(each) for each in buckets], args=_arguments(buckets, 1, force=False))
-        except _FAILURES as error:
-            await self._failed(error)
+            client = await self._server.client()
+            reply = await self._take(client, buckets)
+        except FAILURES as error:
+            await self._failed(client, error)
             return Verdict(is_away=True)
         self._answered()
         self._settle(buckets, reply, asked_micros)
@@ -78,6 +84,14 @@ class SharedLimits:
         for each, _, _ in buckets if refused_by < 0 else buckets[refused_by : refused_by + 1]:
             each.count(allowed=refused_by < 0)
         return Verdict(refused=None if refused_by < 0 else (buckets[refused_by][0], wait_micros))
+
+    async def _take(self, client: Any, buckets: list[Bucket]) -> list[int]:  # noqa: ANN401 - see `_report_part`
+        names, arguments = [self._name(each) for each in buckets], _arguments(buckets, 1, force=False)
+        try:
+            reply: list[int] = await client.evalsha(_SHA, len(names), *names, *arguments)
+        except NoScriptError:
+            reply = await client.eval(_SCRIPT, len(names), *names, *arguments)
+        return reply
 
     def report(self, policy: Policy, scope: str, key: str, cost: int) -> None:
         """Notes what this worker let through by itself."""
@@ -107,14 +121,16 @@ class SharedLimits:
 
     async def _report_part(self, part: list[tuple[Bucket, int]]) -> bool:
         asked_micros = _now_micros()
-        pipeline = self._redis.pipeline(transaction=False)
-        pipeline.script_load(_SCRIPT)  # Redis may have been restarted: it is cheaper to say it than to ask.
-        for bucket, cost in part:
-            pipeline.evalsha(self._script.sha, 1, _name(bucket), *_arguments([bucket], cost, force=True))
+        client: Any = None  # Its types say of every command that it may not have to be awaited.
         try:
+            client = await self._server.client()
+            pipeline = client.pipeline(transaction=False)
+            pipeline.script_load(_SCRIPT)  # Redis may have been restarted: it is cheaper to say it than to ask.
+            for bucket, cost in part:
+                pipeline.evalsha(_SHA, 1, self._name(bucket), *_arguments([bucket], cost, force=True))
             _, *replies = await pipeline.execute()
-        except _FAILURES as error:
-            await self._failed(error)
+        except FAILURES as error:
+            await self._failed(client, error)
             return False
         self._answered()
         for (bucket, _), reply in zip(part, replies, strict=True):
@@ -126,15 +142,14 @@ class SharedLimits:
         for bucket, reset_micros in zip(buckets, reply[3::2], strict=True):
             self._buckets.settle(*bucket, reset_micros, asked_micros)
 
-    async def _failed(self, error: BaseException) -> None:
+    async def _failed(self, client: Redis | None, error: BaseException) -> None:
         metrics.LIMITS_SHARED_FAILURES.inc()
         self._away_until_secs = clock.monotonic_secs() + AWAY_SECS
         if not self._is_away:
             self._is_away = True
             metrics.LIMITS_SHARED_UP.set(0)
             _log.warning("Redis is away: limits are counted by each worker.", error=str(error))
-        # What lies idle may be as broken, and would be found out one by one, each with a pause of its own.
-        await self._redis.connection_pool.disconnect(inuse_connections=False)
+        await self._server.failed(client)
 
     def _answered(self) -> None:
         self._away_until_secs = 0.0
@@ -142,6 +157,10 @@ class SharedLimits:
             self._is_away = False
             metrics.LIMITS_SHARED_UP.set(1)
             _log.info("Redis is back: limits are shared again.")
+
+    def _name(self, bucket: Bucket) -> str:
+        policy, scope, key = bucket
+        return f"{self._prefix}:{scope}:{policy.name}:{key}"
 
 
 def _now_micros() -> int:
@@ -152,12 +171,6 @@ def _chain(policy: Policy, scope: str, key: str) -> Iterator[Bucket]:
     yield policy, scope, key
     if policy.within is not None:
         yield policy.within, scope, ""
-
-
-def _name(bucket: Bucket) -> str:
-    """The key of a bucket; what stands in braces keeps those of one scope together in a cluster."""
-    policy, scope, key = bucket
-    return f"fleetwire:limit:{{{scope}}}:{policy.name}:{key}"
 
 
 def _arguments(buckets: list[Bucket], cost: int, *, force: bool) -> list[int]:

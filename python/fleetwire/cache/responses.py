@@ -20,7 +20,6 @@ from fleetwire.cache.entry import Answer, Entry
 from fleetwire.cache.flights import Flight, Flights
 from fleetwire.cache.rules import ALL, Rule, full_tag
 from fleetwire.errors import Overloaded
-from fleetwire.live.redis_url import of_one_server
 from fleetwire.settings import Settings
 
 if TYPE_CHECKING:
@@ -199,13 +198,12 @@ class Responses:
 
 
 def _open_shared(settings: Settings) -> "Shared | None":
-    url = of_one_server(settings.redis_url)
-    if url is None:
+    if settings.redis_url is None:
         return None
     # Only where it is needed: its client library takes a good part of a worker's start.
     from fleetwire.cache.shared import Shared
 
-    return Shared(url, settings.redis_prefix)
+    return Shared(settings.redis_url, settings.redis_prefix)
 
 
 def _state(entry: Entry, version: str | None, now_millis: int, *, is_exact: bool) -> State | None:

@@ -14,13 +14,15 @@ from typing import Any, Final, cast
 
 import msgspec
 import structlog
-from redis.exceptions import RedisError
+from redis.asyncio import Redis
 
 from fleetwire import clock, metrics, tasks
 from fleetwire.cache.entry import Answer
 from fleetwire.cache.rules import ALL
-from fleetwire.live.redis_routes import client_of_one_server
+from fleetwire.live.redis_routes import FAILURES
+from fleetwire.live.redis_server import OneServer
 
+TAG: Final = "cache"
 CONNECTIONS: Final = 8
 ANSWER_SECS: Final = 0.25  # making an answer anew takes less than waiting longer for a kept one
 PAUSE_SECS: Final = 1.0  # while Redis is away it is not asked for so long
@@ -55,8 +57,8 @@ class Shared:
     """One worker's way to the second level."""
 
     def __init__(self, url: str, prefix: str) -> None:
-        self._redis = client_of_one_server(url, connections=CONNECTIONS, answer_secs=ANSWER_SECS)
-        self._prefix = f"{prefix}:{{cache}}"
+        self._server = OneServer(url, TAG, connections=CONNECTIONS, answer_secs=ANSWER_SECS)
+        self._prefix = f"{prefix}:{{{TAG}}}"
         self._away_until_secs = 0.0
         self._pending: set[bytes] = set()
         self._being_told: set[bytes] = set()
@@ -73,7 +75,7 @@ class Shared:
     async def stop(self) -> None:
         """Closes the connections."""
         await tasks.cancel(self._telling)
-        await self._redis.aclose()
+        await self._server.close()
 
     @property
     def is_away(self) -> bool:
@@ -96,10 +98,12 @@ class Shared:
         if self.is_away or not (self._pending.isdisjoint(tags) and self._being_told.isdisjoint(tags)):
             return None, None
         name = f"{self._prefix}:e:{hashlib.blake2b(key, digest_size=16).hexdigest()}"
+        client = None
         try:
-            stored, *versions = cast("list[bytes | None]", await self._redis.mget([name, *map(self._tag_name, tags)]))
-        except (RedisError, OSError, TimeoutError) as error:
-            self._fail(error)
+            client = await self._server.client()
+            stored, *versions = cast("list[bytes | None]", await client.mget([name, *map(self._tag_name, tags)]))
+        except FAILURES as error:
+            await self._fail(client, error)
             return None, None
         found = self._read(stored, versions)
         self.found, self.absent = self.found + (found is not None), self.absent + (found is None)
@@ -110,10 +114,12 @@ class Shared:
         if self.is_away or len(answer.body) > MAX_BODY_BYTES:
             return
         stored = msgspec.msgpack.encode(_Stored(ticket.versions, clock.now_millis(), answer))
+        client = None
         try:
-            await self._redis.set(ticket.name, stored, px=life_millis)
-        except (RedisError, OSError, TimeoutError) as error:
-            self._fail(error)
+            client = await self._server.client()
+            await client.set(ticket.name, stored, px=life_millis)
+        except FAILURES as error:
+            await self._fail(client, error)
 
     def outdate(self, tag: bytes) -> None:
         """Something with a tag was written. Until Redis has heard of it, nothing with the tag is read from there."""
@@ -127,13 +133,15 @@ class Shared:
             await self._arrived.wait()
             self._arrived.clear()
             self._being_told, self._pending = self._pending, set()
+            client = None
             try:
-                pipeline = self._redis.pipeline(transaction=False)
+                client = await self._server.client()
+                pipeline = client.pipeline(transaction=False)
                 for tag in self._being_told:
                     await pipeline.set(self._tag_name(tag), secrets.token_bytes(8), px=TAG_LIFE_MILLIS)
                 await pipeline.execute()
-            except (RedisError, OSError, TimeoutError) as error:
-                self._fail(error)
+            except FAILURES as error:
+                await self._fail(client, error)
                 self._pending |= self._being_told
                 await asyncio.sleep(PAUSE_SECS)
                 self._arrived.set()
@@ -153,9 +161,10 @@ class Shared:
     def _tag_name(self, tag: bytes) -> str:
         return f"{self._prefix}:t:{tag.decode()}"
 
-    def _fail(self, error: Exception) -> None:
+    async def _fail(self, client: Redis | None, error: Exception) -> None:
         self.failures += 1
         metrics.CACHE_SHARED_FAILURES.inc()
         if not self.is_away:
             _log.warning("The second level of the cache is away.", error=repr(error))
         self._away_until_secs = clock.monotonic_secs() + PAUSE_SECS
+        await self._server.failed(client)

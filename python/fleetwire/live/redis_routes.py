@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.client import PubSub
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
@@ -19,6 +19,9 @@ from fleetwire.live.redis_url import RedisAddress
 
 # A server that needs longer for one command is away.
 ANSWER_SECS = 3.0
+# What a command ends with when the server does not answer it. uvloop calls a connection that was cut while it was being
+# written to a RuntimeError.
+FAILURES = (RedisError, OSError, TimeoutError, RuntimeError)
 LIMITS: dict[str, Any] = {
     "socket_timeout": ANSWER_SECS,
     "socket_connect_timeout": ANSWER_SECS,
@@ -30,22 +33,6 @@ LIMITS: dict[str, Any] = {
 def options(address: RedisAddress) -> dict[str, Any]:
     """What a client of a data server is made with. It tries nothing twice: that would hide an outage from its user."""
     return {**address.options, **LIMITS, "retry": Retry(NoBackoff(), 0)}
-
-
-def client_of_one_server(url: str, *, connections: int, answer_secs: float) -> Redis:
-    """A client for what is only convenient to share: a call fails soon rather than hold up whoever asks.
-
-    A further call waits for one of the connections as long as for an answer. `aclose` closes them.
-    """
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,
-        timeout=answer_secs,
-        socket_timeout=answer_secs,
-        socket_connect_timeout=answer_secs,
-        retry=Retry(NoBackoff(), 0),
-    )
-    return Redis.from_pool(pool)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +65,20 @@ async def open_routes(address: RedisAddress, channels: Sequence[str]) -> list[Ro
     return [Route(client, tuple(channels), is_sharded=False)]
 
 
+async def locate(address: RedisAddress, tag: str) -> tuple[str, int]:
+    """Host and port of the present master, or of the primary that has all names with `{tag}` in them.
+
+    Raises:
+        RedisError: the Sentinels or the Cluster's nodes cannot say.
+    """
+    if address.form == "sentinel":
+        return await _master(address)
+    found = await _primaries(address, [f"{{{tag}}}"])
+    if not found:
+        raise RedisError("No node of the Cluster has the slot.")
+    return next(iter(found))
+
+
 async def _master(address: RedisAddress) -> tuple[str, int]:
     kwargs = {**LIMITS, "retry": Retry(NoBackoff(), 0)}
     sentinels = Sentinel(address.hosts, sentinel_kwargs=kwargs)  # type: ignore[no-untyped-call]
@@ -90,21 +91,25 @@ async def _master(address: RedisAddress) -> tuple[str, int]:
 
 
 async def _shards(address: RedisAddress, channels: Sequence[str]) -> list[Route]:
+    return [
+        Route(Redis(host=host, port=port, **options(address)), tuple(of_primary), is_sharded=True)
+        for (host, port), of_primary in (await _primaries(address, channels)).items()
+    ]
+
+
+async def _primaries(address: RedisAddress, names: Sequence[str]) -> dict[tuple[str, int], list[str]]:
     nodes = [ClusterNode(host, port) for host, port in address.hosts]
     cluster = RedisCluster(startup_nodes=nodes, **options(address))
     try:
         await cluster.initialize()  # type: ignore[unused-awaitable]
         by_primary: dict[tuple[str, int], list[str]] = {}
-        for channel in channels:
-            node = cluster.get_node_from_key(channel)
+        for name in names:
+            node = cluster.get_node_from_key(name)
             if node is not None:
-                by_primary.setdefault((node.host, int(node.port)), []).append(channel)
+                by_primary.setdefault((node.host, int(node.port)), []).append(name)
     finally:
         await cluster.aclose()
-    return [
-        Route(Redis(host=host, port=port, **options(address)), tuple(of_primary), is_sharded=True)
-        for (host, port), of_primary in by_primary.items()
-    ]
+    return by_primary
 
 
 class Lane:

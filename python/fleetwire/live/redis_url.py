@@ -46,11 +46,6 @@ def parse(url: str) -> RedisAddress:
         raise ConfigError(f"the address is not one of {_FORMS}") from error
 
 
-def of_one_server(url: str | None) -> str | None:
-    """The address if it is that of one server: what is shared for convenience needs no Sentinels and no Cluster."""
-    return url if url is not None and parse(url).form == "single" else None
-
-
 def _parse(url: str) -> RedisAddress:
     parts = urlsplit(url)
     user, _, netloc = parts.netloc.rpartition("@")

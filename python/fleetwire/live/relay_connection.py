@@ -16,10 +16,9 @@ from typing import Any, Final, NoReturn
 
 import structlog
 from redis.asyncio.client import PubSub
-from redis.exceptions import RedisError
 
 from fleetwire import clock, metrics
-from fleetwire.live.redis_routes import Lane, Route, close, open_routes
+from fleetwire.live.redis_routes import FAILURES, Lane, Route, close, open_routes
 from fleetwire.live.redis_url import RedisAddress
 from fleetwire.tasks import cancel, spawn
 
@@ -103,7 +102,7 @@ class RelayConnection:
             connected_before = self.connections
             try:
                 await self._serve()
-            except (RedisError, OSError, TimeoutError) as error:
+            except FAILURES as error:
                 was_connected = self.connections > connected_before
                 _log.warning("The relay is not connected.", error=str(error), was_connected=was_connected)
             except Exception:  # noqa: BLE001
