@@ -26,6 +26,7 @@ from fleetwire.cache.rules import OPTION, Cached
 from fleetwire.console import FOLDER, security_headers
 from fleetwire.errors import Problem
 from fleetwire.ingest import http
+from fleetwire.openapi_complete import complete
 from fleetwire.settings import Settings
 
 _FIX = {
@@ -41,10 +42,11 @@ _FIX = {
 _BATCH: dict[str, Any] = {"device": "truck-7", "fixes": [_FIX]}
 _REJECT = {"index": 3, "code": "latitude_range", "detail": "latitude is out of range: a number from -90 to 90 degrees."}
 _RECEIPT: dict[str, Any] = {"stored": 48, "duplicate": 1, "rejected": [_REJECT]}
+_QUEUED: dict[str, Any] = {"queued": 49, "rejected": []}
 _OUTCOMES = {
     "200": "The receipt: stored + duplicate + rejected are the fixes sent. What it calls stored is committed.",
     "202": "Only with `--spool`, while the database is away: the fixes are on the server's disk and stored later.",
-    "400": "The envelope cannot be read, or `device_missing`; nothing was stored.",
+    "400": "`json_syntax`, `device_missing` and others: the envelope cannot be read, nothing was stored.",
     "401": "`token_missing`, `token_invalid`, `token_expired`, `token_revoked`.",
     "403": "`forbidden`, `device_mismatch`, `device_limit`, `origin_forbidden`.",
     "405": "`method_not_allowed`.",
@@ -107,7 +109,7 @@ def openapi_config(settings: Settings) -> OpenAPIConfig:
 )
 async def openapi_document(request: Request[Any, Any, Any]) -> Response[dict[str, Any]]:
     """The description as JSON."""
-    return Response(request.app.openapi_schema.to_schema())
+    return Response(complete(request.app.openapi_schema.to_schema()))
 
 
 def describe_hot_routes(api: Litestar) -> None:
@@ -120,11 +122,15 @@ def _location() -> Operation:
         schema=_described("A batch: an envelope, a bare array of fixes, or one fix."), example=_BATCH
     )
     receipt = OpenAPIMediaType(schema=_described("The receipt."), example=_RECEIPT)
-    refusal = OpenAPIMediaType(schema=_described("What went wrong, with a stable code (RFC 9457)."))
+    queued = OpenAPIMediaType(schema=_described("The receipt of a batch that waits."), example=_QUEUED)
+    refusal = OpenAPIMediaType(schema=_described("What went wrong."))  # As everywhere; see openapi_complete.py.
+    successes = {"200": receipt, "202": queued}
     responses: dict[str, OpenAPIResponse | Reference] = {
         status: OpenAPIResponse(
             description=meaning,
-            content={"application/json": receipt} if status == "200" else {"application/problem+json": refusal},
+            content={"application/json": successes[status]}
+            if status in successes
+            else {"application/problem+json": refusal},
         )
         for status, meaning in _OUTCOMES.items()
     }
