@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from harness.database import rows
 from harness.fixes import fix
 from harness.fixtures import running_server
 from harness.tenants import PASSWORD, Tenant
@@ -22,7 +23,7 @@ PEOPLE = WATCHERS | DRIVER | {"customer", "driver-without-device"}
 EVENTFUL = frozenset({"admin", "dispatcher", "device", "driver", "driver-without-device"})
 DISPATCHERS = frozenset({"admin", "dispatcher"})
 EVERYBODY = SENDERS | PEOPLE
-NOBODYS_SESSION = "00000000-0000-4000-8000-000000000000"
+NOBODYS_IDS = {"session_id": "00000000-0000-4000-8000-000000000000", "token_id": "999999999"}
 
 # Route: who may use it, and the status they get.
 ROUTES = {
@@ -60,6 +61,7 @@ ROUTES = {
 }
 SOCKETS = {"/ws": SENDERS | DRIVER, "/ws/dispatch": WATCHERS}
 DEVICE = "van-of-the-matrix"
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +96,7 @@ async def credentials(client, tenant):
     return credential
 
 
-async def ask(client, route, token=None, headers=None):
+async def ask(client, route, token=None, headers=None, *, ids=NOBODYS_IDS):
     method, path = route
     body = None
     sent = dict(headers or {})
@@ -105,7 +107,8 @@ async def ask(client, route, token=None, headers=None):
     elif method == "put":
         body, sent["Content-Type"] = json.dumps({"devices": []}).encode(), "application/json"
     filled = path.replace("{name}", DEVICE).replace("{order}", "load-7")
-    filled = filled.replace("{session_id}", NOBODYS_SESSION).replace("{token_id}", "999999999")
+    for name, value in ids.items():
+        filled = filled.replace(f"{{{name}}}", value)
     return await client.request(method.upper(), filled, token=token, body=body, headers=sent)
 
 
@@ -182,36 +185,80 @@ async def test_login_sets_a_cookie_that_no_script_reads(client, tenant, credenti
         assert "Set-Cookie" not in refused.headers
 
 
-async def rivals_token(rival, kind):
-    """A credential of the same kind in another company, whose driver has a device of the same name."""
+async def rivals_token(client, rival, kind):
+    """A credential of the same kind in another company, whose driver has a device of its own."""
     if kind == "ingest":
         return rival.ingest
     if kind == "device":
         return await rival.issue_async("device", "own-van")
+    if kind == "session":
+        await asyncio.to_thread(rival.user, "rob", "admin")
+        return (await client.login(rival.name, "rob", PASSWORD)).json["token"]
     if kind == "driver":
         await asyncio.to_thread(rival.user, "rick", "driver", device="own-van")
         return await rival.issue_async("user", "rick")
     return await rival.issue_async("user", f"rival-{kind}", kind)
 
 
-@pytest.mark.parametrize("kind", ["ingest", "device", "admin", "dispatcher", "viewer", "driver", "customer"])
+async def belongings(client, tenant, session):
+    """What the company has that a rival could see or change, beside the track."""
+    order = await rows(
+        tenant.dsn,
+        "SELECT d.name FROM order_device JOIN tenant AS t USING (tenant_id) "
+        "JOIN device AS d USING (tenant_id, device_id) WHERE t.name = $1",
+        tenant.name,
+    )
+    found = {
+        path: (await client.get(path, token=token)).json
+        for path, token in [
+            ("/api/events", tenant.dispatcher),
+            ("/api/users", tenant.admin),
+            ("/api/tokens", tenant.admin),
+            ("/api/sessions", session),
+        ]
+    }
+    # When a token was used last is noted a moment later.
+    found["/api/tokens"] = [(each["token_id"], each["revoked_at"]) for each in found["/api/tokens"]["tokens"]]
+    return found | {"order": [row["name"] for row in order]}
+
+
+@pytest.mark.parametrize("kind", sorted(EVERYBODY - {"driver-without-device"}))
 async def test_another_tenant_sees_no_trace_through_any_route_with_any_role(
     client, tenant, credentials, module_database, kind
 ):
     rival = await asyncio.to_thread(Tenant, module_database)
-    token = await rivals_token(rival, kind)
+    token = await rivals_token(client, rival, kind)
+    session = await credentials("session")
+    event = {"room": "dispatch", "kind": "message", "payload": {"text": "word-of-the-matrix"}}
+    for method, path, body in (
+        ("POST", "/api/events", event),
+        ("PUT", "/api/orders/load-7/devices", {"devices": [DEVICE]}),
+    ):
+        done = await client.request(method, path, token=tenant.dispatcher, body=json.dumps(body).encode(), headers=JSON)
+        assert done.status in {201, 204}, done.body
+    owned = await belongings(client, tenant, session)
+    assert owned["order"] == [DEVICE]
+    ids = {
+        "session_id": owned["/api/sessions"]["sessions"][0]["session_id"],
+        "token_id": str(owned["/api/tokens"][0][0]),
+    }
     before = await client.get(f"/api/devices/{DEVICE}/track", token=tenant.dispatcher)
     # Sending last: afterwards the other company has a device of that name, and its own.
     for route in sorted(ROUTES, key=lambda route: "location" in route[1]):
-        answer = await ask(client, route, token)
+        if route == ("post", "/api/logout"):
+            continue  # It would end the session that asks on.
+        answer = await ask(client, route, token, ids=ids)
+        if "_id}" in route[1]:
+            assert answer.refusal in {(403, "forbidden"), (404, "session_unknown"), (404, "token_unknown")}, route
         told = answer.body.replace(f"There is no device '{DEVICE}'".encode(), b"")
         told = told.replace(f"There is no user {DEVICE}".encode(), b"")
-        for trace in (tenant.name, DEVICE, "48.137154", "one-driver", '"sam"'):
+        for trace in (tenant.name, DEVICE, "48.137154", "one-driver", '"sam"', "word-of-the-matrix"):
             assert trace.encode() not in told, route
         if "track" in route[1] and kind in WATCHERS | DRIVER:
             assert answer.refusal == (404, "device_unknown")
     after = await client.get(f"/api/devices/{DEVICE}/track", token=tenant.dispatcher)
     assert before.body == after.body
+    assert await belongings(client, tenant, session) == owned
     if kind in WATCHERS:
         async with client.socket("/ws/dispatch", token=token) as feed:
             await feed.send({"type": "watch"})
