@@ -6,8 +6,7 @@ import pytest
 
 from fleetwire import clock
 from fleetwire.cache.entry import Answer
-from fleetwire.cache.flights import MAX_FLIGHTS
-from fleetwire.cache.responses import Responses
+from fleetwire.cache.responses import MAX_FLIGHTS, Responses
 from fleetwire.cache.rules import Cached, Rule
 from fleetwire.errors import Overloaded
 from fleetwire.settings import Settings
@@ -181,8 +180,9 @@ async def test_first_readers_of_too_many_things_are_refused(responses):
     assert len(responses) == 10  # FLEETWIRE_CACHE_ENTRIES
 
 
-async def test_a_handler_that_takes_too_long_is_not_waited_for(responses, monkeypatch):
-    monkeypatch.setattr("fleetwire.cache.flights.WAIT_SECS", 0.01)
+async def test_a_handler_that_takes_too_long_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr("fleetwire.cache.responses.WAIT_SECS", 0.01)
+    responses = Responses(Settings(cache_entries=10, cache_bytes=100_000))
     handler = Handler()
     handler.may_go.clear()
     with pytest.raises(Overloaded, match="cache_busy"):

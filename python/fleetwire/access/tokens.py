@@ -11,10 +11,9 @@ from typing import Any, Final
 
 import structlog
 
-from fleetwire import clock, tasks
+from fleetwire import clock, metrics, tasks
 from fleetwire.access import memory, signed
 from fleetwire.access.away import unavailable
-from fleetwire.access.flight import SingleFlight
 from fleetwire.access.followers import Ended, Followers
 from fleetwire.access.keys import Keys
 from fleetwire.access.lookup import Lookup
@@ -22,7 +21,8 @@ from fleetwire.access.memory import MakeMemory, Refusal, Remembers
 from fleetwire.access.opaque import digest, is_opaque
 from fleetwire.access.principal import Principal
 from fleetwire.access.uses import Uses
-from fleetwire.errors import Problem
+from fleetwire.errors import Overloaded, Problem
+from fleetwire.flights import Flights
 from fleetwire.store.faults import PASSING
 
 REVOKED_CHANNEL: Final = "fleetwire_revoked"
@@ -69,9 +69,8 @@ class Credentials:
         self._refused = make_memory(memory.MAX_REFUSED, memory.REFUSED_LIFE_MILLIS)
         self._revoked = make_memory(memory.MAX_REVOKED, memory.REVOKED_LIFE_MILLIS)
         self._away_until_secs = 0.0  # monotonic: a clock set back must not make an outage out of the past
-        self._flight: SingleFlight[Principal | Refusal | None] = SingleFlight(
-            at_once=LOOKUPS_AT_ONCE, waiting=LOOKUPS_WAITING
-        )
+        self._flights: Flights[Principal | Refusal | None] = Flights("access-lookup", most=LOOKUPS_WAITING, busy=_busy)
+        self._turn = asyncio.Semaphore(LOOKUPS_AT_ONCE)
         self._followers = Followers(now_millis)
         self._follow_up: asyncio.Task[None] | None = None
         # Counts how often everything was forgotten: an answer that was asked for before is not remembered after.
@@ -97,7 +96,7 @@ class Credentials:
             return known
         if not is_opaque(token) and token.count(".") != JWT_DOTS:
             raise memory.INVALID.problem()
-        answer = await self._flight.ask(key, lambda: self._find(token, key))
+        answer = await self._flights.wait(self._flights.join(key, lambda _: self._find_in_turn(token, key)))
         if answer is None and isinstance(known, Principal):
             self._check(known, now_millis)
             return known
@@ -174,6 +173,10 @@ class Credentials:
         if principal.session_id is not None and self._revoked.get(principal.session_id, now_millis=now_millis):
             raise memory.REVOKED_TOKEN.problem()
 
+    async def _find_in_turn(self, token: str, key: bytes) -> Principal | Refusal | None:
+        async with self._turn:
+            return await self._find(token, key)
+
     async def _find(self, token: str, key: bytes) -> Principal | Refusal | None:
         epoch = self._epoch
         try:
@@ -227,6 +230,11 @@ class Credentials:
             )
         except PASSING:
             return None
+
+
+def _busy() -> Overloaded:
+    metrics.ACCESS_LOOKUPS_REFUSED.inc()
+    return Overloaded("access_busy", "Too many unknown credentials at once.", retry_after_secs=1)
 
 
 def _accepted(answer: Principal | Refusal | None) -> Principal:

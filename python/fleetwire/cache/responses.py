@@ -17,9 +17,9 @@ from fleetwire import clock, metrics
 from fleetwire._core import Lru
 from fleetwire.access.principal import Principal
 from fleetwire.cache.entry import Answer, Entry
-from fleetwire.cache.flights import Flight, Flights
 from fleetwire.cache.rules import ALL, Rule, full_tag
 from fleetwire.errors import Overloaded
+from fleetwire.flights import Flight, Flights
 from fleetwire.settings import Settings
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 State: TypeAlias = Literal["HIT", "MISS", "STALE"]
 Ask: TypeAlias = Callable[[], Awaitable[Answer]]
 
+MAX_FLIGHTS: Final = 256  # distinct answers being made; each waits for one of a few connections
+WAIT_SECS: Final = 10.0
 MAX_LIFE_MILLIS: Final = 3_600_000  # no rule keeps longer; the second level's tags outlive it
 
 _log = structlog.get_logger(__name__)
@@ -38,7 +40,7 @@ class Responses:
 
     def __init__(self, settings: Settings) -> None:
         self.max_entries, self.max_bytes = settings.cache_entries, settings.cache_bytes
-        self.flights = Flights()
+        self.flights: Flights[Entry] = Flights("cache-fill", most=MAX_FLIGHTS, busy=_busy, wait_secs=WAIT_SECS)
         self.shared = _open_shared(settings)
         self.on_invalidated: Callable[[int, str], object] = lambda _tenant_id, _tag: None
         self._entries = Lru(capacity=self.max_entries, ttl_millis=MAX_LIFE_MILLIS, max_bytes=self.max_bytes)
@@ -153,12 +155,12 @@ class Responses:
 
     def _fly(
         self, rule: Rule, principal: Principal | None, key: bytes, version: str | None, ask: Ask, *, name: bytes
-    ) -> Flight:
+    ) -> Flight[Entry]:
         return self.flights.join(
-            name, rule.tags_of(principal), lambda flight: self._make(flight, rule, key, version, ask)
+            name, lambda flight: self._make(flight, rule, key, version, ask), tags=rule.tags_of(principal)
         )
 
-    async def _make(self, flight: Flight, rule: Rule, key: bytes, version: str | None, ask: Ask) -> Entry:
+    async def _make(self, flight: Flight[Entry], rule: Rule, key: bytes, version: str | None, ask: Ask) -> Entry:
         ticket: Ticket | None = None
         if self.shared is not None and rule.cached.is_shared and version is None:
             found, ticket = await self.shared.get(key, flight.tags)
@@ -173,7 +175,7 @@ class Responses:
         return entry
 
     def _keep(
-        self, flight: Flight, rule: Rule, key: bytes, version: str | None, answer: Answer, *, age_millis: int
+        self, flight: Flight[Entry], rule: Rule, key: bytes, version: str | None, answer: Answer, *, age_millis: int
     ) -> Entry:
         now_millis = _now_millis()
         fresh_until_millis = now_millis + round(rule.cached.secs * 1000) - age_millis
@@ -216,6 +218,10 @@ def _state(entry: Entry, version: str | None, now_millis: int, *, is_exact: bool
     if now_millis < entry.fresh_until_millis:
         return "HIT"
     return "STALE" if now_millis < entry.stale_until_millis else None
+
+
+def _busy() -> Overloaded:
+    return Overloaded("cache_busy", "Too much is being read for the first time.", retry_after_secs=1)
 
 
 def _life_millis(rule: Rule) -> int:
