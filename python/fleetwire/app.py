@@ -93,7 +93,8 @@ def front_door(engine: Engine, api: Litestar) -> asgi.App:
         return engine.location_route(scope, receive, send)
 
     # Only who looks after browsers of other origins, or behind TLS, has something to add to a receipt.
-    batches = Envelope(batch, settings) if settings.origins or settings.tls_proxy else batch
+    dresses = bool(settings.origins) or settings.tls_proxy or settings.log_requests
+    batches = Envelope(batch, settings) if dresses else batch
 
     def front(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> Awaitable[None]:
         is_batch = scope["type"] == "http" and scope["path"] == http.PATH

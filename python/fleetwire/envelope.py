@@ -1,7 +1,8 @@
 """What is around every answer but a receipt: an id, the headers that keep browsers safe, CORS, and the time it took.
 
 An ASGI callable in front of the application. A batch over HTTP passes by it unless the operator named further origins
-or a TLS proxy: its answers have the fixed headers from `asgi.respond`, and are counted by its route.
+or a TLS proxy, or wants every request logged: its answers have the fixed headers from `asgi.respond`, and are counted
+by its route.
 """
 
 from typing import Final
@@ -37,6 +38,7 @@ class Envelope:
         self._app = app
         self._origins = settings.origins
         self._slow_secs = settings.slow_request_secs
+        self._logs_all = settings.log_requests
         self._is_tls = settings.tls_proxy
         self._fixed = dict(asgi.SAFE_HEADERS)
         if self._is_tls:
@@ -104,10 +106,14 @@ class Envelope:
         return headers
 
     def _count(self, scope: asgi.Scope, status: int, secs: float) -> None:
-        if scope["path"] == http.PATH:
-            return  # It counts itself.
-        route = scope.get("path_template") or UNKNOWN_ROUTE
+        is_batch = scope["path"] == http.PATH
+        route = http.PATH if is_batch else scope.get("path_template") or UNKNOWN_ROUTE
         method = scope["method"] if scope["method"] in _METHODS else UNKNOWN_ROUTE
+        if self._logs_all:
+            millis = round(secs * 1000, 1)
+            _log.info("A request was answered.", method=method, route=route, status=status, millis=millis)
+        if is_batch:
+            return  # It counts itself.
         metrics.HTTP_SECONDS.observe((method, route, str(status)), secs)
         if 0 < self._slow_secs < secs:
             metrics.SLOW_REQUESTS.inc()

@@ -57,6 +57,7 @@ class Settings:
     runtime_dir: Path | None = _setting(None, "Folder of the workers' own sockets; without it, a temporary one.")
     log_level: str = _setting("info", "Least level that is logged.", one_of=("debug", "info", "warning", "error"))
     log_format: str = _setting("console", "Logs for people or for machines.", one_of=("console", "json"))
+    log_requests: bool = _setting(False, "Whether every request is logged, and not only slow ones.")  # noqa: FBT003
     allowed_origins: str = _setting(
         "", "Comma-separated origins (https://host) whose pages may use cookie and API, too."
     )

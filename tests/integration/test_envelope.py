@@ -171,6 +171,33 @@ async def test_slow_requests_and_statements_are_logged_with_the_id_and_the_plan(
     assert any("cost=" in line for line in plan["plan"])
 
 
+async def test_every_request_is_logged_where_that_is_wanted(module_database, session, tenant):
+    for server in running_server(module_database, {"FLEETWIRE_LOG_REQUESTS": "yes"}):
+        client = Client(server.url, session)
+        asked = {"X-Request-Id": "proxy-4711-abc"}
+        batch = {"device": "van", "fixes": [fix()]}
+        receipt = await client.send(batch, token=tenant.ingest, headers=asked)
+        assert receipt.headers.getall("X-Request-Id") == ["proxy-4711-abc"]
+        await client.request("GET", "/api/devices/van/track?secret=1", token=tenant.dispatcher, headers=asked)
+        await client.request("POST", "/no/such/page", headers=asked)
+        found = [
+            (line["method"], line["route"], line["status"])
+            for line in logged(server, "A request was answered.")
+            if line["request_id"] == "proxy-4711-abc"
+        ]
+        assert found[:2] == [("POST", "/api/driver/location", 200), ("GET", "/api/devices/{name}/track", 200)]
+        assert [status for _, _, status in found[2:]] == [405]
+        assert "such" not in server.log()
+        assert "secret" not in server.log()
+        assert tenant.ingest not in server.log()
+
+
+async def test_only_slow_requests_are_logged_otherwise(client, server, tenant):
+    await client.send({"device": "van", "fixes": [fix()]}, token=tenant.ingest)
+    await client.get("/livez")
+    assert logged(server, "A request was answered.") == []
+
+
 async def test_the_usual_metrics_and_the_pools_figures(client, tenant):
     admin = await tenant.issue_async("user", "ada", "admin")
     await client.send({"device": "van", "fixes": [fix()]}, token=tenant.ingest)

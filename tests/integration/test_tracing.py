@@ -71,7 +71,8 @@ async def test_what_a_client_makes_up_is_in_no_name_of_a_span(module_database, s
         await client.request("BREW", "/livez", headers={"traceparent": "00-zz-1-01"})
         assert (await client.get("/api/live", token="fwu_" + "A" * 43)).status == 401
         unknown = await receiver.until(lambda span: span.attributes.get("http.response.status_code") == 404)
-        assert (unknown.name, unknown.attributes.get("http.route")) == ("GET", None)
+        # Where the console is built, its files are a route.
+        assert unknown.name in {"GET", "GET /{file_path}"}
         odd = await receiver.until(lambda span: span.attributes.get("http.request.method") == "_OTHER")
         assert odd.parent_id == ""
         refused = await receiver.until(lambda span: span.attributes.get("http.response.status_code") == 401)
