@@ -54,9 +54,9 @@ async def test_requests_groups_and_statements_are_spans(module_database, session
         assert (group.name, group.parent_id) == ("store group", "")
         assert group.attributes == {"fleetwire.batches": 1, "fleetwire.fixes": 1}
         assert group.trace_id != TRACE
-        lock = await receiver.until(lambda span: span.name == "ingest.lock_group")
-        assert (lock.trace_id, lock.parent_id) == (group.trace_id, group.span_id)
-        assert group.start_nanos <= lock.start_nanos <= lock.end_nanos <= group.end_nanos
+        store = await receiver.until(lambda span: span.name == "ingest.store_group")
+        assert (store.trace_id, store.parent_id) == (group.trace_id, group.span_id)
+        assert group.start_nanos <= store.start_nanos <= store.end_nanos
 
         await client.request("GET", "/api/devices/van/track", token=tenant.dispatcher)
         read = await receiver.until(lambda span: span.name == "GET /api/devices/{name}/track")
