@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from litestar import Response, Router, get
+from litestar import Request, Response, Router, get
 from litestar.di import NamedDependency
 from litestar.response import File
 from litestar.static_files import create_static_files_router
@@ -19,6 +19,7 @@ FOLDER = Path(__file__).parent / "console_dist"
 ASSETS_PATH = "/assets/"
 FOR_EVER = "public, max-age=31536000, immutable"  # their names carry a hash of their content
 FILE_SECS = 60.0
+LONGEST_PATH_BYTES = 200  # a part of a path with more than 255 has no file; ours are shorter by far
 OVERLAY_PATH = "/api/console/overlay"
 
 
@@ -89,15 +90,24 @@ def console_routes() -> list[Any]:
         directories=[FOLDER],
         html_mode=True,
         include_in_schema=False,
+        before_request=_check_path,
         opt={"public": True},
     )
     assets = create_static_files_router(
         "/assets",
         directories=[FOLDER / "assets"],
         include_in_schema=False,
+        before_request=_check_path,
         opt={"public": True},
     )
     return [facts, assets, page]
+
+
+def _check_path(request: Request[Any, Any, Any]) -> None:
+    """The file system does not say of such a name that it is not there: it fails."""
+    path: str = request.scope["path"]
+    if "\0" in path or len(path.encode()) > LONGEST_PATH_BYTES:
+        raise Problem("not_found", "There is no such file.", status=404)
 
 
 @get("/", public=True, include_in_schema=False)

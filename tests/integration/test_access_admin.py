@@ -116,6 +116,13 @@ async def test_a_driver_sends_and_sees_for_its_own_device_alone(client, tenant, 
     assert (await client.send(later, token=token)).refusal == (403, "forbidden")
 
 
+async def test_no_zero_character_reaches_the_database(client, admin):
+    assert (await client.get("/api/users?after=%00", token=admin)).status == 200
+    for member in ("name", "display_name", "device"):
+        form = {"name": "zoe", "role": "driver", member: "a\0"}
+        assert (await call(client, "POST", "/api/users", admin, form)).refusal == (400, "name_invalid"), member
+
+
 async def test_tokens_are_made_listed_with_their_last_use_and_revoked(client, tenant, admin):
     made = await call(client, "POST", "/api/tokens", admin, {"kind": "device", "name": "van-9", "life_secs": 3600})
     assert made.status == 201

@@ -269,7 +269,8 @@ async def test_another_tenant_sees_no_trace_through_any_route_with_any_role(
     "path",
     [
         "/no/such/page", "/api/nothing", "/settings.py", "/..%2fsettings.py", "/%2e%2e/settings.py",
-        "/assets/..%2f..%2fcli.py", "/..%5csettings.py",
+        "/assets/..%2f..%2fcli.py", "/..%5csettings.py", "/%00",
+        "/assets/%00.js", f"/{'a' * 300}", f"/assets/{'a/' * 3000}", "/%ff%fe",
     ],
 )  # fmt: skip
 async def test_what_is_not_there_is_not_served(client, path):

@@ -137,7 +137,8 @@ async def list_users(
     principal: NamedDependency[Principal], gate: NamedDependency[Gate], after: _After = None, limit: _Limit = 100
 ) -> Response[UserPage]:
     """The users of the tenant by name, in pages."""
-    users = await gate.people.page(principal.tenant_id, after=after, most=limit)
+    # PostgreSQL takes no text with a zero character, and no name has one.
+    users = await gate.people.page(principal.tenant_id, after=after and after.replace("\0", ""), most=limit)
     return _unkept(UserPage(users, users[-1].name if len(users) == limit else None))
 
 
@@ -150,6 +151,8 @@ async def create_user(
 ) -> Response[User]:
     """Errors: 400 `name_invalid`, `password_short`, `password_long`, `device_of_driver`; 409 `user_exists`."""
     check_name("user", data.name)
+    if data.display_name is not None:
+        check_name("user", data.display_name)
     user = await engine.gate.people.create(
         principal,
         data.name,
