@@ -82,6 +82,7 @@ async def test_a_receipt_is_as_safe(client, tenant):
     answer = await client.send({"device": "van", "fixes": [fix()]}, token=tenant.ingest)
     assert answer.receipt == (1, 0, {})
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert re.fullmatch(r"\d+\.\dms", answer.headers["X-Response-Time"])
 
 
 async def test_behind_tls_browsers_are_told_to_stay_there_and_cookies_are_secure(behind, tenant):
