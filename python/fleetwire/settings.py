@@ -20,7 +20,7 @@ from fleetwire.tracing.endpoint import STANDARD_VARIABLE
 PREFIX = "FLEETWIRE_"
 _PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^&\s]*)", re.IGNORECASE)
 INGEST_CONNECTIONS = 2  # device look-ups and partitions must not wait for a commit
-SECRETS = frozenset({"database_url", "redis_url"})
+SECRETS = frozenset({"database_url", "redis_url", "otlp_endpoint"})
 """Settings whose value may hold a password: shown with it hidden."""
 
 

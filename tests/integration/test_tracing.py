@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from fleetwire.errors import ConfigError
 from fleetwire.settings import Settings
 from harness.client import Client
 from harness.fixes import fix
@@ -148,6 +149,15 @@ def test_without_the_packages_the_start_says_what_to_install(tmp_path, module_da
 def test_what_is_off_is_not_even_imported():
     code = "import sys, fleetwire.app; sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], env=environment(), check=False).returncode == 0
+
+
+def test_an_address_that_is_none_is_refused_and_a_password_in_one_is_not_shown():
+    for wrong in ("localhost:4318", "grpc://me:secret@collector:4317", "http://"):
+        with pytest.raises(ConfigError, match="FLEETWIRE_OTLP_ENDPOINT: this is no address") as refusal:
+            Settings.from_env({"OTEL_EXPORTER_OTLP_ENDPOINT": wrong})
+        assert "secret" not in str(refusal.value)
+    environ = {"FLEETWIRE_OTLP_ENDPOINT": "http://me:secret@collector:4318"}
+    assert "secret" not in str(Settings.from_env(environ).table(environ))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ def fault(endpoint: str) -> str | None:
     """Why spans cannot be sent there; None if they can."""
     parts = urlsplit(endpoint)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        return f"{endpoint!r} is no address of an OTLP receiver, such as http://localhost:4318"
+        return "this is no address of an OTLP receiver, such as http://localhost:4318"
     if not all(map(_is_installed, _NEEDED)):
         return "tracing needs the packages of OpenTelemetry: pip install 'fleetwire[otel]'"
     return None
