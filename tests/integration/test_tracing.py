@@ -1,6 +1,7 @@
 """Spans as a receiver of OTLP gets them: of requests, of groups, of statements; and what happens when it does not."""
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
@@ -36,7 +37,8 @@ async def traced(dsn, session, receiver, **settings):
 
 
 async def test_requests_groups_and_statements_are_spans(module_database, session, tenant):
-    async with receiving() as receiver, traced(module_database, session, receiver) as (client, _):
+    settings = {"FLEETWIRE_LOG_REQUESTS": "yes"}
+    async with receiving() as receiver, traced(module_database, session, receiver, **settings) as (client, server):
         batch = {"device": "van", "fixes": [fix()]}
         asked = {**traceparent(), "X-Request-Id": "proxy-4711-abc"}
         assert (await client.send(batch, token=tenant.ingest, headers=asked)).receipt == (1, 0, {})
@@ -51,6 +53,8 @@ async def test_requests_groups_and_statements_are_spans(module_database, session
             "fleetwire.tenant": tenant.name,
         }
         assert sent.resource["service.name"] == "fleetwire"
+        lines = [json.loads(line) for line in server.log().splitlines() if "A request was answered." in line]
+        assert [line["trace_id"] for line in lines if line["request_id"] == "proxy-4711-abc"] == [TRACE]
         group = await receiver.until(lambda span: (TRACE, sent.span_id) in span.links)
         assert (group.name, group.parent_id) == ("store group", "")
         assert group.attributes == {"fleetwire.batches": 1, "fleetwire.fixes": 1}

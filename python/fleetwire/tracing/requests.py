@@ -1,14 +1,24 @@
 """A span for every HTTP request: method, route, status, id and tenant; continues the trace that the client named.
 
-No path, query, address or name of a device is in it: the route's template is, and the tenant's name.
+Lines of the log that a request causes name its trace. No path, query, address or name of a device is in a span: the
+route's template is, and the tenant's name.
 """
 
 from typing import Final
 
 from opentelemetry.context import Context, attach, detach
 from opentelemetry.propagators.textmap import Getter
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, get_current_span, set_span_in_context
+from opentelemetry.trace import (
+    Span,
+    SpanKind,
+    StatusCode,
+    Tracer,
+    format_trace_id,
+    get_current_span,
+    set_span_in_context,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from structlog.contextvars import bound_contextvars
 
 from fleetwire import asgi, request_id
 from fleetwire.access.principal import Principal
@@ -54,7 +64,11 @@ class Requests:
         )
         token = attach(set_span_in_context(span, Context()))
         try:
-            await self._app(scope, receive, _noting_status(span, send) if span.is_recording() else send)
+            if span.is_recording():
+                with bound_contextvars(trace_id=format_trace_id(span.get_span_context().trace_id)):
+                    await self._app(scope, receive, _noting_status(span, send))
+            else:
+                await self._app(scope, receive, send)
         finally:
             detach(token)
             if span.is_recording():
