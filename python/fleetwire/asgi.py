@@ -123,8 +123,9 @@ async def respond_problem(send: Send, fault: Problem, *, started_secs: float) ->
     await respond(send, fault.status, body, headers=[*headers, *SAFE_HEADERS], started_secs=started_secs)
 
 
-async def deny(send: Send, fault: Problem) -> None:
+async def deny(send: Send, fault: Problem, *, started_secs: float) -> None:
     """Answers a WebSocket handshake with a problem instead of an upgrade."""
     headers, body = problem.render(fault)
-    await send({"type": "websocket.http.response.start", "status": fault.status, "headers": headers})
+    head = [*headers, *SAFE_HEADERS, response_time(started_secs)]
+    await send({"type": "websocket.http.response.start", "status": fault.status, "headers": head})
     await send({"type": "websocket.http.response.body", "body": body})

@@ -122,7 +122,7 @@ class Envelope:
     async def _refuse_headers(self, scope: asgi.Scope, send: asgi.Send) -> None:
         fault = Problem("headers_too_large", f"The headers hold more than {MAX_HEADER_BYTES} bytes.", status=431)
         if scope["type"] == "websocket":
-            await asgi.deny(send, fault)
+            await asgi.deny(send, fault, started_secs=clock.monotonic_secs())
         else:
             await asgi.respond_problem(send, fault, started_secs=clock.monotonic_secs())
 

@@ -153,6 +153,15 @@ async def test_a_refusal_names_its_request(client):
         assert answer.headers.getall("X-Request-Id") == ["proxy-4711-abc"]
     refused = await client.handshake("/ws", token="fwi_" + "A" * 43, headers=asked)
     assert refused.json["request_id"] == "proxy-4711-abc"
+    assert refused.headers["X-Content-Type-Options"] == "nosniff"
+    assert re.fullmatch(r"\d+\.\dms", refused.headers["X-Response-Time"])
+
+
+async def test_a_receipt_names_the_request_that_had_a_name(client, tenant):
+    batch = {"device": "van", "fixes": [fix()]}
+    named = await client.send(batch, token=tenant.ingest, headers={"X-Request-Id": "proxy-4711-abc"})
+    assert named.headers.getall("X-Request-Id") == ["proxy-4711-abc"]
+    assert "X-Request-Id" not in (await client.send(batch, token=tenant.ingest)).headers
 
 
 async def test_slow_requests_and_statements_are_logged_with_the_id_and_the_plan(behind, watchful, tenant):

@@ -56,7 +56,7 @@ class Front:
             taken = await self._admit(scope)
         except RateLimited as refused:
             if scope["type"] == "websocket":
-                await asgi.deny(send, refused)
+                await asgi.deny(send, refused, started_secs=started_secs)
             else:
                 await asgi.respond_problem(send, refused, started_secs=started_secs)
             return

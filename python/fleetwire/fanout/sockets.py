@@ -180,6 +180,7 @@ class Sockets:
 
         Of the subprotocols that the client offers, the first one among `subprotocols` is agreed on.
         """
+        started_secs = clock.monotonic_secs()
         scope, receive, send = connection
         socket = Socket(kind, receive, send, self._settings)
         try:
@@ -188,7 +189,7 @@ class Sockets:
             if principal is not None:
                 principal.require(permission)
         except Problem as problem:
-            await asgi.deny(send, problem)
+            await asgi.deny(send, problem, started_secs=started_secs)
             return
         socket.subprotocol = next((offer for offer in scope["subprotocols"] if offer in subprotocols), None)
 

@@ -2,7 +2,7 @@
 
 import structlog
 
-from fleetwire import asgi, clock, metrics
+from fleetwire import asgi, clock, metrics, request_id
 from fleetwire.access.front import stranger
 from fleetwire.access.guards import authenticate
 from fleetwire.access.tokens import Credentials
@@ -29,9 +29,9 @@ class LocationRoute:
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Answers one request."""
-        started_secs = clock.monotonic_secs()
+        started_secs, sent = clock.monotonic_secs(), asgi.first_headers(scope)
         try:
-            receipt = await self._take(scope, receive)
+            receipt = await self._take(scope, sent, receive)
         except asgi.ClientGone:
             return
         except Problem as problem:
@@ -43,25 +43,28 @@ class LocationRoute:
             status = await _refuse(send, fault, started_secs)
         else:
             status = 202 if receipt.is_queued else 200
-            await asgi.respond(send, status, receipt.json, headers=_HEADERS, started_secs=started_secs)
+            # Only what was asked with an id is answered with one: making it would cost more than the receipt.
+            named = ((request_id.HEADER, request_id.of(scope).encode()),) if request_id.HEADER in sent else ()
+            headers = (*_HEADERS, *named)
+            await asgi.respond(send, status, receipt.json, headers=headers, started_secs=started_secs)
         secs = clock.monotonic_secs() - started_secs
         metrics.HTTP_SECONDS.observe(("POST" if scope["method"] == "POST" else "other", PATH, str(status)), secs)
 
-    async def _take(self, scope: asgi.Scope, receive: asgi.Receive) -> Receipt:
+    async def _take(self, scope: asgi.Scope, sent: dict[bytes, bytes], receive: asgi.Receive) -> Receipt:
         if scope["method"] != "POST":
             raise Problem("method_not_allowed", "Batches are sent with POST.", status=405, allow="POST")
         principal = await authenticate(scope, self._credentials)
         self._limit.request(principal)
         principal.require("ingest")
-        headers, settings = asgi.first_headers(scope), self._settings
+        settings = self._settings
         data = await asgi.read_body(
             receive,
-            announced=headers.get(b"content-length", b""),
+            announced=sent.get(b"content-length", b""),
             limit_bytes=settings.max_body_bytes,
             timeout_secs=settings.body_timeout_secs,
         )
-        encoding = headers.get(b"content-encoding", b"").decode("latin-1").strip().lower()
-        body = Body(data, headers.get(b"content-type", b"").decode("latin-1"), encoding)
+        encoding = sent.get(b"content-encoding", b"").decode("latin-1").strip().lower()
+        body = Body(data, sent.get(b"content-type", b"").decode("latin-1"), encoding)
         return await self._pipeline.take(principal, body, door=metrics.HTTP)
 
 
