@@ -34,6 +34,7 @@ from fleetwire.settings import INGEST_CONNECTIONS, Settings
 from fleetwire.store.devices import DEVICES_TAG, Devices
 from fleetwire.store.faults import PASSING
 from fleetwire.store.lane import PLANNER
+from fleetwire.store.listener import Listener
 from fleetwire.store.partitions import Partitions
 from fleetwire.store.pools import Pools
 from fleetwire.store.retention import Retention
@@ -59,6 +60,7 @@ class Engine:
 
     app_pool: asyncpg.Pool
     pools: Pools
+    listener: Listener
     gate: Gate
     devices: Devices
     writer: Writer
@@ -113,8 +115,9 @@ class Engine:
             "writer", dsn, "fleetwire_ingest", settings.writer_connections, {**PLANNER, **lost}
         )
         self.app_pool = await self.pools.open("app", dsn, "fleetwire_app", settings.app_connections)
-        await self._open_gate(dsn)
-        self.events = EventHub(self.app_pool, settings.database_url, tell=self._tell_event)
+        self.listener = Listener(dsn)
+        self._open_gate()
+        self.events = EventHub(self.app_pool, self.listener, tell=self._tell_event)
         partitions, delay = Partitions(ingest_pool), Delay()
         hub = Hub(
             self.live,
@@ -124,7 +127,9 @@ class Engine:
             settle_millis=SETTLE_MILLIS if self.relay else 0,
         )
         await self._warm(ingest_pool, hub)
-        await self._start_cache(settings.database_url)
+        await self._start_cache()
+        self._exits.push_async_callback(self.listener.stop)
+        await self.listener.start()
 
         make_writer: Callable[..., Writer] = Writer if tracing is None else tracing.writer
         self.writer = make_writer(
@@ -156,8 +161,6 @@ class Engine:
         pipeline = Pipeline(decoder=decoder, limit=limit, devices=devices, writer=self.writer, outage=outage)
         await hub.start()
         self._exits.push_async_callback(hub.stop)
-
-        await self.events.start()
         self._exits.push_async_callback(self.events.stop)
 
         credentials = self.gate.credentials
@@ -181,11 +184,11 @@ class Engine:
         self._exits.push_async_callback(upkeep.stop)
         self.health.phase = "ready"
 
-    async def _start_cache(self, dsn: str) -> None:
+    async def _start_cache(self) -> None:
         await self.responses.start()
         self._exits.push_async_callback(self.responses.stop)
-        notices = Notices(self.app_pool, dsn, self.responses)
-        await notices.start()
+        notices = Notices(self.app_pool, self.listener, self.responses)
+        notices.start()
         self._exits.push_async_callback(notices.stop)
 
     async def _warm(self, pool: asyncpg.Pool, hub: Hub) -> None:
@@ -241,13 +244,13 @@ class Engine:
             self.responses.measure()
         return metrics_merge.pack()
 
-    async def _open_gate(self, dsn: str) -> None:
+    def _open_gate(self) -> None:
         self.limits.start()
         metrics.LIMITS.source = self.limits
         self._exits.push_async_callback(self.limits.stop)
-        self.gate = await open_gate(
+        self.gate = open_gate(
             self.app_pool,
-            dsn,
+            self.listener,
             allowed_origins=self.settings.origins,
             limits=self.limits,
             make_credentials=Credentials if self.tracing is None else self.tracing.credentials,

@@ -70,7 +70,7 @@ async def database_stats(engine: NamedDependency[Engine]) -> Response[dict[str, 
         "connect_timeout_secs": settings.connect_timeout_secs,
         "idle_connection_secs": settings.idle_connection_secs,
         "slow_query_secs": settings.slow_query_secs,
-        "listens_for_revocations": engine.gate.listener.is_listening,
+        "listens_for_revocations": engine.listener.is_listening,
     }
     return Response(stats, headers=_NO_STORE)
 

@@ -206,8 +206,8 @@ class Settings:
 
     @property
     def connections(self) -> int:
-        """Connections a worker opens at most: its pools, three that listen, one for the upkeep."""
-        return self.writer_connections + self.app_connections + INGEST_CONNECTIONS + 4
+        """Connections a worker opens at most: its pools, one that listens, one for the upkeep."""
+        return self.writer_connections + self.app_connections + INGEST_CONNECTIONS + 2
 
     @property
     def proxies(self) -> tuple[Network, ...]:

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from fleetwire.client.events import EventStream, publish
+from fleetwire.store.listener import APPLICATION_NAME
 from harness.fixtures import running_server
 from harness.process import Server, serving, wait_until
 from harness.tenants import Tenant
@@ -61,14 +62,14 @@ class Watcher:
 
 @asynccontextmanager
 async def listener_cut(dsn):
-    """Nobody is notified while the block runs: connections that listen to events are cut as soon as they are there."""
+    """Nobody is notified while the block runs: connections that listen are cut as soon as they are there."""
     connection = await asyncpg.connect(dsn)
 
     async def cut():
-        # What a listening connection asked last, its probe apart, is LISTEN.
         return await connection.fetchval(
             "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND query ~ '^LISTEN .?fleetwire_event'"
+            "WHERE datname = current_database() AND application_name = $1",
+            APPLICATION_NAME,
         )
 
     async def cut_forever():

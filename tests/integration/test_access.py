@@ -1,6 +1,7 @@
 """Opaque tokens against a real PostgreSQL: who they belong to, how often it is asked, and how they end."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
@@ -13,6 +14,7 @@ from fleetwire.access.opaque import digest, mint
 from fleetwire.access.tokens import LOOKUPS_WAITING, Credentials
 from fleetwire.access.uses import Uses
 from fleetwire.errors import Problem
+from fleetwire.store.listener import APPLICATION_NAME, Listener
 from fleetwire.store.pool import open_pool, tenant_transaction
 
 
@@ -29,11 +31,26 @@ async def pool(database):
         yield opened
 
 
-@pytest.fixture
-async def gate(database, pool):
-    opened = await open_gate(pool, database)
-    yield opened
+@asynccontextmanager
+async def listening_gate(dsn, pool):
+    """A gate that hears, and its listener."""
+    listener = Listener(dsn)
+    opened = open_gate(pool, listener)
+    await listener.start()
+    yield opened, listener
+    await listener.stop()
     await opened.close()
+
+
+@pytest.fixture
+async def listening(database, pool):
+    async with listening_gate(database, pool) as both:
+        yield both
+
+
+@pytest.fixture
+def gate(listening):
+    return listening[0]
 
 
 class Clock:
@@ -197,17 +214,16 @@ async def test_a_suspended_user_or_tenant_has_no_valid_token(owner, credentials,
 
 
 async def test_a_revoked_token_stops_within_a_second_on_every_worker(owner, gate, database, pool):
-    other = await open_gate(pool, database)
     token = await issue.issue_token(owner, "acme", "ingest")
-    workers = [gate.credentials, other.credentials]
-    for credentials in workers:
-        await credentials.principal(token)
-    credential_id = await issue.revoke_token(owner, token)
-    async with asyncio.timeout(1):
+    async with listening_gate(database, pool) as (other, _):
+        workers = [gate.credentials, other.credentials]
         for credentials in workers:
-            while await outcome(credentials, token) != (401, "token_revoked"):
-                await asyncio.sleep(0.005)
-    await other.close()
+            await credentials.principal(token)
+        credential_id = await issue.revoke_token(owner, token)
+        async with asyncio.timeout(1):
+            for credentials in workers:
+                while await outcome(credentials, token) != (401, "token_revoked"):
+                    await asyncio.sleep(0.005)
     assert await issue.revoke_token(owner, credential_id) == credential_id
 
 
@@ -231,17 +247,18 @@ async def test_a_revocation_that_meets_its_lookup_wins(owner, credentials):
         await request
 
 
-async def test_after_a_gap_in_the_hearing_nothing_remembered_is_trusted(owner, gate):
+async def test_after_a_gap_in_the_hearing_nothing_remembered_is_trusted(owner, listening):
+    gate, listener = listening
     token = await issue.issue_token(owner, "acme", "ingest")
     ended = []
     gate.credentials.follow(await gate.credentials.principal(token), ended.append)
     # A revocation that no notification tells of stands for one that fell into the gap.
     await owner.execute("UPDATE credential SET revoked_at = now()")
     assert (await gate.credentials.principal(token)).tenant == "acme"
-    before = gate.listener.connections
-    listening = "FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'"
-    assert await owner.fetchval(f"SELECT bool_and(pg_terminate_backend(pid)) {listening}")
-    await until(lambda: gate.listener.connections > before, 3)
+    before = listener.connections
+    listens = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1"
+    assert await owner.fetchval(f"SELECT bool_and(pg_terminate_backend(pid)) {listens}", APPLICATION_NAME)
+    await until(lambda: listener.connections > before, 3)
     assert await refusal(gate.credentials, token) == (401, "token_revoked")
     await until(lambda: ended)
     assert ended[0].code == "token_revoked"

@@ -13,6 +13,7 @@ from fleetwire.access.guards import AccessMiddleware, authenticate, requires
 from fleetwire.access.principal import Principal
 from fleetwire.access.routes import access_dependencies, access_router
 from fleetwire.errors import Problem
+from fleetwire.store.listener import Listener
 from fleetwire.store.pool import open_pool
 
 PASSWORD = "correct horse battery"
@@ -48,7 +49,7 @@ async def owner(database):
 @pytest.fixture
 async def gate(database):
     async with await open_pool(database, "fleetwire_app", 1, 4) as pool:
-        opened = await open_gate(pool, database, allowed_origins=frozenset({"https://console.example"}))
+        opened = open_gate(pool, Listener(database), allowed_origins=frozenset({"https://console.example"}))
         yield opened
         await opened.close()
 

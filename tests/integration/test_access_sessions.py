@@ -13,12 +13,12 @@ from argon2 import PasswordHasher
 from fleetwire import clock
 from fleetwire.access import issue, refresh, rotation
 from fleetwire.access.keys import Keys
-from fleetwire.access.listener import Listener
 from fleetwire.access.passwords import Passwords
 from fleetwire.access.sessions import SESSION_LIFE_SECS, Sessions
 from fleetwire.access.tokens import REVOKED_CHANNEL, Credentials
 from fleetwire.access.uses import Uses
 from fleetwire.errors import Problem
+from fleetwire.store.listener import Listener
 from fleetwire.store.pool import open_pool
 
 PASSWORD = "correct horse battery"
@@ -51,7 +51,8 @@ class Worker:
             revoked=self.credentials.revoke,
             now_millis=self.now_millis,
         )
-        self.listener = Listener(dsn, REVOKED_CHANNEL, heard=self.credentials.revoke, connected=self.credentials.forget)
+        self.listener = Listener(dsn)
+        self.listener.on(REVOKED_CHANNEL, heard=self.credentials.revoke, connected=self.credentials.forget)
 
     def now_millis(self):
         return clock.now_millis() + self.ahead_millis

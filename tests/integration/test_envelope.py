@@ -7,8 +7,10 @@ import re
 import pytest
 
 from harness.client import Client
+from harness.database import rows, temporary_database
 from harness.fixes import fix
 from harness.fixtures import running_server
+from harness.process import serving
 
 PAGE = "https://console.example"
 PATHS = [
@@ -230,6 +232,16 @@ async def test_the_usual_metrics_and_the_pools_figures(client, tenant):
         assert pool["active"] + pool["idle"] == pool["open"] <= pool["max"]
     assert sum(pool["open"] for pool in stats["pools"]) >= 5
     assert sum(pool["max"] for pool in stats["pools"]) + 2 <= stats["max_connections"]
+
+
+async def test_a_worker_begins_with_few_connections_one_of_which_listens(postgres_dsn, migrated_template):
+    of_the_server = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    with temporary_database(postgres_dsn, migrated_template) as dsn, serving("--database-url", dsn) as server:
+        found = await rows(dsn, f"SELECT application_name {of_the_server} AND backend_type = 'client backend'")
+        assert server.stop() == 0
+    names = [row["application_name"] for row in found]
+    assert names.count("fleetwire listener") == 1
+    assert len(names) <= 8
 
 
 async def test_health_tells_memory_processors_and_age(client):

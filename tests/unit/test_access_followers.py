@@ -1,9 +1,6 @@
 import asyncio
 
-import pytest
-
 from fleetwire.access.followers import Followers
-from fleetwire.access.listener import Listener
 from fleetwire.access.memory import REVOKED_TOKEN
 from fleetwire.access.principal import Principal
 
@@ -57,16 +54,3 @@ async def test_a_follower_that_fails_does_not_keep_the_next_from_hearing():
     followers.add(principal(), ended.append)
     followers.end_all(bytes(32), REVOKED_TOKEN)
     assert len(ended) == 1
-
-
-async def test_a_listener_without_a_database_goes_on_trying_behind(tmp_path):
-    listener = Listener(
-        f"postgresql:///none?host={tmp_path}&user=nobody",
-        "channel",
-        heard=pytest.fail,
-        connected=lambda: pytest.fail("There is no database."),
-    )
-    await listener.start(wait_secs=0.3)
-    assert not listener.is_listening
-    assert not listener._task.done()
-    await listener.stop()

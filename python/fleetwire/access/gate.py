@@ -7,7 +7,6 @@ from typing import Any
 from fleetwire.access.grants import Grants
 from fleetwire.access.keys import Keys
 from fleetwire.access.limits import Limits
-from fleetwire.access.listener import Listener
 from fleetwire.access.memory import MakeMemory
 from fleetwire.access.passwords import Passwords
 from fleetwire.access.people import People
@@ -17,6 +16,7 @@ from fleetwire.access.tokens import REVOKED_CHANNEL, Credentials, lru
 from fleetwire.access.uses import Uses
 from fleetwire.access.whence import Whence, whence
 from fleetwire.settings import Settings
+from fleetwire.store.listener import Listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,6 @@ class Gate:
     sessions: Sessions
     limits: Limits
     passwords: Passwords
-    listener: Listener
     uses: Uses
     people: People
     grants: Grants
@@ -41,14 +40,13 @@ class Gate:
 
     async def close(self) -> None:
         """Ends what runs behind; call it while the pool is still open, the last uses are written."""
-        await self.listener.stop()
         await self.credentials.stop()
         await self.uses.stop()
 
 
-async def open_gate(
+def open_gate(
     pool: Any,  # noqa: ANN401 - asyncpg ships no types
-    dsn: str,
+    listener: Listener,
     *,
     allowed_origins: frozenset[str] = frozenset(),
     limits: Limits | None = None,
@@ -60,7 +58,7 @@ async def open_gate(
 
     Args:
         pool: connections with the role `fleetwire_app`.
-        dsn: for the connection that hears of revocations.
+        listener: hears of revocations; not started yet, and started before anybody is let in.
         allowed_origins: besides the server's own, origins in lower case whose pages may use the session cookie.
         limits: of this worker; without them, the usual ones of a worker alone.
         make_memory: from a capacity and a life in milliseconds to a bounded map.
@@ -69,21 +67,19 @@ async def open_gate(
     """
     keys, uses, passwords = Keys(pool, keep_retired_secs=LONGEST_LIFE_SECS), Uses(pool), Passwords()
     credentials = make_credentials(pool, keys, uses, make_memory=make_memory, allowed_origins=allowed_origins)
-    listener = Listener(dsn, REVOKED_CHANNEL, heard=credentials.revoke, connected=credentials.forget)
+    listener.on(REVOKED_CHANNEL, heard=credentials.revoke, connected=credentials.forget)
 
     def revoke(key: str) -> None:
         credentials.revoke(key)
         tell_revoked(key)
 
     sessions = Sessions(pool, keys, passwords, revoked=revoke)
-    await listener.start()
     uses.start()
     return Gate(
         credentials,
         sessions,
         limits or Limits(Settings()),
         passwords,
-        listener,
         uses,
         people=People(pool, passwords),
         grants=Grants(pool),

@@ -13,10 +13,10 @@ from typing import Any, Final
 import structlog
 
 from fleetwire import tasks
-from fleetwire.access.listener import Listener
 from fleetwire.cache.channel import CHANNEL, payload
 from fleetwire.cache.responses import Responses
 from fleetwire.store.faults import PASSING
+from fleetwire.store.listener import Listener
 from fleetwire.store.pool import borrowed
 from fleetwire.store.statements import load
 
@@ -31,25 +31,28 @@ _log = structlog.get_logger(__name__)
 class Notices:
     """One worker's end."""
 
-    def __init__(self, pool: Any, dsn: str, responses: Responses) -> None:  # noqa: ANN401 - asyncpg ships no types
+    def __init__(
+        self,
+        pool: Any,  # noqa: ANN401 - asyncpg ships no types
+        listener: Listener,
+        responses: Responses,
+    ) -> None:
         self._pool = pool
         self._responses = responses
         self._worker = secrets.token_hex(8)
-        self._listener = Listener(dsn, CHANNEL, heard=self._hear, connected=responses.forget)
+        listener.on(CHANNEL, heard=self._hear, connected=responses.forget)
         self._pending: set[str] = set()
         self._arrived = asyncio.Event()
         self._telling: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Listens, and tells from now on."""
+    def start(self) -> None:
+        """Tells from now on."""
         self._responses.on_invalidated = self.publish
-        await self._listener.start()
         self._telling = tasks.spawn(self._tell(), name="cache-notices")
 
     async def stop(self) -> None:
-        """Closes the connection."""
+        """Tells no more."""
         await tasks.cancel(self._telling)
-        await self._listener.stop()
 
     def publish(self, tenant_id: int, tag: str) -> None:
         """Tells the other workers a moment later; while the database is away, when it is back."""

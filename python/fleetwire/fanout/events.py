@@ -17,10 +17,10 @@ import msgspec
 import structlog
 
 from fleetwire import metrics
-from fleetwire.access.listener import Listener
 from fleetwire.fanout.event_feed import EventFeed, Line
 from fleetwire.store import events
 from fleetwire.store.faults import PASSING
+from fleetwire.store.listener import Listener
 from fleetwire.tasks import cancel, spawn
 
 TAIL_EVENTS: Final = 256
@@ -33,20 +33,17 @@ _log = structlog.get_logger(__name__)
 class EventHub:
     """The feeds of this worker by tenant."""
 
-    def __init__(self, pool: asyncpg.Pool, dsn: str, *, tell: Callable[[int, int], None] = lambda *_: None) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, listener: Listener, *, tell: Callable[[int, int], None] = lambda *_: None
+    ) -> None:
         self.pool = pool
         self._tell = tell
-        self._listener = Listener(dsn, events.CHANNEL, heard=self._heard, connected=self.wake_all)
         self._tails: dict[int, Tail] = {}
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
-
-    async def start(self) -> None:
-        """Begins to listen."""
-        await self._listener.start()
+        listener.on(events.CHANNEL, heard=self._heard, connected=self.wake_all)
 
     async def stop(self) -> None:
         """Ends everything that runs behind."""
-        await self._listener.stop()
         for tail in list(self._tails.values()):
             await tail.stop()
 

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
@@ -13,7 +13,8 @@ from fleetwire.store.pool import Role, open_pool
 from fleetwire.store.slow import SlowQueries
 
 LOCK_SECS = 1.0  # longest wait for a row: merging and other workers keep one for milliseconds
-FLOOR = 5  # connections that the largest pool keeps open, so that a first rush finds them
+AT_START: Final = MappingProxyType({"app": 2, "writer": 2})
+"""Connections that a pool opens at once, if not one; the others when they are needed, which takes some milliseconds."""
 
 
 class Pools:
@@ -41,7 +42,7 @@ class Pools:
         pool = await open_pool(
             dsn,
             role,
-            min_size=min(FLOOR if name == "app" else 2, most),
+            min_size=min(AT_START.get(name, 1), most),
             max_size=most,
             connect_timeout_secs=settings.connect_timeout_secs,
             statement_timeout_millis=round(settings.statement_timeout_secs * 1000),

@@ -1,13 +1,13 @@
-"""Hears PostgreSQL's notifications on a connection of its own, for as long as the process lives.
+"""Hears PostgreSQL's notifications for a whole worker, on one connection of its own, for as long as the process lives.
 
-A connection that breaks is made again. What was notified in between is lost, so the owner is told of every new
+A connection that breaks is made again. What was notified in between is lost, so every subscriber is told of every new
 connection and must then trust nothing it remembers.
 """
 
 import asyncio
 import random
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 import structlog
@@ -20,34 +20,43 @@ LONGEST_WAIT_SECS: Final = 5.0
 # A connection may die without a word (a firewall, a machine that is gone): it is asked this often, and must answer.
 PROBE_SECS: Final = 5.0
 PROBE_LIMIT_SECS: Final = 3.0
+APPLICATION_NAME: Final = "fleetwire listener"
+"""What operators see in pg_stat_activity."""
 
 _log = structlog.get_logger(__name__)
 
 
+class _Subscriber(NamedTuple):
+    channel: str
+    heard: Callable[[str], object]
+    connected: Callable[[], object]
+
+
 class Listener:
-    """Listens on one channel.
+    """Listens on the channels of all subscribers, who are named before `start`."""
 
-    `heard` is called with each payload and `connected` after each connection that listens, both in the event loop's
-    thread; neither may block.
-    """
-
-    def __init__(self, dsn: str, channel: str, *, heard: Callable[[str], None], connected: Callable[[], None]) -> None:
+    def __init__(self, dsn: str) -> None:
         self._dsn = dsn
-        self._channel = channel
-        self._heard = heard
-        self._connected = connected
+        self._subscribers: list[_Subscriber] = []
         self._task: asyncio.Task[None] | None = None
         self._first = asyncio.Event()
         self.is_listening = False
         self.connections = 0
 
+    def on(self, channel: str, *, heard: Callable[[str], object], connected: Callable[[], object]) -> None:
+        """From now on `heard` is called with each payload, `connected` after each connection that listens.
+
+        Both in the event loop's thread; neither may block.
+        """
+        self._subscribers.append(_Subscriber(channel, heard, connected))
+
     async def start(self, *, wait_secs: float = 5.0) -> None:
         """Returns when the first connection listens, or after `wait_secs`: then it goes on trying behind."""
-        self._task = tasks.spawn(self._run(), name=f"listener-{self._channel}")
+        self._task = tasks.spawn(self._run(), name="listener")
         try:
             await asyncio.wait_for(self._first.wait(), wait_secs)
         except TimeoutError:
-            _log.warning("Not listening yet.", channel=self._channel)
+            _log.warning("Not listening yet.")
 
     async def stop(self) -> None:
         """Closes the connection."""
@@ -60,7 +69,7 @@ class Listener:
             try:
                 await self._listen()
             except (asyncpg.PostgresError, *PASSING) as error:
-                _log.warning("The listening connection is lost.", channel=self._channel, error=str(error))
+                _log.warning("The listening connection is lost.", error=str(error))
             finally:
                 self.is_listening = False
             if self.connections > listened:
@@ -70,14 +79,18 @@ class Listener:
             wait_secs = min(2 * wait_secs, LONGEST_WAIT_SECS)
 
     async def _listen(self) -> None:
-        connection = await asyncpg.connect(self._dsn, timeout=PROBE_LIMIT_SECS)
+        connection = await asyncpg.connect(
+            self._dsn, timeout=PROBE_LIMIT_SECS, server_settings={"application_name": APPLICATION_NAME}
+        )
         try:
             lost = asyncio.Event()
             connection.add_termination_listener(lambda _: lost.set())
-            await connection.add_listener(self._channel, self._take)
+            for channel in dict.fromkeys(subscriber.channel for subscriber in self._subscribers):
+                await connection.add_listener(channel, self._take)
             self.is_listening = True
             self.connections += 1
-            self._connected()
+            for subscriber in self._subscribers:
+                _tell(subscriber.channel, subscriber.connected)
             self._first.set()
             while not lost.is_set():
                 try:
@@ -88,5 +101,15 @@ class Listener:
             # Not a polite goodbye: the other side may be gone, and a goodbye would wait for it.
             connection.terminate()
 
-    def _take(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:  # noqa: ANN401
-        self._heard(str(payload))
+    def _take(self, _connection: Any, _pid: int, channel: str, payload: object) -> None:  # noqa: ANN401
+        for subscriber in self._subscribers:
+            if subscriber.channel == channel:
+                _tell(channel, subscriber.heard, str(payload))
+
+
+def _tell(channel: str, callback: Callable[..., object], *payload: str) -> None:
+    """Calls a subscriber; its mistake must not leave the others deaf."""
+    try:
+        callback(*payload)
+    except Exception:  # noqa: BLE001
+        _log.exception("A notification could not be used.", channel=channel)
