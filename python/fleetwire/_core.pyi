@@ -220,6 +220,12 @@ class LiveTable:
     def set_group(self, tenant_id: int, name: str, device_ids: list[int]) -> None:
         """Says which devices belong to a group, from the next tick on; none ends it."""
 
+    def forget(self, tenant_id: int) -> None:
+        """Forgets a tenant's devices and views; its numbers begin anew."""
+
+    def tenants(self) -> list[int]:
+        """The tenants that anything is known of, in no order."""
+
     def is_exact(self, tenant_id: int, view: int, since_seq: int) -> bool:
         """Whether `moved` holds all that differs since then. A watcher of which it does not needs a snapshot."""
 
@@ -249,6 +255,9 @@ class Departures:
     def record(self, sealed: Sealed) -> None:
         """Stored positions moved forward."""
 
+    def forget(self, tenant_id: int) -> None:
+        """Nobody is told of a tenant's devices."""
+
     def take(self) -> list[tuple[int, bytes]]:
         """(tenant_id, packed message) of each tenant, once. Grows with the devices that moved; releases the GIL."""
 
@@ -259,8 +268,11 @@ def apply_moved(table: LiveTable, tenant_id: int, message: bytes) -> int:
         ValueError: the message is damaged or of another version; nothing of it was applied.
     """
 
-def catch_up(table: LiveTable, rows: list[tuple[int | str | None, ...]]) -> int:
-    """Moves `table` by rows of `load_live`, as movements; returns how many moved. Releases the GIL."""
+def catch_up(table: LiveTable, rows: list[tuple[int | str | None, ...]], departures: Departures | None = None) -> int:
+    """Moves `table` by rows of `load_live`, as movements; returns how many moved. Releases the GIL.
+
+    With `departures`, other workers are told of them as well.
+    """
 
 @final
 class TrackWriter:

@@ -28,6 +28,7 @@ from fleetwire.ingest.limit import IngestLimit
 from fleetwire.ingest.outage import Outage
 from fleetwire.ingest.pipeline import Pipeline
 from fleetwire.ingest.ws import DriverSocket
+from fleetwire.live.doubts import Doubts
 from fleetwire.live.kinds import Kind
 from fleetwire.live.state import Live
 from fleetwire.settings import INGEST_CONNECTIONS, Settings
@@ -63,6 +64,7 @@ class Engine:
     listener: Listener
     gate: Gate
     devices: Devices
+    doubts: Doubts
     writer: Writer
     events: EventHub
     sockets: Sockets
@@ -127,9 +129,7 @@ class Engine:
             settle_millis=SETTLE_MILLIS if self.relay else 0,
         )
         await self._warm(ingest_pool, hub)
-        await self._start_cache()
-        self._exits.push_async_callback(self.listener.stop)
-        await self.listener.start()
+        await self._follow(ingest_pool, hub)
 
         make_writer: Callable[..., Writer] = Writer if tracing is None else tracing.writer
         self.writer = make_writer(
@@ -184,12 +184,18 @@ class Engine:
         self._exits.push_async_callback(upkeep.stop)
         self.health.phase = "ready"
 
-    async def _start_cache(self) -> None:
+    async def _follow(self, pool: asyncpg.Pool, hub: Hub) -> None:
+        """Keeps what is in memory in step with the database from now on."""
+        self.doubts = Doubts(self.live, pool, moved=hub.hasten)
+        self.doubts.start()
+        self._exits.push_async_callback(self.doubts.stop)
         await self.responses.start()
         self._exits.push_async_callback(self.responses.stop)
         notices = Notices(self.app_pool, self.listener, self.responses)
         notices.start()
         self._exits.push_async_callback(notices.stop)
+        self._exits.push_async_callback(self.listener.stop)
+        await self.listener.start()
 
     async def _warm(self, pool: asyncpg.Pool, hub: Hub) -> None:
         """Loads the present; with other workers, without a gap to what they tell from then on."""

@@ -153,6 +153,20 @@ impl LiveTable {
         }
     }
 
+    /// Forgets a tenant: its devices, its views and what they were told. It begins again at `seq` 0.
+    pub fn forget(&mut self, tenant_id: i32) {
+        self.touched.remove(&tenant_id);
+        self.timed.remove(&tenant_id);
+        if let Some(tenant) = self.tenants.remove(&tenant_id) {
+            self.shown -= tenant.positions().count();
+        }
+    }
+
+    /// The tenants that anything is known of, in no order.
+    pub fn tenants(&self) -> Vec<i32> {
+        self.tenants.keys().copied().collect()
+    }
+
     /// Whether `moved` holds all that differs since a tick. A watcher of which this is not true needs a snapshot.
     pub fn is_exact(&self, tenant_id: i32, view: ViewId, since_seq: u64) -> bool {
         self.tenants.get(&tenant_id).map_or(view == WHOLE && since_seq == 0, |tenant| tenant.is_exact(view, since_seq))

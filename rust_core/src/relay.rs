@@ -61,6 +61,11 @@ impl Departures {
         }
     }
 
+    /// Nobody is told of a tenant's devices.
+    pub fn forget(&mut self, tenant_id: i32) {
+        self.tenants.remove(&tenant_id);
+    }
+
     /// A message per tenant, ascending, and forgets what is in them.
     pub fn take(&mut self) -> Vec<(i32, Vec<u8>)> {
         std::mem::take(&mut self.tenants).into_iter().map(|(tenant_id, entries)| (tenant_id, pack(&entries))).collect()

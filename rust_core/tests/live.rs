@@ -421,6 +421,23 @@ fn views_of_nobody_are_few() {
 }
 
 #[test]
+fn a_tenant_that_is_forgotten_leaves_nothing_and_the_others_all() {
+    let mut table = table(2);
+    table.load(TENANT_ID + 1, 9, "other", None);
+    table.advance(&[position(0, 10), position(1, 11), Position { tenant_id: TENANT_ID + 1, ..position(9, 12) }]);
+    let view = table.watch(TENANT_ID, in_area(-1_800_000_000, 1_800_000_000), 20);
+    table.advance(&[position(0, 13)]);
+    table.forget(TENANT_ID);
+    assert_eq!((table.tenants(), table.len()), (vec![TENANT_ID + 1], 1));
+    assert_eq!(table.tick(20), vec![TENANT_ID + 1]);
+    assert_eq!(snapshot(&mut table, view, 20), (0, Shown::new()));
+    assert_eq!(table.geojson(TENANT_ID), table.geojson(77));
+    table.release(TENANT_ID, view);
+    table.forget(TENANT_ID);
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
 fn an_older_fix_never_replaces_a_newer_one() {
     let mut table = table(1);
     assert_eq!(table.advance(&[position(0, 10), position(0, 5), position(0, 10)]), 1);

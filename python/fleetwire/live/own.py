@@ -20,7 +20,7 @@ async def own_position(pool: asyncpg.Pool, settings: Settings, tenant_id: int, d
     """
     try:
         async with tenant_transaction(pool, tenant_id) as connection:
-            row = await connection.fetchrow(_SQL["own_position"], tenant_id, device_id)
+            row = await connection.fetchrow(_SQL["positions_of"], tenant_id, [device_id])
     except PASSING:
         raise DatabaseAway from None
     table = LiveTable(

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 import asyncpg
 
@@ -36,11 +36,12 @@ class Live:
         self.epoch = secrets.token_hex(8)
         self._moves: dict[int, int] = {}
         self._catch_ups = 0
+        self._erased: set[int] = set()  # numbers are never used again; one each, for as long as the process lives
 
     async def warm(self, pool: asyncpg.Pool) -> None:
         """Loads every device and its stored position, and the devices of every order."""
         async with pool.acquire() as connection, connection.transaction():
-            async for row in connection.cursor(_SQL["load_live"], prefetch=1000):
+            async for row in connection.cursor(_SQL["load_live"], None, prefetch=1000):
                 self._table.load(*row)
             await self._load_orders(connection)
 
@@ -56,13 +57,41 @@ class Live:
         """
         moved = 0
         async with borrowed(pool) as connection, connection.transaction():
-            cursor = await connection.cursor(_SQL["load_live_since"], since_millis)
+            cursor = await connection.cursor(_SQL["load_live"], since_millis)
             while rows := await cursor.fetch(CATCH_UP_ROWS):
-                moved += catch_up(self._table, [tuple(row) for row in rows])
+                moved += catch_up(self._table, self._living(rows))
             await self._load_orders(connection)
         metrics.POSITIONS_MOVED.inc(moved)
         self._catch_ups += 1
         return moved
+
+    def correct(self, tenant_id: int, rows: Iterable[asyncpg.Record]) -> int:
+        """Moves forward by rows of `positions_of` that this worker may have stored; how many moved.
+
+        Other workers are told, as after a commit.
+        """
+        moved = catch_up(self._table, self._living(rows), self._departures)
+        self._moves[tenant_id] = self._moves.get(tenant_id, 0) + 1
+        metrics.POSITIONS_MOVED.inc(moved)
+        return moved
+
+    def _living(self, rows: Iterable[asyncpg.Record]) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in rows if row["tenant_id"] not in self._erased]
+
+    def tenants(self) -> list[int]:
+        """The tenants that anything is known of."""
+        return self._table.tenants()
+
+    def erase(self, tenant_id: int) -> None:
+        """Forgets a tenant that was erased, for good: what is still on its way is not taken in again."""
+        self._erased.add(tenant_id)
+        self._drop(tenant_id)
+
+    def _drop(self, tenant_id: int) -> None:
+        self._table.forget(tenant_id)
+        self._moves.pop(tenant_id, None)
+        if self._departures is not None:
+            self._departures.forget(tenant_id)
 
     def renew(self) -> None:
         """Begins a new epoch: watchers may have missed something and start again from a snapshot."""
@@ -78,6 +107,8 @@ class Live:
         Raises:
             ValueError: the message cannot be read.
         """
+        if tenant_id in self._erased:
+            return 0
         moved = apply_moved(self._table, tenant_id, message)
         self._moves[tenant_id] = self._moves.get(tenant_id, 0) + 1
         metrics.POSITIONS_MOVED.inc(moved)
@@ -85,6 +116,8 @@ class Live:
 
     def meet(self, tenant_id: int, device_id: int, name: str) -> None:
         """Makes a device known that has no position yet."""
+        if tenant_id in self._erased:
+            return
         if self._departures is not None:
             self._departures.meet(tenant_id, device_id, name)
         self._table.load(tenant_id, device_id, name, None, None, None, None, None, None, None, None)
@@ -96,6 +129,8 @@ class Live:
         metrics.POSITIONS_MOVED.inc(self._table.advance(sealed))
         for tenant_id in sealed.moved_tenants:
             self._moves[tenant_id] = self._moves.get(tenant_id, 0) + 1
+            if tenant_id in self._erased:
+                self._drop(tenant_id)
 
     def newest_millis(self, group: Group) -> list[int | None]:
         """Times of the newest fixes of a group's devices, as far as this worker knows them."""
@@ -103,6 +138,8 @@ class Live:
 
     def set_order(self, tenant_id: int, order: str, device_ids: Iterable[int]) -> None:
         """Says which devices work on an order, for feeds that watch it; none ends it."""
+        if tenant_id in self._erased:
+            return
         self._table.set_group(tenant_id, order, list(device_ids))
 
     def tick(self) -> list[int]:

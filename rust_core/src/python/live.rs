@@ -156,6 +156,15 @@ impl LiveTable {
         lock(&self.inner).set_group(tenant_id, name, &device_ids);
     }
 
+    fn forget(&self, tenant_id: i32) {
+        lock(&self.inner).forget(tenant_id);
+        lock(&self.shared).forget(tenant_id);
+    }
+
+    fn tenants(&self) -> Vec<i32> {
+        lock(&self.inner).tenants()
+    }
+
     fn is_exact(&self, tenant_id: i32, view: ViewId, since_seq: u64) -> bool {
         lock(&self.inner).is_exact(tenant_id, view, since_seq)
     }

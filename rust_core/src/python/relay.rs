@@ -70,6 +70,10 @@ impl Departures {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).record(sealed.get().moved());
     }
 
+    fn forget(&self, tenant_id: i32) {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).forget(tenant_id);
+    }
+
     fn take<'py>(&self, py: Python<'py>) -> Vec<(i32, Bound<'py, PyBytes>)> {
         let messages = py.detach(|| self.inner.lock().unwrap_or_else(PoisonError::into_inner).take());
         messages.into_iter().map(|(tenant_id, message)| (tenant_id, PyBytes::new(py, &message))).collect()
@@ -88,17 +92,27 @@ pub(crate) fn apply_moved(
     Ok(py.detach(|| relay::apply(&mut table.table(), tenant_id, message))?)
 }
 
-/// Moves a table by rows of `live_position`.
+/// Moves a table by rows of `live_position`, and has other workers told of them where `departures` is given.
 #[pyfunction]
+#[pyo3(signature = (table, rows, departures=None))]
 #[expect(clippy::needless_pass_by_value, reason = "a list is extracted into a vector")]
-pub(crate) fn catch_up(py: Python<'_>, table: &Bound<'_, LiveTable>, rows: Vec<Row>) -> usize {
+pub(crate) fn catch_up(
+    py: Python<'_>,
+    table: &Bound<'_, LiveTable>,
+    rows: Vec<Row>,
+    departures: Option<&Bound<'_, Departures>>,
+) -> usize {
     let table = table.get();
+    let departures = departures.map(Bound::get);
     py.detach(|| {
         let mut table = table.table();
         for (tenant_id, device_id, name, ..) in &rows {
             table.load(*tenant_id, *device_id, name, None);
         }
         let positions: Vec<Position> = rows.iter().filter_map(position).collect();
+        if let Some(departures) = departures {
+            departures.inner.lock().unwrap_or_else(PoisonError::into_inner).record(&positions);
+        }
         table.advance(&positions)
     })
 }
