@@ -15,6 +15,7 @@ from fleetwire.access.limits import Limits
 from fleetwire.access.tokens import Credentials
 from fleetwire.cache.notices import Notices
 from fleetwire.cache.responses import Responses
+from fleetwire.cache.rules import WHOLE_TENANT
 from fleetwire.errors import ConfigError
 from fleetwire.fanout.delay import Delay
 from fleetwire.fanout.events import EventHub
@@ -29,6 +30,7 @@ from fleetwire.ingest.outage import Outage
 from fleetwire.ingest.pipeline import Pipeline
 from fleetwire.ingest.ws import DriverSocket
 from fleetwire.live.doubts import Doubts
+from fleetwire.live.erasures import Erasures
 from fleetwire.live.kinds import Kind
 from fleetwire.live.state import Live
 from fleetwire.settings import INGEST_CONNECTIONS, Settings
@@ -129,6 +131,12 @@ class Engine:
             settle_millis=SETTLE_MILLIS if self.relay else 0,
         )
         await self._warm(ingest_pool, hub)
+        self.devices = devices = Devices(
+            ingest_pool,
+            patience_secs=settings.patience_secs,
+            on_met=self.live.meet,
+            on_created=self._devices_changed,
+        )
         await self._follow(ingest_pool, hub)
 
         make_writer: Callable[..., Writer] = Writer if tracing is None else tracing.writer
@@ -145,12 +153,6 @@ class Engine:
         await retention.load()
         self._exits.push_async_callback(retention.stop)
         decoder = BatchDecoder(settings, retention)
-        self.devices = devices = Devices(
-            ingest_pool,
-            patience_secs=settings.patience_secs,
-            on_met=self.live.meet,
-            on_created=self._devices_changed,
-        )
         outage = None
         if settings.spool is not None:
             spool = Spool(settings.spool, max_bytes=settings.spool_max_bytes)
@@ -189,6 +191,16 @@ class Engine:
         self.doubts = Doubts(self.live, pool, moved=hub.hasten)
         self.doubts.start()
         self._exits.push_async_callback(self.doubts.stop)
+
+        def forget(tenant_id: int) -> None:
+            self.live.erase(tenant_id)
+            hub.begin_anew(tenant_id)
+            self.devices.forget(tenant_id)
+            self.responses.hear(tenant_id, WHOLE_TENANT)
+
+        erasures = Erasures(self.listener, pool, known=self.live.tenants, erased=forget)
+        erasures.start()
+        self._exits.push_async_callback(erasures.stop)
         await self.responses.start()
         self._exits.push_async_callback(self.responses.stop)
         notices = Notices(self.app_pool, self.listener, self.responses)

@@ -61,7 +61,7 @@ def test_path_and_query_cannot_be_mistaken_for_each_other():
 
 def test_tags_belong_to_their_tenant():
     rule = Rule(Cached(secs=1, tags=("devices", "users")), "watch")
-    assert rule.tags_of(principal(tenant_id=12)) == (b"12:devices", b"12:users")
+    assert rule.tags_of(principal(tenant_id=12)) == (b"12:*", b"12:devices", b"12:users")
     assert Rule(Cached(secs=1, scope="everyone", tags=("page",)), None).tags_of(None) == (b"0:page",)
 
 

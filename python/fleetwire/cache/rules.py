@@ -26,6 +26,8 @@ Scope: TypeAlias = Literal["everyone", "tenant", "role", "user"]
 
 ALL: Final = b"*"
 """The tag that every answer in the second level has."""
+WHOLE_TENANT: Final = "*"
+"""The tag, within its tenant, that every answer of a tenant has."""
 NO_STALE: Final = 0.0
 # `private`: a cache between us and the client has no say in who may see it. `no-cache`: a client may keep the answer,
 # but asks each time whether it still holds; that is cheap (304), and a write is seen at once.
@@ -73,7 +75,8 @@ class Rule:
     def tags_of(self, principal: Principal | None) -> tuple[bytes, ...]:
         """The tags with their tenant, as the store knows them."""
         tenant_id = _tenant_of(self.cached.scope, principal)
-        return tuple(full_tag(tenant_id, tag) for tag in self.cached.tags)
+        tags = self.cached.tags if tenant_id == 0 else (WHOLE_TENANT, *self.cached.tags)
+        return tuple(full_tag(tenant_id, tag) for tag in tags)
 
 
 def full_tag(tenant_id: int, tag: str) -> bytes:

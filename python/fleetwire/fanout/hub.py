@@ -58,6 +58,11 @@ class Hub:
             for outbox in outboxes:
                 outbox.wake()
 
+    def begin_anew(self, tenant_id: int) -> None:
+        """What the tenant's watchers were told counts no more: each gets `resync` and a snapshot."""
+        for outbox in self._watchers.get(tenant_id, ()):
+            outbox.begin_anew()
+
     async def _tick_forever(self) -> None:
         while True:
             await self._rhythm.beat()

@@ -50,6 +50,11 @@ class Outbox:
         self._has_moved = True
         self._stir()
 
+    def begin_anew(self) -> None:
+        """The numbers it was told count no more."""
+        self._epoch = ""
+        self.wake()
+
     def beat(self, *, silent_since_secs: float) -> None:
         """Says that the feed lives if it has said nothing since then."""
         if self._said_secs <= silent_since_secs:

@@ -75,6 +75,11 @@ class Devices:
         """The number of a device, if it is remembered here."""
         return self._known.get((tenant_id, name))
 
+    def forget(self, tenant_id: int) -> None:
+        """Forgets the names of a tenant that is no more."""
+        for known in [known for known in self._known if known[0] == tenant_id]:
+            del self._known[known]
+
     async def resolve(self, tenant_id: int, name: str) -> int:
         """The number of a device, created if it is new.
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import asyncpg
 
 from fleetwire.access.tokens import REVOKED_CHANNEL
+from fleetwire.live.erasures import CHANNEL as ERASED_CHANNEL
 from fleetwire.store import statements
 from fleetwire.store.tenants import find_tenant, quoted
 
@@ -26,8 +27,8 @@ _EVER = datetime(9999, 12, 31, tzinfo=UTC)
 async def erase(connection: asyncpg.Connection, name: str) -> dict[str, int]:
     """Deletes a tenant and everything that belongs to it. Returns the rows deleted by table, and the fixes as `fix`.
 
-    `connection` is the owner's, while nobody else merges (`upkeep.exclusive`). A running server forgets the tenant's
-    live positions, which nobody can ask for any more, at its next start.
+    `connection` is the owner's, while nobody else merges (`upkeep.exclusive`). Running servers hear of it and forget
+    what they have in memory (`live/erasures.py`).
 
     Raises:
         Problem: 404 `tenant_unknown`.
@@ -43,7 +44,9 @@ async def erase(connection: asyncpg.Connection, name: str) -> dict[str, int]:
         # Of batches that were being committed while their devices were deleted.
         await _delete_tracks(connection, tenant_id, deleted)
         try:
-            await connection.execute(_SQL["delete_tenant"], tenant_id)
+            async with connection.transaction():
+                await connection.execute(_SQL["delete_tenant"], tenant_id)
+                await connection.execute(_SQL["notify_erased"], ERASED_CHANNEL, str(tenant_id))
         except asyncpg.ForeignKeyViolationError:
             if attempt == ROUNDS:
                 raise

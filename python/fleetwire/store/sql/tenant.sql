@@ -61,3 +61,13 @@ RETURNING replace(session_id::text, '-', '') AS key;
 -- Deletes a tenant that nothing belongs to any more.
 -- $1 tenant_id int
 DELETE FROM tenant WHERE tenant_id = $1;
+
+-- notify_erased --
+-- Tells every worker, at the commit, that a tenant is no more.
+-- $1 channel text, $2 payload text
+SELECT pg_notify($1, $2);
+
+-- existing --
+-- Those of some tenants that there are.
+-- $1 tenant_ids int[]
+SELECT tenant_id FROM tenant WHERE tenant_id = ANY ($1::int[]);

@@ -1,0 +1,119 @@
+"""A tenant that is erased while a worker runs leaves its memory, also when the worker was not told."""
+
+import asyncio
+import json
+
+import pytest
+
+from fleetwire._core import Decoder, Group, RowTypes
+from fleetwire.fanout.outbox import Outbox
+from fleetwire.fanout.wishes import WHOLE, Watch
+from fleetwire.live.erasures import Erasures
+from fleetwire.live.state import Live
+from fleetwire.settings import Settings
+from fleetwire.store.erasure import erase
+from fleetwire.store.listener import Listener
+from fleetwire.store.pool import open_pool
+from fleetwire.store.upkeep import exclusive
+from harness.writing import at, writing
+
+FIRST_MILLIS = 1_763_768_400_000
+NOWHERE = RowTypes(track_segment=0, moved_position=0, packed_int4=0)
+
+
+class Worker:
+    """What one process has in memory of tenants, and where it hears."""
+
+    def __init__(self, dsn, pool):
+        self.live = Live(Settings(redis_url="redis://127.0.0.1:1"))
+        self.listener = Listener(dsn)
+        self.erased = []
+        self.erasures = Erasures(self.listener, pool, known=self.live.tenants, erased=self._forget)
+
+    def _forget(self, tenant_id):
+        self.live.erase(tenant_id)
+        self.erased.append(tenant_id)
+
+    async def until(self, holds):
+        async with asyncio.timeout(20):
+            while not holds():
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def pool(database):
+    async with await open_pool(database, "fleetwire_ingest", 1, 2) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def worker(database, pool, acme, rival):
+    for fleet in (acme, rival):
+        async with writing(database, fleet.tenant_id) as write:
+            for device_id in fleet.device_ids[:2]:
+                await write.store(device_id, at([FIRST_MILLIS]))
+    made = Worker(database, pool)
+    await made.live.warm(pool)
+    made.live.set_order(acme.tenant_id, "order 7", acme.device_ids)
+    made.erasures.start()
+    yield made
+    await made.listener.stop()
+    await made.erasures.stop()
+
+
+def stored_now(fleet):
+    """A group as it is when its commit has been answered."""
+    body = json.dumps(at([FIRST_MILLIS + 1_000])).encode()
+    batch = Decoder(max_fixes=10, future_millis=600_000).json(body, now_millis=FIRST_MILLIS, earliest_millis=0)
+    group = Group([(fleet.tenant_id, fleet.device_ids[0], batch)])
+    return group.seal(last_fixed_millis=[None], stored=[], received_at_millis=FIRST_MILLIS, row_types=NOWHERE)
+
+
+def devices(live, fleet):
+    return len(json.loads(live.geojson(fleet.tenant_id))["features"])
+
+
+async def test_an_erased_tenant_leaves_the_memory_and_does_not_come_back(database, worker, acme, rival):
+    live = worker.live
+    await worker.listener.start()
+    live.advance(stored_now(acme))
+    other = Live(Settings(redis_url="redis://127.0.0.1:1"))
+    other.meet(acme.tenant_id, acme.device_ids[0], "truck-1")
+    other.advance(stored_now(acme))
+    ((_, late_message),) = other.departed()
+    assert (devices(live, acme), devices(live, rival), len(live)) == (2, 2, 4)
+    async with exclusive(database) as connection:
+        await erase(connection, "acme")
+    await worker.until(lambda: worker.erased)
+    assert live.tenants() == [rival.tenant_id]
+    assert (len(live), live.departed()) == (2, []), "nor are other workers told any more"
+    # What was on its way: from another worker, out of a commit of this one, and a device that was looked up.
+    live.arrive(acme.tenant_id, late_message)
+    live.advance(stored_now(acme))
+    live.meet(acme.tenant_id, acme.device_ids[0], "truck-1")
+    live.set_order(acme.tenant_id, "order 7", acme.device_ids)
+    assert (live.tenants(), live.departed()) == ([rival.tenant_id], [])
+    live.advance(stored_now(rival))
+    assert devices(live, rival) == 2
+
+
+async def test_a_worker_that_was_not_told_finds_out_when_it_listens(database, worker, acme, rival):
+    async with exclusive(database) as connection:
+        await erase(connection, "acme")
+    assert devices(worker.live, acme) == 2
+    await worker.listener.start()
+    await worker.until(lambda: worker.erased == [acme.tenant_id])
+    assert worker.live.tenants() == [rival.tenant_id]
+
+
+async def test_a_watcher_that_is_still_there_is_given_an_empty_snapshot(worker, acme):
+    outbox = Outbox(worker.live, acme.tenant_id, form="json")
+    outbox.ask(Watch(), WHOLE)
+    (snapshot,) = await outbox.next_messages()
+    assert len(json.loads(snapshot)["positions"]) == 2
+    worker.live.erase(acme.tenant_id)
+    outbox.begin_anew()
+    resync, snapshot = await asyncio.wait_for(outbox.next_messages(), 5)
+    assert json.loads(resync)["type"] == "resync"
+    assert json.loads(snapshot)["positions"] == []
+    outbox.close()
