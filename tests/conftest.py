@@ -24,7 +24,23 @@ from fleetwire.store.migrate import migrate
 
 T = TypeVar("T")
 
+LONG_TESTS = "FLEETWIRE_TEST_LONG"
 MEMORY_NEEDED_BYTES = 2 << 30
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leaves out what takes minutes, unless it was asked for."""
+    if os.environ.get(LONG_TESTS) != "1":
+        for item in items:
+            if item.get_closest_marker("long") is not None:
+                item.add_marker(pytest.mark.skip(reason=f"takes minutes; run with {LONG_TESTS}=1"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says aloud what was left out: a skipped test must not pass for one that held."""
+    left_out = [each for each in terminalreporter.stats.get("skipped", []) if LONG_TESTS in str(each.longrepr)]
+    for each in left_out:
+        terminalreporter.write_line(f"NOT RUN, takes minutes; run with {LONG_TESTS}=1: {each.nodeid}", red=True)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

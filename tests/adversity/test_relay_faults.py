@@ -160,13 +160,13 @@ async def test_a_worker_that_is_killed_costs_its_own_sockets_and_nothing_else(ru
     await connected(nodes, tenant, 2)
 
 
-@pytest.mark.parametrize("away_secs", [1, 10])
+@pytest.mark.parametrize("away_secs", [1, 10, pytest.param(300, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
 async def test_valkey_is_killed_and_comes_back(running, nodes, edge, tenant, away_secs):
     async with following(nodes, tenant) as watching, driving(edge, tenant) as drivers:
         await until(lambda: len(drivers.newest) == DEVICES, lambda: drivers.newest)
         running.valkey.kill()
-        began, taken = time.monotonic(), len(drivers.acknowledged)
-        await until(lambda: time.monotonic() > began + away_secs, lambda: "time passes")
+        taken = len(drivers.acknowledged)
+        await asyncio.sleep(away_secs)
         # Batches are taken as before, and degraded is not dead.
         assert len(drivers.acknowledged) > taken + DEVICES
         health = await nodes[0].get("/health")
