@@ -121,7 +121,7 @@ class Engine:
         self.app_pool = await self.pools.open("app", dsn, "fleetwire_app", settings.app_connections)
         self.listener = Listener(dsn)
         self._open_gate()
-        self.events = EventHub(self.app_pool, self.listener, tell=self._tell_event)
+        self.events = EventHub(self.app_pool, self.listener, tell=self._tell_event, ordered=self.set_order)
         partitions, delay = Partitions(ingest_pool), Delay()
         hub = Hub(
             self.live,

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fleetwire.errors import Problem
-from fleetwire.store import events, row_expiry
+from fleetwire.store import events, orders, row_expiry
 from fleetwire.store.pool import open_pool, tenant_transaction
 from fleetwire.store.row_expiry import expire_events
 
@@ -128,14 +128,54 @@ async def test_pages_of_rooms(pool, acme):
     assert await numbers(pool, acme.tenant_id, after_seq=7) == [8, 9]
 
 
-async def test_orders_of_a_driver_are_those_not_withdrawn(pool, acme):
-    async with tenant_transaction(pool, acme.tenant_id) as connection:
-        for change in ("1 assigned", "2 offered", "3 assigned", "1 withdrawn", "4 withdrawn", "4 assigned"):
-            order, state = change.split()
-            payload = b'{"order":"%s","state":"%s"}' % (order.encode(), state.encode())
-            await publish(connection, acme.tenant_id, room="driver:a", kind="assignment", payload=payload)
-    assert await events.orders_of(pool, acme.tenant_id, "driver:a") == {"2", "3", "4"}
-    assert await events.orders_of(pool, acme.tenant_id, "driver:b") == frozenset()
+async def assign(pool, tenant_id, driver, *changes):
+    """Tells a driver of assignments, one transaction each; the orders that have other devices by each."""
+    changed = []
+    for change in changes:
+        order, state = change.split()
+        payload = b'{"order":"%s","state":"%s"}' % (order.encode(), state.encode())
+        async with tenant_transaction(pool, tenant_id) as connection:
+            given = {"room": f"driver:{driver}", "kind": "assignment", "payload": payload, "client_id": change}
+            changed.append((await publish(connection, tenant_id, **given)).order)
+    return changed
+
+
+CHANGES = ("1 assigned", "2 offered", "3 assigned", "1 withdrawn", "4 withdrawn", "4 assigned")
+
+
+@pytest.mark.parametrize("driver", ["truck-2", "somebody without a device"])
+async def test_orders_of_a_driver_are_those_not_withdrawn(pool, acme, driver):
+    await assign(pool, acme.tenant_id, driver, *CHANGES)
+    assert await orders.orders_of(pool, acme.tenant_id, driver) == {"2", "3", "4"}
+    assert await orders.orders_of(pool, acme.tenant_id, "truck-3") == frozenset()
+
+
+async def test_an_assignment_and_the_devices_of_an_order_agree(pool, owner, acme, rival):
+    named = {
+        row["name"]: row["device_id"]
+        for row in await owner.fetch("SELECT * FROM device WHERE tenant_id = $1", acme.tenant_id)
+    }
+    first, second = named["truck-1"], named["truck-2"]
+
+    async def put(order, *devices):
+        await orders.set_devices(pool, acme.tenant_id, order, devices, on_stored=lambda _: None)
+
+    await put("1", "truck-1")
+    assert await assign(pool, acme.tenant_id, "truck-2", *CHANGES, "3 assigned") == [
+        ("1", sorted([first, second])), None, ("3", [second]), ("1", [first]), None, ("4", [second]), None,
+    ]  # fmt: skip
+    assert await orders.orders_of(pool, acme.tenant_id, "truck-1") == {"1"}
+    await put("4")
+    await put("5", "truck-2", "truck-1")
+    assert await orders.orders_of(pool, acme.tenant_id, "truck-2") == {"2", "3", "5"}
+    assert await orders.orders_of(pool, rival.tenant_id, "truck-2") == frozenset()
+
+
+async def test_an_assignment_that_is_sent_again_changes_nothing_again(pool, acme):
+    await assign(pool, acme.tenant_id, "truck-2", "1 assigned")
+    await orders.set_devices(pool, acme.tenant_id, "1", [], on_stored=lambda _: None)
+    assert await assign(pool, acme.tenant_id, "truck-2", "1 assigned") == [None]
+    assert await orders.orders_of(pool, acme.tenant_id, "truck-2") == frozenset()
 
 
 async def test_retention_takes_the_oldest_and_keeps_the_count(pool, owner, acme, rival, monkeypatch):

@@ -6,6 +6,8 @@ import secrets
 
 import pytest
 
+from harness.fixes import fix
+
 DISPATCH = "/ws/dispatch"
 DRIVER = "/ws"
 QUIET_SECS = 0.5
@@ -58,6 +60,17 @@ async def listens(client, tenant, socket, room):
         while event["seq"] < last:
             event = await next_event(socket)
     assert first < last
+
+
+async def falls_silent(client, tenant, socket, room):
+    """Returns when a socket does not hear a room any more: workers are told of that by the database."""
+    async with asyncio.timeout(20):
+        while True:
+            await publish(client, message("not for you", room=room), tenant.dispatcher)
+            try:
+                await asyncio.wait_for(next_event(socket), QUIET_SECS)
+            except TimeoutError:
+                return
 
 
 async def no_event(socket):
@@ -247,6 +260,54 @@ async def test_room_of_an_order_is_open_to_its_driver_as_long_as_it_is_its(clien
         await driver.silent(for_secs=QUIET_SECS)
         await driver.send({"type": "events", "rooms": ["order:7"]})
         assert (await driver.receive_type("error"))["code"] == "room_forbidden"
+
+
+async def test_room_of_an_order_follows_its_devices(client, tenant, van):
+    """Both ways of giving an order to a device come to the same, for its driver and for who watches the order."""
+    path = "/api/orders/7/devices"
+
+    async def put(*devices):
+        body = json.dumps({"devices": devices}).encode()
+        assert (await client.request("PUT", path, token=tenant.dispatcher, body=body)).status == 204
+
+    async def assign(state):
+        form = {"room": "driver:van", "kind": "assignment", "payload": {"order": "7", "state": state}}
+        await publish(client, form, tenant.dispatcher)
+
+    await client.send({"fixes": [fix()]}, token=van)
+    async with (
+        client.socket(DRIVER, token=van) as driver,
+        client.socket(DISPATCH, token=tenant.dispatcher) as feed,
+    ):
+        await feed.send({"type": "watch", "orders": ["7"]})
+        assert (await feed.receive_type("snapshot"))["positions"] == []
+        await join(driver, "driver:van")
+        await driver.send({"type": "events", "rooms": ["order:7"]})
+        assert (await driver.receive_type("error"))["code"] == "room_forbidden"
+        await put("van")
+        assert [each["device"] for each in (await feed.receive_type("moved"))["positions"]] == ["van"]
+        assert (await join(driver, "order:7"))["rooms"] == ["order:7", "driver:van"]
+        await publish(client, message("the gate code is 5", room="order:7"), tenant.dispatcher)
+        assert (await driver.receive_type("event"))["room"] == "order:7"
+        await put()
+        assert (await feed.receive_type("moved"))["left"] == ["van"]
+        await falls_silent(client, tenant, driver, "order:7")
+        await assign("assigned")
+        assert [each["device"] for each in (await feed.receive_type("moved"))["positions"]] == ["van"]
+        await assign("withdrawn")
+        assert (await feed.receive_type("moved"))["left"] == ["van"]
+
+
+async def test_order_given_back_is_not_lost_by_hearing_again_that_it_was_withdrawn(client, tenant, van):
+    for state in ("assigned", "withdrawn", "assigned"):
+        form = {"room": "driver:van", "kind": "assignment", "payload": {"order": "7", "state": state}}
+        await publish(client, form, tenant.dispatcher)
+    async with client.socket(DRIVER, token=van) as driver:
+        await join(driver, "order:7", after=0)
+        for _ in range(3):
+            await driver.receive_type("event")
+        await publish(client, message("the gate code is 5", room="order:7"), tenant.dispatcher)
+        assert (await driver.receive_type("event"))["room"] == "order:7"
 
 
 async def test_another_tenant_hears_and_reads_nothing(client, tenant, rival):

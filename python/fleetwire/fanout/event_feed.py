@@ -50,11 +50,20 @@ class Source(Protocol):
 class EventFeed:
     """One socket's place in its tenant's log."""
 
-    def __init__(self, socket: Socket, settings: Settings, *, on_sent: Callable[[Line], None]) -> None:
+    def __init__(
+        self,
+        socket: Socket,
+        settings: Settings,
+        *,
+        on_sent: Callable[[Line], None],
+        on_doubt: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_sent` is told of each event, `on_doubt` when an order of the rooms may not be the watcher's any more."""
         self.tenant_id = socket.principal.tenant_id
         self.rooms: list[str] | None = []
         self._socket = socket
         self._on_sent = on_sent
+        self.on_doubt = on_doubt
         self._window = settings.event_window
         self._ack_secs = settings.event_ack_secs
         self._source: Source | None = None

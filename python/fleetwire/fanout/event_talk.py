@@ -12,7 +12,7 @@ import structlog
 from fleetwire import metrics
 from fleetwire.errors import DatabaseAway, Problem
 from fleetwire.fanout import rooms
-from fleetwire.fanout.event_feed import EventFeed, Line
+from fleetwire.fanout.event_feed import RETRY_SECS, EventFeed, Line
 from fleetwire.fanout.event_messages import (
     MAX_EVENT_MESSAGE_BYTES,
     Ack,
@@ -50,9 +50,12 @@ class EventTalk:
         self._hub = hub
         self._socket = socket
         self._settings = settings
-        self._feed = EventFeed(socket, settings, on_sent=self._mind)
+        self._feed = EventFeed(socket, settings, on_sent=self._mind, on_doubt=self._doubt)
         self._tail: Tail | None = None
         self._starting: asyncio.Task[None] | None = None
+        self._told_anew_to_seq = 0
+        self._is_sure = asyncio.Event()
+        self._checking: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Joins the rooms of a socket that asks for none."""
@@ -62,6 +65,7 @@ class EventTalk:
     async def stop(self) -> None:
         """Leaves everything."""
         await cancel(self._starting)
+        await cancel(self._checking)
         await self._feed.stop()
         if self._tail is not None:
             self._hub.remove(self._feed)
@@ -131,6 +135,9 @@ class EventTalk:
         tail.leave(self._feed)
         self._feed.rooms = wanted
         tail.enter(self._feed)
+        self._told_anew_to_seq = tail.newest if after is not None else 0
+        if any(name.startswith("order:") for name in names):
+            self._doubt()  # What changed since these names were checked was told to whoever was in the rooms by then.
         if answers:
             await self._answer(msgspec.json.encode(Joined(names, start_seq, gap)), "joined")
         self._feed.go_on(tail, start_seq, repeats=after is not None)
@@ -151,10 +158,37 @@ class EventTalk:
         if line.kind != "assignment" or line.room != rooms.own_room(self._socket.principal) or self._tail is None:
             return
         assignment = msgspec.json.decode(line.frame)["payload"]
-        room = f"order:{assignment['order']}"
-        if assignment["state"] == "withdrawn" and self._feed.rooms is not None and room in self._feed.rooms:
+        if assignment["state"] != "withdrawn":
+            return
+        if line.seq <= self._told_anew_to_seq:
+            self._doubt()  # It comes again, and the order may have been given back since.
+        else:
+            self._leave({f"order:{assignment['order']}"})
+
+    def _doubt(self) -> None:
+        """An order of the rooms may have other devices: a driver's orders are looked up, once for all that changed."""
+        if not self._socket.principal.may("dispatch"):
+            self._is_sure.clear()
+            if self._checking is None or self._checking.done():
+                self._checking = spawn(self._check_orders(), name="event-orders")
+
+    async def _check_orders(self) -> None:
+        while not self._is_sure.is_set():
+            self._is_sure.set()
+            rooms_of_orders = [room for room in self._feed.rooms or () if room.startswith("order:")]
+            try:
+                theirs = await orders_heard(self._hub, self._socket.principal, rooms_of_orders)
+            except PASSING as error:
+                _log.warning("A driver's orders could not be read; trying again.", error=repr(error))
+                self._is_sure.clear()
+                await asyncio.sleep(RETRY_SECS)
+            else:
+                self._leave({room for room in rooms_of_orders if room.removeprefix("order:") not in theirs})
+
+    def _leave(self, names: set[str]) -> None:
+        if self._tail is not None and self._feed.rooms is not None and not names.isdisjoint(self._feed.rooms):
             self._tail.leave(self._feed)
-            self._feed.rooms = [name for name in self._feed.rooms if name != room]
+            self._feed.rooms = [name for name in self._feed.rooms if name not in names]
             self._tail.enter(self._feed)
 
     async def _refuse(self, problem: Problem, named: str | None) -> None:

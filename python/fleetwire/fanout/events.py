@@ -18,7 +18,7 @@ import structlog
 
 from fleetwire import metrics
 from fleetwire.fanout.event_feed import EventFeed, Line
-from fleetwire.store import events
+from fleetwire.store import events, orders
 from fleetwire.store.faults import PASSING
 from fleetwire.store.listener import Listener
 from fleetwire.tasks import cancel, spawn
@@ -34,13 +34,21 @@ class EventHub:
     """The feeds of this worker by tenant."""
 
     def __init__(
-        self, pool: asyncpg.Pool, listener: Listener, *, tell: Callable[[int, int], None] = lambda *_: None
+        self,
+        pool: asyncpg.Pool,
+        listener: Listener,
+        *,
+        tell: Callable[[int, int], None] = lambda *_: None,
+        ordered: Callable[[int, str, list[int]], None] = lambda *_: None,
     ) -> None:
+        """`tell` tells other workers of an event, `ordered` this one and others of the devices of an order."""
         self.pool = pool
+        self.ordered = ordered
         self._tell = tell
         self._tails: dict[int, Tail] = {}
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
         listener.on(events.CHANNEL, heard=self._heard, connected=self.wake_all)
+        listener.on(orders.CHANNEL, heard=self._heard_order, connected=self._doubt_orders)
 
     async def stop(self) -> None:
         """Ends everything that runs behind."""
@@ -87,6 +95,16 @@ class EventHub:
         """A turn at the database; the sockets that wait for one are bounded by the sockets there are."""
         async with self._reads:
             yield
+
+    def _heard_order(self, payload: str) -> None:
+        tenant_id, _, order = payload.partition(" ")
+        tail = self._tails.get(int(tenant_id)) if tenant_id.isdecimal() else None
+        if tail is not None:
+            tail.doubt_order(order)
+
+    def _doubt_orders(self) -> None:
+        for tail in self._tails.values():
+            tail.doubt_order(None)
 
     def _heard(self, payload: str) -> None:
         tenant_id, _, seq = payload.partition(" ")
@@ -135,6 +153,13 @@ class Tail:
             feeds.discard(feed)
             if not feeds:
                 self._rooms.pop(room, None)
+
+    def doubt_order(self, order: str | None) -> None:
+        """The order (None: any) may have other devices: who is in its room may have to leave."""
+        for room in list(self._rooms) if order is None else [f"order:{order}"]:
+            if room is not None and room.startswith("order:"):
+                for feed in self._rooms.get(room, ()):
+                    feed.on_doubt()
 
     def lines_after(self, seq: int) -> list[Line] | None:
         """The events after a number out of memory; None where memory does not reach back so far."""

@@ -11,6 +11,7 @@ from fleetwire.fanout.events import EventHub
 from fleetwire.store import events
 from fleetwire.store.event_kinds import check_kind
 from fleetwire.store.faults import PASSING
+from fleetwire.store.orders import orders_of
 from fleetwire.store.pool import tenant_transaction
 
 EARLIEST_MILLIS: Final = 946_684_800_000  # the year 2000, as for fixes
@@ -45,6 +46,8 @@ async def publish(hub: EventHub, principal: Principal, message: Publish, *, futu
     except PASSING as error:
         raise DatabaseAway from error
     metrics.EVENTS_PUBLISHED.labels(message.kind, "stored" if stored.is_new else "known").inc()
+    if stored.order is not None:
+        hub.ordered(principal.tenant_id, *stored.order)
     hub.announce(principal.tenant_id, stored.seq)
     return stored
 
@@ -54,7 +57,7 @@ async def orders_heard(hub: EventHub, principal: Principal, names: list[str]) ->
     own = rooms.own_room(principal)
     if own is None or not any(name.startswith("order:") for name in names):
         return frozenset()
-    return await events.orders_of(hub.pool, principal.tenant_id, own)
+    return await orders_of(hub.pool, principal.tenant_id, own.removeprefix("driver:"))
 
 
 def _check_time(occurred_millis: int | None, future_secs: int) -> None:

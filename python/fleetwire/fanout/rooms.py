@@ -2,7 +2,7 @@
 
 dispatch       dispatchers and admins
 driver:{name}  the device or the driver of that name, dispatchers and admins
-order:{id}     the drivers that the order is assigned to, dispatchers and admins
+order:{id}     the drivers whose device works on the order or who are offered it, dispatchers and admins
 """
 
 import re

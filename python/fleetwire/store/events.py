@@ -10,13 +10,20 @@ import asyncpg
 import msgspec
 
 from fleetwire import clock
-from fleetwire.store import event_kinds, statements
+from fleetwire.store import event_kinds, orders, statements
 from fleetwire.store.pool import tenant_transaction
 
 CHANNEL: Final = "fleetwire_event"
 PAGE_ROWS: Final = 200
 
 _SQL = statements.load("event")
+
+
+class Order(NamedTuple):
+    """An order and the devices that work on it."""
+
+    name: str
+    device_ids: list[int]
 
 
 class Stored(NamedTuple):
@@ -26,6 +33,8 @@ class Stored(NamedTuple):
     recorded_millis: int
     is_new: bool
     """Whether this call stored it; False where the actor's `client_id` was known."""
+    order: Order | None = None
+    """The order that has other devices by this event."""
 
 
 class Event(msgspec.Struct, frozen=True, tag_field="type", tag="event"):
@@ -61,6 +70,8 @@ async def publish(
     client_id: str | None = None,
 ) -> Stored:
     """Appends an event within the transaction of the change that it tells of; it exists when that commits.
+
+    An assignment in a driver's room changes the devices of its order as well.
 
     The transaction must see its tenant (`tenant_transaction`) and be read committed. It locks the tenant's counter to
     its end, so publish last.
@@ -100,7 +111,17 @@ async def publish(
         now_millis,
     )
     await connection.execute(_SQL["notify"], CHANNEL, f"{tenant_id} {seq}")
-    return Stored(seq, now_millis, is_new=True)
+    order = await _follow(connection, tenant_id, room, stored) if kind == "assignment" else None
+    return Stored(seq, now_millis, is_new=True, order=order)
+
+
+async def _follow(connection: asyncpg.Connection, tenant_id: int, room: str, payload: bytes) -> Order | None:
+    place, _, driver = room.partition(":")
+    if place != "driver":
+        return None
+    assignment = msgspec.json.decode(payload, type=event_kinds.Assignment)
+    device_ids = await orders.follow_assignment(connection, tenant_id, assignment.order, driver, assignment.state)
+    return None if device_ids is None else Order(assignment.order, device_ids)
 
 
 async def page(
@@ -128,9 +149,3 @@ async def span(pool: asyncpg.Pool, tenant_id: int) -> Span:
     async with tenant_transaction(pool, tenant_id) as connection:
         row = await connection.fetchrow(_SQL["newest"], tenant_id)
     return Span(row["newest"], row["newest"] + 1 if row["oldest"] is None else row["oldest"])
-
-
-async def orders_of(pool: asyncpg.Pool, tenant_id: int, room: str) -> frozenset[str]:
-    """The orders that the assignments in a driver's room give it, as far back as events are kept."""
-    async with tenant_transaction(pool, tenant_id) as connection:
-        return frozenset(row["order_id"] for row in await connection.fetch(_SQL["orders_of"], tenant_id, room))

@@ -53,17 +53,6 @@ WHERE tenant_id = $1 AND seq > $2 AND ($3::text[] IS NULL OR room = ANY ($3))
 ORDER BY seq
 LIMIT $4;
 
--- orders_of --
--- Orders that the newest assignment of each in a driver's room gives it.
--- $1 tenant_id int, $2 room text
-SELECT order_id FROM (
-    SELECT DISTINCT ON (payload ->> 'order') payload ->> 'order' AS order_id, payload ->> 'state' AS state
-    FROM event
-    WHERE tenant_id = $1 AND room = $2 AND kind = 'assignment'
-    ORDER BY payload ->> 'order', seq DESC
-) AS newest
-WHERE state <> 'withdrawn';
-
 -- tenants --
 -- Every tenant that has had an event.
 SELECT tenant_id FROM event_counter ORDER BY tenant_id;
