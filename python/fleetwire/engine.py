@@ -38,6 +38,7 @@ from fleetwire.store.devices import DEVICES_TAG, Devices
 from fleetwire.store.faults import PASSING
 from fleetwire.store.lane import PLANNER
 from fleetwire.store.listener import Listener
+from fleetwire.store.migrate import keep_up
 from fleetwire.store.partitions import Partitions
 from fleetwire.store.pools import Pools
 from fleetwire.store.retention import Retention
@@ -111,6 +112,7 @@ class Engine:
         tracing = self.tracing
         dsn, on_query = settings.database_url, None if tracing is None else tracing.query
         self.pools = Pools(settings, self._exits, on_query=on_query)
+        await keep_up(dsn, connect_timeout_secs=settings.connect_timeout_secs)
         self.relay = _open_relay(settings)
         ingest_pool = await self.pools.open("ingest", dsn, "fleetwire_ingest", INGEST_CONNECTIONS)
         # A group is given up by then: what still holds its devices' rows is a connection that got lost on the way.

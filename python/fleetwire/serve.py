@@ -5,7 +5,7 @@ start PostgreSQL, migrate
 spawn workers                       ----->  build the app, warm the live table
 ask each until all are ready                serve
 print `ready http://...`
-SIGHUP: one after the other         ----->  a new one, and when it is ready the old one as below
+SIGHUP: one after the other         ----->  a new one of the installed release; when it is ready, the old one as below
 SIGINT, SIGTERM: SIGUSR1            ----->  refuse new batches with 503, answer the held ones, close sockets 1012
 ask each until nothing is held
 SIGTERM                             ----->  lifespan shutdown

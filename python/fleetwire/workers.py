@@ -5,6 +5,7 @@ socket until it holds nothing any more; requests to the shared port would reach 
 """
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import time
@@ -58,7 +59,11 @@ class Workers(MPServer):
         """Replaces workers one after the other: dead ones, or on SIGHUP all, each when its successor is ready.
 
         Granian's own way waits a fixed time for the successor, and cuts the sockets of the old one.
+
+        A successor is not forked: it would have the modules that this process loaded at its start, and all others as
+        they are installed by now, which may be those of a later release. A new interpreter has one release, whole.
         """
+        multiprocessing.set_start_method("spawn", force=True)
         for index in workers:
             old = self.wrks[index]
             if self._was_ready:

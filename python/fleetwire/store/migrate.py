@@ -65,6 +65,30 @@ async def migrate(dsn: str) -> list[str]:
         await connection.close()
 
 
+async def keep_up(dsn: str, *, connect_timeout_secs: float) -> list[str]:
+    """As `migrate`, for a worker that may be of a later release than the server which started it.
+
+    It may as well be of an earlier one than the database, while nodes are renewed one after the other: it goes on then.
+
+    Raises:
+        ConfigError: an applied migration was edited, or the owner lacks a right.
+    """
+    connection = await asyncpg.connect(
+        dsn, timeout=connect_timeout_secs, server_settings={"application_name": "fleetwire migrate"}
+    )
+    try:
+        applied = dict(await connection.fetch(_SQL["applied"]))
+        known = migrations()
+        ours = [
+            migration.name
+            for migration in known
+            if migration.name not in applied and await _apply(connection, migration, known, accepts_newer=True)
+        ]
+    finally:
+        connection.terminate()
+    return ours
+
+
 async def _check_server(connection: asyncpg.Connection) -> None:
     version = int(await connection.fetchval("SHOW server_version_num"))
     if version < OLDEST_SERVER_VERSION:
@@ -75,11 +99,13 @@ async def _check_server(connection: asyncpg.Connection) -> None:
         raise ConfigError(f"The database is encoded in {encoding}; create it with ENCODING 'UTF8'.")
 
 
-async def _apply(connection: asyncpg.Connection, migration: Migration, known: list[Migration]) -> bool:
+async def _apply(
+    connection: asyncpg.Connection, migration: Migration, known: list[Migration], *, accepts_newer: bool = False
+) -> bool:
     async with connection.transaction():
         await connection.execute(_SQL["lock"])
         applied = dict(await connection.fetch(_SQL["applied"]))
-        _check_ledger(applied, known)
+        _check_ledger(applied, known, accepts_newer=accepts_newer)
         if migration.name in applied:
             return False
         try:
@@ -91,10 +117,12 @@ async def _apply(connection: asyncpg.Connection, migration: Migration, known: li
     return True
 
 
-def _check_ledger(applied: dict[str, str], known: list[Migration]) -> None:
+def _check_ledger(applied: dict[str, str], known: list[Migration], *, accepts_newer: bool) -> None:
     expected = {migration.name: migration.sha256 for migration in known}
     for name, sha256 in applied.items():
         if name not in expected:
+            if accepts_newer:
+                continue
             raise ConfigError(f"The database has migration {name}, which this version does not know; it is newer.")
         if sha256 != expected[name]:
             raise ConfigError(f"Migration {name} was edited after it was applied; add a new one instead.")
