@@ -8,12 +8,14 @@ import pytest
 
 from fleetwire import clock
 from fleetwire.errors import Problem
+from fleetwire.settings import Settings
 from fleetwire.store import expiry, retention
 from fleetwire.store.compaction import Compaction
-from fleetwire.store.expiry import Expiry
+from fleetwire.store.expiry import Expiry, agreed_millis
 from fleetwire.store.pool import open_pool
 from fleetwire.store.retention import Retention
 from fleetwire.store.tenants import set_retention
+from fleetwire.store.upkeep import run_once
 from harness.writing import at, fixes_of, writing
 
 DAY_MILLIS = 86_400_000
@@ -173,3 +175,31 @@ async def test_a_retention_that_cannot_be_is_refused(owner, acme, days, code):
 
 def test_the_margin_is_longer_than_a_worker_is_out_of_date():
     assert timedelta(seconds=retention.FRESH_SECS) * 10 < expiry.MARGIN
+
+
+@pytest.mark.parametrize("ahead_days", [20, 400, -400])
+async def test_a_clock_that_is_wrong_expires_nothing(database, owner, acme, monkeypatch, ahead_days):
+    """The fixes are of yesterday and kept for ten days; neither round nor door may take them for old."""
+    right_millis = clock.now_millis()
+    yesterday = at(range(right_millis - DAY_MILLIS, right_millis - DAY_MILLIS + 10))
+    async with writing(database, acme.tenant_id) as write:
+        await write.store(acme.device_ids[0], yesterday)
+    monkeypatch.setattr(clock, "now_millis", lambda: right_millis + ahead_days * DAY_MILLIS)
+    done = await run_once(database, Settings(retention_days=10, event_retention_days=10))
+    assert (done.expired.partitions_dropped, done.expired.fixes) == (0, 0)
+    assert len(await fixes_of(owner)) == 10
+    pool = await open_pool(database, "fleetwire_ingest", max_size=1)
+    known = Retention(pool, default_days=10)
+    await known.load()
+    assert known.earliest_millis(acme.tenant_id, clock.now_millis()) <= right_millis - 9 * DAY_MILLIS
+    await known.stop()
+    pool.terminate()
+
+
+async def test_the_earlier_clock_counts_and_a_difference_is_said(owner, capsys):
+    right_millis = clock.now_millis()
+    agreed = [await agreed_millis(owner, now_millis=right_millis + days * DAY_MILLIS) for days in (0, 2, -2)]
+    assert abs(agreed[1] - right_millis) < 60_000
+    assert (agreed[0] <= right_millis, agreed[2]) == (True, right_millis - 2 * DAY_MILLIS)
+    told = capsys.readouterr().out
+    assert told.count("clocks of server and database differ") == 2

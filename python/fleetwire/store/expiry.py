@@ -3,6 +3,8 @@
 A partition is detached CONCURRENTLY, which waits for those who use it and lets nobody wait, and dropped when it is
 nobody's any more. Rows of tenants that keep fixes for less time than others are deleted a few at a time.
 
+The time is that of the server or of the database, whichever is earlier: one clock that runs ahead deletes nothing.
+
 Expired fixes are also refused at the door (`retention.py`), so nothing comes back: what is deleted here lies a margin
 behind what a batch may still hold that is being committed.
 """
@@ -22,6 +24,7 @@ _log = structlog.get_logger(__name__)
 _SQL = statements.load("expiry")
 
 MARGIN = timedelta(hours=1)  # workers know a tenant's retention for a minute, and a spool may drain what is older
+CLOCKS_AGREE_MILLIS = 60 * 60 * 1000
 ROWS_AT_ONCE = 2_000
 _IN_USE = (
     asyncpg.LockNotAvailableError,
@@ -43,6 +46,15 @@ class Expired:
     def rows(self) -> int:
         """Whether there was anything to do."""
         return self.fixes + self.events + self.audit_entries
+
+
+async def agreed_millis(connection: asyncpg.Connection, *, now_millis: int) -> int:
+    """The earlier of the server's time and the database's, in ms since 1970; says when they are far apart."""
+    database_millis: int = await connection.fetchval(_SQL["database_millis"])
+    if abs(now_millis - database_millis) > CLOCKS_AGREE_MILLIS:
+        ahead_secs = round((now_millis - database_millis) / 1000)
+        _log.warning("The clocks of server and database differ; the earlier one counts.", ahead_secs=ahead_secs)
+    return min(now_millis, database_millis)
 
 
 class Expiry:

@@ -20,7 +20,7 @@ from fleetwire.errors import FleetwireError
 from fleetwire.settings import Settings
 from fleetwire.store import statements
 from fleetwire.store.compaction import Compaction, Pace
-from fleetwire.store.expiry import Expired, Expiry
+from fleetwire.store.expiry import Expired, Expiry, agreed_millis
 from fleetwire.store.faults import PASSING
 from fleetwire.store.merging import Merged
 from fleetwire.store.row_expiry import expire_audit, expire_events
@@ -153,18 +153,19 @@ async def _do(
     ends_sessions: bool = True,
 ) -> Round:
     began_secs, now_millis = clock.monotonic_secs(), clock.now_millis()
-    today = datetime.fromtimestamp(now_millis / 1000, UTC).date()
+    earlier_millis = await agreed_millis(connection, now_millis=now_millis)
+    today = datetime.fromtimestamp(earlier_millis / 1000, UTC).date()
     await connection.execute(_INGEST_SQL["ensure_days"], [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD)])
     sessions = await _delete_ended_sessions(connection) if ends_sessions else 0
     expired = Expired()
     if expires:
         expiry = Expiry(connection, retention_days=settings.retention_days, pace=pace)
-        expired = await expiry.run(now_millis=now_millis)
+        expired = await expiry.run(now_millis=earlier_millis)
         expired.events = await expire_events(
-            connection, retention_days=settings.event_retention_days, now_millis=now_millis, pace=pace
+            connection, retention_days=settings.event_retention_days, now_millis=earlier_millis, pace=pace
         )
         expired.audit_entries = await expire_audit(
-            connection, retention_days=settings.audit_retention_days, now_millis=now_millis, pace=pace
+            connection, retention_days=settings.audit_retention_days, now_millis=earlier_millis, pace=pace
         )
     compaction = Compaction(connection, merge_after_secs=settings.merge_after_secs, pace=pace, quiet_secs=quiet_secs)
     merged = await compaction.run(now_millis=now_millis, visited=visited)

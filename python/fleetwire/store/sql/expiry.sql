@@ -1,5 +1,9 @@
 -- Retention. Times are the ends of spans: what lies wholly before them goes.
 
+-- database_millis --
+-- What time it is by the database's clock, in milliseconds since 1970.
+SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint;
+
 -- tenants --
 -- Every tenant with the days it keeps its fixes; null: as the server's setting says.
 SELECT tenant_id, retention_days FROM tenant ORDER BY tenant_id;
