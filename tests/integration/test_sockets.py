@@ -15,6 +15,7 @@ from harness.tenants import PASSWORD, Tenant
 
 DISPATCH = "/ws/dispatch"
 DRIVER = "/ws"
+EMERGENCY = {"emergency": "sos", "note": "km 31"}
 HEARTBEAT_SECS = 1.0
 SETTINGS = {
     "FLEETWIRE_FEED_HEARTBEAT_SECS": str(HEARTBEAT_SECS),
@@ -183,10 +184,16 @@ async def test_watcher_that_does_not_acknowledge_is_closed_as_slow(client, tenan
         await feed.send({"type": "events", "rooms": ["dispatch"]})
         while (await feed.receive())["type"] != "joined":
             pass
-        body = json.dumps({"room": "dispatch", "kind": "message", "payload": {"text": "x"}}).encode()
+        body = json.dumps({"room": "dispatch", "kind": "emergency", "payload": EMERGENCY}).encode()
         assert (await client.request("POST", "/api/events", token=tenant.dispatcher, body=body)).status == 201
         assert await feed.closed(within_secs=10) == 4408
         assert (await stats(client, tenant))["slow_closes"] >= 1
+        # It was told and did not say so: it is told again when it comes back.
+        async with client.socket(DISPATCH, token=tenant.dispatcher) as back:
+            await back.send({"type": "events", "rooms": ["dispatch"], "after": 0})
+            while (again := await back.receive())["type"] != "event":
+                pass
+            assert again["payload"] == EMERGENCY
         await old.send({"type": "watch"})  # It has never said that it acknowledges, and is not held to it.
         while (await old.receive())["type"] != "snapshot":
             pass

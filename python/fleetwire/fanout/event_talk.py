@@ -65,9 +65,10 @@ class EventTalk:
     async def stop(self) -> None:
         """Leaves everything."""
         await cancel(self._starting)
+        tail, self._tail = self._tail, None  # From here on no room is entered again.
         await cancel(self._checking)
         await self._feed.stop()
-        if self._tail is not None:
+        if tail is not None:
             self._hub.remove(self._feed)
 
     async def takes(self, message: Message) -> bool:
@@ -182,7 +183,8 @@ class EventTalk:
                 _log.warning("A driver's orders could not be read; trying again.", error=repr(error))
                 self._is_sure.clear()
                 await asyncio.sleep(RETRY_SECS)
-            else:
+                continue
+            if self._is_sure.is_set():
                 self._leave({room for room in rooms_of_orders if room.removeprefix("order:") not in theirs})
 
     def _leave(self, names: set[str]) -> None:
