@@ -91,7 +91,7 @@ async def test_the_live_position_moves_forward_only(ingest, acme):
     ]:
         await move(ingest, acme, device_id, fixed_at_millis, lat_e7=lat_e7)
         assert await live_latitude(ingest, device_id) == expected
-    rows = await ingest.fetch(statements.load("live")["load_live"])
+    rows = await ingest.fetch(statements.load("live")["load_live"], None)
     [moved] = [row for row in rows if row["fixed_at_millis"] is not None]
     assert tuple(moved) == (
         acme.tenant_id, device_id, "truck-1", BASE_MILLIS + 1, 40, 2, None, 3, None, 4, None,

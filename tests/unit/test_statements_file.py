@@ -19,7 +19,7 @@ def test_parameters_may_go_on_over_several_lines():
 
 
 def test_a_statement_without_parameters_has_none():
-    assert statements.describe("live")["load_live"].parameters == ()
+    assert statements.describe("order")["load_orders"].parameters == ()
 
 
 def test_parameters_that_do_not_count_from_one_are_refused():
