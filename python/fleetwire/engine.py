@@ -148,6 +148,7 @@ class Engine:
             settings=settings,
             known_millis=self.live.newest_millis,
             on_stored=delay.counted_from(self.live.advance),
+            on_doubt=self.doubts.look_again,
         )
         await self.writer.start()
         self._exits.push_async_callback(self.writer.stop, within_secs=settings.drain_secs)

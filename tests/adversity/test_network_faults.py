@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from harness.client import Client
-from harness.database import until_rows_are_held
+from harness.database import stored, until_rows_are_held
 from harness.fixes import track
 from harness.ledger import Ledger
 from harness.process import serving
@@ -83,6 +83,26 @@ async def test_half_open_network_is_said_and_comes_back(proxy, client, tenant, w
             with proxy.half_open(*ways):
                 await asyncio.gather(senders.refused(), _away_is_said(client))
     assert (503, "database_unavailable") in ledger.refusals
+
+
+async def test_what_was_committed_unheard_is_shown(proxy, client, tenant):
+    """The answer to the commit is swallowed: the sender knows nothing, and watchers see what the database has."""
+    first, second = track(2)
+    await client.send({"device": "van", "fixes": [first]}, token=tenant.ingest)
+    shown = (await client.get("/api/live", token=tenant.dispatcher)).json["features"]
+    assert [each["properties"]["timestamp"] for each in shown] == [first["timestamp"]]
+    with proxy.half_open("down"):
+        sending = asyncio.ensure_future(client.send({"device": "van", "fixes": [second]}, token=tenant.ingest))
+        async with asyncio.timeout(HEAL_SECS):
+            while len(await stored(tenant.dsn, tenant.name)) < 2:
+                await asyncio.sleep(0.05)
+        answer = await sending
+    assert answer.refusal == (503, "database_unavailable")
+    async with asyncio.timeout(HEAL_SECS):
+        while shown[0]["properties"]["timestamp"] != second["timestamp"]:
+            await asyncio.sleep(0.05)
+            shown = (await client.get("/api/live", token=tenant.dispatcher)).json["features"]
+    assert (await client.send({"device": "van", "fixes": [second]}, token=tenant.ingest)).receipt == (0, 1, {})
 
 
 async def test_slow_network_slows_receipts_and_nothing_else(proxy, client, tenant):

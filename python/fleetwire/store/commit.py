@@ -39,8 +39,8 @@ class GroupCommit:
         self._known_millis = known_millis
         self._patience_secs = patience_secs
 
-    async def commit(self, group: Group, *, waits_for_locks: bool) -> Sealed:
-        """Tries until patience ends.
+    async def commit(self, group: Group, *, waits_for_locks: bool, on_doubt: Callable[[], object]) -> Sealed:
+        """Tries until patience ends. `on_doubt` is called after a try of which nobody knows whether it was committed.
 
         Raises:
             DatabaseAway: it did.
@@ -57,6 +57,7 @@ class GroupCommit:
             except PASSING as error:
                 if isinstance(error, asyncpg.LockNotAvailableError) and not waits_for_locks:
                     raise
+                on_doubt()
                 _log.warning("A group is tried again.", error=repr(error))
             metrics.COMMIT_RETRIES.inc()
             if clock.monotonic_secs() + pause_secs >= deadline:

@@ -8,7 +8,7 @@ with each other.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 import asyncpg
@@ -32,7 +32,8 @@ _NOWHERE = RowTypes(track_segment=0, moved_position=0, packed_int4=0)  # of rows
 class Writer:
     """Stores batches exactly once.
 
-    `on_stored` is told of each group after its commit; it must not fail. What `known_millis` says may be out of date.
+    `on_stored` is told of each group after its commit, `on_doubt` of the (tenant, device) of one that may have been
+    committed unheard; they must not fail. What `known_millis` says may be out of date.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class Writer:
         settings: Settings,
         known_millis: KnownMillis,
         on_stored: Callable[[Sealed], object],
+        on_doubt: Callable[[Iterable[tuple[int, int]]], object] = lambda _: None,
     ) -> None:
         """`pool` has a connection for each committer."""
         self._pool = pool
         self._settings = settings
         self._known_millis = known_millis
         self._on_stored = on_stored
+        self._on_doubt = on_doubt
         self._partitions = partitions
         self._intake = Intake(settings)
         self._committers: list[asyncio.Task[None]] = []
@@ -103,7 +106,7 @@ class Writer:
         began_secs = clock.monotonic_secs()
         group = Group([(each.tenant_id, each.device_id, each.batch) for each in waiting])
         try:
-            sealed = await on.commit(group, waits_for_locks=parted)
+            sealed = await on.commit(group, waits_for_locks=parted, on_doubt=lambda: self._doubt(waiting))
         except asyncpg.LockNotAvailableError:
             free = await on.free_devices((each.tenant_id, each.device_id) for each in waiting)
             for is_free in (True, False):
@@ -128,6 +131,9 @@ class Writer:
             if not each.receipt.done():
                 each.receipt.set_result(receipt)
         self._tell(sealed)
+
+    def _doubt(self, waiting: Sequence[Waiting]) -> None:
+        self._on_doubt((each.tenant_id, each.device_id) for each in waiting)
 
     def _tell(self, sealed: Sealed) -> None:
         metrics.FIXES_STORED.inc(sealed.stored)
