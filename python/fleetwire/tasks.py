@@ -34,3 +34,13 @@ async def cancel(task: asyncio.Task[Any] | None) -> None:
         return
     task.cancel()
     await asyncio.wait([task])
+
+
+async def finish(task: asyncio.Task[None] | None, *, within_secs: float) -> None:
+    """Waits for a task that ends by itself, and cancels it only when it takes longer.
+
+    For work in a transaction: one that is cancelled while it begins or ends leaves a connection that must be reset.
+    """
+    if task is not None:
+        await asyncio.wait([task], timeout=within_secs)
+        await cancel(task)

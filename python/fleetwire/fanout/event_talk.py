@@ -24,13 +24,13 @@ from fleetwire.fanout.event_messages import (
     Publish,
     Typed,
 )
-from fleetwire.fanout.events import EventHub, Tail
+from fleetwire.fanout.events import FINISH_SECS, EventHub, Tail
 from fleetwire.fanout.publishing import orders_heard, publish
 from fleetwire.fanout.sockets import Message, Socket
 from fleetwire.settings import Settings
 from fleetwire.store import events
 from fleetwire.store.faults import PASSING
-from fleetwire.tasks import cancel, spawn
+from fleetwire.tasks import cancel, finish, spawn
 
 TYPES: Final = frozenset({"event", "events", "ack"})
 READY_SECS: Final = 5.0  # how long a socket's reading waits for the database, once, before it answers that it is away
@@ -66,7 +66,7 @@ class EventTalk:
         """Leaves everything."""
         await cancel(self._starting)
         tail, self._tail = self._tail, None  # From here on no room is entered again.
-        await cancel(self._checking)
+        await finish(self._checking, within_secs=FINISH_SECS)
         await self._feed.stop()
         if tail is not None:
             self._hub.remove(self._feed)
@@ -174,7 +174,7 @@ class EventTalk:
                 self._checking = spawn(self._check_orders(), name="event-orders")
 
     async def _check_orders(self) -> None:
-        while not self._is_sure.is_set():
+        while self._tail is not None and not self._is_sure.is_set():
             self._is_sure.set()
             rooms_of_orders = [room for room in self._feed.rooms or () if room.startswith("order:")]
             try:

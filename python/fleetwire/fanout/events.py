@@ -21,11 +21,12 @@ from fleetwire.fanout.event_feed import EventFeed, Line
 from fleetwire.store import events, orders
 from fleetwire.store.faults import PASSING
 from fleetwire.store.listener import Listener
-from fleetwire.tasks import cancel, spawn
+from fleetwire.tasks import finish, spawn
 
 TAIL_EVENTS: Final = 256
 READS_AT_ONCE: Final = 4  # beside logins and tracks on the same pool
 RETRY_SECS: Final = 0.5
+FINISH_SECS: Final = 1.0  # for a page that is being read when nobody wants it any more
 
 _log = structlog.get_logger(__name__)
 
@@ -52,8 +53,7 @@ class EventHub:
 
     async def stop(self) -> None:
         """Ends everything that runs behind."""
-        for tail in list(self._tails.values()):
-            await tail.stop()
+        await asyncio.gather(*(tail.stop() for tail in list(self._tails.values())))
 
     def wake(self, tenant_id: int, seq: int) -> None:
         """The tenant has an event of this number, committed. For whoever hears of it first."""
@@ -124,6 +124,7 @@ class Tail:
         self.newest = 0
         self._lines: deque[Line] = deque(maxlen=TAIL_EVENTS)
         self._rooms: dict[str | None, set[EventFeed]] = {}
+        self._is_over = False
         self._is_behind = asyncio.Event()
         self._loaded = asyncio.Event()
         self._reader = spawn(self._read_forever(), name="event-tail")
@@ -133,8 +134,10 @@ class Tail:
         await self._loaded.wait()
 
     async def stop(self) -> None:
-        """Ends the reading."""
-        await cancel(self._reader)
+        """Ends the reading, after what is being read."""
+        self._is_over = True
+        self._is_behind.set()
+        await finish(self._reader, within_secs=FINISH_SECS)
 
     def wake(self, seq: int | None) -> None:
         """Something is new; None: perhaps."""
@@ -174,7 +177,7 @@ class Tail:
         return [Line(event.seq, event.room, event.kind, msgspec.json.encode(event)) for event in found]
 
     async def _read_forever(self) -> None:
-        while True:
+        while not self._is_over:
             try:
                 await self._read()
             except PASSING as error:
@@ -184,7 +187,8 @@ class Tail:
                 _log.exception("Events could not be read; trying again.")
                 await asyncio.sleep(RETRY_SECS)
             else:
-                await self._is_behind.wait()
+                if not self._is_over:
+                    await self._is_behind.wait()
 
     async def _read(self) -> None:
         """Reads until nothing is new. The flag is taken down first: what is committed during the reading sets it."""
