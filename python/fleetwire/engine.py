@@ -121,8 +121,7 @@ class Engine:
             "writer", dsn, "fleetwire_ingest", settings.writer_connections, {**PLANNER, **lost}
         )
         self.app_pool = await self.pools.open("app", dsn, "fleetwire_app", settings.app_connections)
-        self.listener = Listener(dsn)
-        self._open_gate()
+        self._open_gate(dsn)
         self.events = EventHub(self.app_pool, self.listener, tell=self._tell_event, ordered=self.set_order)
         partitions, delay = Partitions(ingest_pool), Delay()
         hub = Hub(
@@ -265,7 +264,8 @@ class Engine:
             self.responses.measure()
         return metrics_merge.pack()
 
-    def _open_gate(self) -> None:
+    def _open_gate(self, dsn: str) -> None:
+        self.listener = Listener(dsn)
         self.limits.start()
         metrics.LIMITS.source = self.limits
         self._exits.push_async_callback(self.limits.stop)
