@@ -98,6 +98,11 @@ FRAME_BYTES_SNAPSHOT, FRAME_BYTES_MOVED = (FRAME_BYTES.labels(kind) for kind in 
 CONFLATED = Counter(
     "fleetwire_fanout_conflated_ticks", "Ticks a busy watcher got as one frame of newest positions.", registry=REGISTRY
 )
+TURNS_OVERSTAYED = Counter(
+    "fleetwire_fanout_turns_overstayed",
+    "Frames that a watcher did not take at once, so that others went before it was done.",
+    registry=REGISTRY,
+)
 _CACHE_REQUESTS = Tallies(
     "fleetwire_cache_requests", "Reads of cached routes by where the answer is from.", ["result"], registry=REGISTRY
 )

@@ -15,7 +15,7 @@ SWEEP_SECS = 0.25
 class TimeLimit:
     """`with TimeLimit(secs):` around awaits; cancels what takes longer, and raises TimeoutError in its place."""
 
-    __slots__ = ("_cancelling", "_due_secs", "_expired", "_task")
+    __slots__ = ("_cancelling", "_due_secs", "_expired", "_secs", "_task")
 
     def __init__(self, secs: float) -> None:
         task = asyncio.current_task()
@@ -23,6 +23,7 @@ class TimeLimit:
             raise RuntimeError("A time limit needs a task to cancel.")
         self._task = task
         self._cancelling = task.cancelling()
+        self._secs = secs
         self._due_secs = clock.monotonic_secs() + secs
         self._expired = False
 
@@ -38,6 +39,10 @@ class TimeLimit:
         # Somebody else may have cancelled the task too; then it ends cancelled, not late.
         if self._expired and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
+
+    def renew(self) -> None:
+        """Begins the time anew, as something was done."""
+        self._due_secs = clock.monotonic_secs() + self._secs
 
     def expire_if_due(self, now_secs: float) -> None:
         """Cancels the task once when its time is over."""

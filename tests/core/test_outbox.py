@@ -9,6 +9,7 @@ from fleetwire._core import Decoder, Group, RowTypes
 from fleetwire.clock import now_millis
 from fleetwire.errors import Problem
 from fleetwire.fanout.outbox import Outbox
+from fleetwire.fanout.turns import Turns
 from fleetwire.fanout.wishes import WHOLE, Filter, Resume, Watch, read_wish
 from fleetwire.live.state import Live
 from fleetwire.settings import Settings
@@ -36,7 +37,7 @@ def move(live, device_id, millis, longitude=11.5):
 
 
 def opened(live, **members):
-    outbox = Outbox(live, TENANT_ID, form="json")
+    outbox = Outbox(live, TENANT_ID, form="json", turns=Turns())
     outbox.ask(*read_wish(json.dumps({"type": "watch", **members}).encode()))
     return outbox
 

@@ -6,6 +6,7 @@ from fleetwire import clock, metrics
 from fleetwire.fanout.delay import Delay
 from fleetwire.fanout.outbox import Outbox
 from fleetwire.fanout.rhythm import Rhythm
+from fleetwire.fanout.turns import Turns
 from fleetwire.live.state import Live
 from fleetwire.tasks import cancel, spawn
 
@@ -20,6 +21,7 @@ class Hub:
     ) -> None:
         self._live = live
         self.delay = delay
+        self.turns = Turns()
         self._rhythm = Rhythm(tick_millis=tick_millis, settle_millis=settle_millis)
         self._heartbeat_secs = heartbeat_secs
         self._watchers: dict[int, set[Outbox]] = {}

@@ -5,12 +5,12 @@ with its newest position only. So a slow watcher is conflated by itself, its mem
 broken connection is the same step as every other. Watchers of the same filter share a view, and its frames.
 """
 
-import asyncio
 from typing import Final
 
 import msgspec
 
 from fleetwire import clock, metrics
+from fleetwire.fanout.turns import Turn, Turns
 from fleetwire.fanout.wishes import WHOLE, Filter, Resume, Watch, Wish
 from fleetwire.live.state import Format, Frame, Live
 from fleetwire.tally import Tally
@@ -25,7 +25,7 @@ RARELY_TICKS: Final = 64
 class Outbox:
     """The frames of one watcher, in order. To be closed, or its view is kept for ever."""
 
-    def __init__(self, live: Live, tenant_id: int, *, form: Format) -> None:
+    def __init__(self, live: Live, tenant_id: int, *, form: Format, turns: Turns) -> None:
         self._live = live
         self.tenant_id = tenant_id
         self._form: Format = form
@@ -40,7 +40,7 @@ class Outbox:
         """Whether the newest messages tell of movement."""
         self._is_late = False
         self._has_moved = False
-        self._waiting: asyncio.Future[None] | None = None
+        self._turn = Turn(turns)
         self._said_secs = clock.monotonic_secs()
 
     def wake(self) -> None:
@@ -48,7 +48,7 @@ class Outbox:
         if self._has_moved:
             metrics.CONFLATED.inc()
         self._has_moved = True
-        self._stir()
+        self._turn.ask()
 
     def begin_anew(self) -> None:
         """The numbers it was told count no more."""
@@ -59,12 +59,12 @@ class Outbox:
         """Says that the feed lives if it has said nothing since then."""
         if self._said_secs <= silent_since_secs:
             self._is_late = True
-            self._stir()
+            self._turn.ask()
 
     def ask(self, wish: Wish, wanted: Filter) -> None:
         """The client asks; of several requests that wait, the newest counts."""
         self._wish = wish, wanted
-        self._stir()
+        self._turn.ask()
 
     def ask_unless_spoken(self) -> None:
         """A client that has said nothing watches the whole tenant; one whose wish was refused is not given more."""
@@ -72,27 +72,25 @@ class Outbox:
             self.ask(Watch(), WHOLE)
 
     def close(self) -> None:
-        """Gives the view back."""
+        """Gives the turn and the view back."""
+        self._turn.end()
+        self._release()
+
+    def _release(self) -> None:
         if self._view is not None:
             self._live.release(self.tenant_id, self._view)
             self._view = None
 
     async def next_messages(self) -> Messages:
-        """Waits until there is something to say and returns it: the messages of one frame, to be sent in order."""
+        """Waits until there is something to say and returns it: the messages of one frame, to be sent in order.
+
+        Whoever asks for the next ones has sent the last.
+        """
         while True:
-            if not (self._has_moved or self._is_late or self._wish):
-                self._waiting = asyncio.get_running_loop().create_future()
-                try:
-                    await self._waiting
-                finally:
-                    self._waiting = None
+            await self._turn.comes(is_asked=self._has_moved or self._is_late or self._wish is not None)
             if messages := self._due():
                 self._said_secs = clock.monotonic_secs()
                 return messages
-
-    def _stir(self) -> None:
-        if self._waiting is not None and not self._waiting.done():
-            self._waiting.set_result(None)
 
     def _due(self) -> Messages:
         wish, self._wish = self._wish, None
@@ -109,7 +107,7 @@ class Outbox:
 
     def _answer(self, wish: Wish, wanted: Filter) -> Messages:
         view = self._live.watch(self.tenant_id, wanted)
-        self.close()
+        self._release()
         self._view, self._filter = view, wanted
         if not isinstance(wish, Resume):
             return self._snapshot()
@@ -149,7 +147,7 @@ class Outbox:
         self.has_told_movement = True
         return self._counted(frame, metrics.FRAME_BYTES_MOVED)
 
-    @staticmethod
-    def _counted(frame: Frame, sent_bytes: Tally) -> Messages:
+    def _counted(self, frame: Frame, sent_bytes: Tally) -> Messages:
+        self._turn.weigh(frame.size_bytes)
         sent_bytes.inc(frame.size_bytes)
         return frame.messages

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -116,19 +116,21 @@ class Socket:
         Raises:
             Closing: the peer did not take it within the time limit.
         """
-        await self.send_message(str(frame, "utf-8"))
+        await self.send_messages((str(frame, "utf-8"),))
 
-    async def send_message(self, message: str | bytes) -> None:
-        """Sends a text message, or a binary one.
+    async def send_messages(self, messages: Sequence[str | bytes]) -> None:
+        """Sends text messages, or binary ones, in their order.
 
         Raises:
-            Closing: the peer did not take it within the time limit.
+            Closing: the peer did not take one within the time limit.
         """
-        kind = "text" if isinstance(message, str) else "bytes"
         try:
             # The server sends one message after another; a lock of ours would wait for the same.
-            with TimeLimit(self._send_secs):
-                await self._send({"type": "websocket.send", kind: message})
+            with TimeLimit(self._send_secs) as limit:
+                for message in messages:
+                    kind = "text" if isinstance(message, str) else "bytes"
+                    await self._send({"type": "websocket.send", kind: message})
+                    limit.renew()
         except TimeoutError:
             raise Closing(Close.SLOW) from None
 

@@ -45,7 +45,7 @@ class DispatchSocket:
     async def _converse(self, socket: Socket) -> None:
         """Reads the client's wishes while another task feeds it: without a reader, pings go unanswered."""
         form = SUBPROTOCOLS.get(socket.subprotocol or "", "json")
-        outbox = Outbox(self._live, socket.principal.tenant_id, form=form)
+        outbox = Outbox(self._live, socket.principal.tenant_id, form=form, turns=self._hub.turns)
         self._hub.add(outbox)
         talk = EventTalk(self._events, socket, self._settings)
         talk.start()
@@ -74,8 +74,7 @@ class DispatchSocket:
     async def _feed(self, socket: Socket, outbox: Outbox) -> None:
         try:
             while True:
-                for message in await outbox.next_messages():
-                    await socket.send_message(message)
+                await socket.send_messages(await outbox.next_messages())
                 if outbox.has_told_movement:
                     self._hub.delay.sent()
         except Closing as closing:
