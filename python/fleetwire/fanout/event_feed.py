@@ -7,7 +7,6 @@ one is overdue: it comes back with the last number it has seen, and gets everyth
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
@@ -70,7 +69,7 @@ class EventFeed:
         self._seq = 0
         self._redelivered_to_seq = 0
         self._acknowledges = False
-        self._unacknowledged: deque[tuple[int, float]] = deque()
+        self._unacknowledged: list[tuple[int, float]] = []
         self._may_send = asyncio.Event()
         self._overdue: asyncio.TimerHandle | None = None
         self._pump: asyncio.Task[None] | None = None
@@ -106,7 +105,7 @@ class EventFeed:
         """The watcher has everything up to this number; from now on it is held to acknowledging."""
         self._acknowledges = True
         while self._unacknowledged and self._unacknowledged[0][0] <= seq:
-            self._unacknowledged.popleft()
+            del self._unacknowledged[0]
             metrics.EVENTS_UNACKNOWLEDGED.dec()
         self._may_send.set()
 

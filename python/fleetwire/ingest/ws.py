@@ -64,6 +64,8 @@ class DriverSocket:
                 answer = spawn(self._answer(socket, message), name="socket-batch")
                 answers.add(answer)
                 answer.add_done_callback(answers.discard)
+                # Most sockets wait for most of the time: the last batch is not to wait with them.
+                del message, answer
         finally:
             await talk.stop()
             if answers:
