@@ -6,7 +6,17 @@ from pathlib import Path
 
 from bench.ingest.options import REPOSITORY
 
-SCENARIOS = ("load", "http_1000", "sockets_10000", "storm", "fanout_1000", "fanout_1000_protobuf", "deaf", "relay")
+SCENARIOS = (
+    "load",
+    "http_1000",
+    "sockets_10000",
+    "storm",
+    "fanout_1000",
+    "fanout_1000_rows",
+    "fanout_1000_protobuf",
+    "deaf",
+    "relay",
+)
 """Stable names, in the order of a run."""
 
 

@@ -34,27 +34,27 @@ _ROWS: tuple[tuple[str, str, str, float, float, str, bool], ...] = (
     (
         "fanout_1000",
         "positions_per_core_sec",
-        "1,000 watchers, 10,000 devices moving: positions per second of one core, JSON",
+        "1,000 watchers, 10,000 devices moving: positions per second of one core, plain JSON",
         10e6,
         25e6,
         "per s",
         False,
     ),
+    ("fanout_1000_rows", "positions_per_core_sec", "the same, JSON rows by subprotocol", 10e6, 25e6, "per s", False),
     ("fanout_1000_protobuf", "positions_per_core_sec", "the same, Protobuf", 30e6, 60e6, "per s", False),
-    ("fanout_1000", "delay_p99_beyond_tick_millis", "the same, JSON: p99 delay beyond the tick", 150, 60, "ms", True),
-    (
-        "fanout_1000_protobuf",
-        "delay_p99_beyond_tick_millis",
-        "the same, Protobuf: p99 delay beyond the tick",
-        150,
-        60,
-        "ms",
-        True,
+    *(
+        (scenario, name, f"the same, {form}: {sentence}", at_least, aim, unit, True)
+        for name, sentence, at_least, aim, unit in (
+            ("delay_p99_beyond_tick_millis", "p99 delay beyond the tick", 150, 60, "ms"),
+            ("kibibytes_per_watcher", "memory per watcher", 300, 180, "KiB"),
+            ("lost", "sockets lost", 0, 0, ""),
+        )
+        for scenario, form in (
+            ("fanout_1000", "plain JSON"),
+            ("fanout_1000_rows", "JSON rows"),
+            ("fanout_1000_protobuf", "Protobuf"),
+        )
     ),
-    ("fanout_1000", "kibibytes_per_watcher", "the same, JSON: memory per watcher", 300, 180, "KiB", True),
-    ("fanout_1000_protobuf", "kibibytes_per_watcher", "the same, Protobuf: memory per watcher", 300, 180, "KiB", True),
-    ("fanout_1000", "lost", "the same, JSON: sockets lost", 0, 0, "", True),
-    ("fanout_1000_protobuf", "lost", "the same, Protobuf: sockets lost", 0, 0, "", True),
     ("deaf", "delay_p99_ratio", "one watcher reads nothing: p99 of the others / without it", 1.2, 1.0, "times", True),
     ("storm", "all_back_secs", "all 10,000 sockets cut at once: everyone back with a snapshot", 60, 20, "s", True),
     ("relay", "added_p99_millis", "two workers against one: added p99 delay", 50, 10, "ms", True),

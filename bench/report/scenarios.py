@@ -18,7 +18,7 @@ Scenario = Callable[[Options, Path], Awaitable[Found]]
 TICK_MILLIS = 250
 PREFIX = "fleet-"
 """Of the devices' names; the load generator's own."""
-PROTOBUF = "fleetwire.v1.protobuf"
+ROWS, PROTOBUF = "fleetwire.v1.rows", "fleetwire.v1.protobuf"
 CORES = 2
 _STORED = (
     "SELECT sum(fix_count) FROM (SELECT fix_count FROM track_segment UNION ALL SELECT fix_count FROM track_merged) f"
@@ -97,8 +97,13 @@ async def storm(options: Options, folder: Path) -> Found:
 
 
 async def fanout_1000(options: Options, folder: Path) -> Found:
-    """Watchers of everything while every device moves once a second, as JSON."""
+    """Watchers of everything while every device moves once a second, as plain JSON: what a plain socket gets."""
     return await _fanout(options, folder)
+
+
+async def fanout_1000_rows(options: Options, folder: Path) -> Found:
+    """The same as JSON with rows: what our own clients ask for."""
+    return await _fanout(options, folder, protocol=ROWS)
 
 
 async def fanout_1000_protobuf(options: Options, folder: Path) -> Found:
@@ -141,7 +146,17 @@ async def relay(options: Options, folder: Path) -> Found:
 
 ALL: dict[str, Scenario] = {
     each.__name__: each
-    for each in (load, http_1000, sockets_10000, storm, fanout_1000, fanout_1000_protobuf, deaf, relay)
+    for each in (
+        load,
+        http_1000,
+        sockets_10000,
+        storm,
+        fanout_1000,
+        fanout_1000_rows,
+        fanout_1000_protobuf,
+        deaf,
+        relay,
+    )
 }
 
 

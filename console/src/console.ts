@@ -15,7 +15,7 @@ import { EventList } from "./event-list";
 import { EventLog } from "./events";
 import { Feed } from "./feed";
 import { Fleet } from "./fleet";
-import type { Frame } from "./frame";
+import { SUBPROTOCOLS, type Frame } from "./frame";
 import { History } from "./history";
 import { Legend } from "./legend";
 import { NO_VEHICLE, VehicleList } from "./list";
@@ -71,7 +71,7 @@ export class Console {
     const address = new URL("/ws/dispatch", location.href);
     address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
     this.feed = new Feed({
-      openSocket: () => new WebSocket(address),
+      openSocket: () => new WebSocket(address, SUBPROTOCOLS),
       onFrame: (frame, goesOn) => this.take(frame, goesOn),
       onState: (state) => this.connection.enter(state),
       isSessionAlive: () => currentSession().then((session) => session !== null, () => true),

@@ -8,6 +8,9 @@
 import { readEvent, type FleetEvent } from "./events";
 import { isRecord, finite, readPosition, type Position } from "./position";
 
+/** How positions may be written, best first; the server grants one of them. */
+export const SUBPROTOCOLS = ["fleetwire.v1.rows", "fleetwire.v1.json"];
+
 export type Frame =
   | {
       readonly type: "snapshot";
@@ -39,14 +42,14 @@ export function readFrame(text: string): Frame | null {
         type: "snapshot",
         epoch: String(value["epoch"] ?? ""),
         seq: finite(value["seq"]) ?? 0,
-        positions: readPositions(value["positions"]),
+        positions: readPositions(value["positions"], value["columns"]),
         more: value["more"] === true,
       };
     case "moved":
       return {
         type: "moved",
         seq: finite(value["seq"]) ?? 0,
-        positions: readPositions(value["positions"]),
+        positions: readPositions(value["positions"], value["columns"]),
         left: readNames(value["left"]),
         more: value["more"] === true,
       };
@@ -65,9 +68,15 @@ export function readFrame(text: string): Frame | null {
   }
 }
 
-function readPositions(value: unknown): Position[] {
+/** With columns, each position is a row of values in their order, which may end early; else an object. */
+function readPositions(value: unknown, columns: unknown): Position[] {
   if (!Array.isArray(value)) return [];
-  return value.map(readPosition).filter((position) => position !== null);
+  const objects = Array.isArray(columns) ? value.map((row) => readRow(row, columns)) : value;
+  return objects.map(readPosition).filter((position) => position !== null);
+}
+
+function readRow(row: unknown, columns: unknown[]): unknown {
+  return Array.isArray(row) ? Object.fromEntries(columns.map((name, at) => [name, row[at]])) : null;
 }
 
 function readNames(value: unknown): string[] {

@@ -25,6 +25,15 @@ test("who left is named, and a frame says whether it goes on", () => {
   expect(read({ type: "snapshot", epoch: "e", seq: 4, positions: [], more: true })).toMatchObject({ more: true });
 });
 
+test("rows below columns are read as the objects that they stand for", () => {
+  const columns = ["device", "timestamp", "latitude", "longitude", "accuracy", "altitude", "heading", "speed", "battery", "new"];
+  const positions = [["a", FIX.timestamp, 48.1, 11.5, null, -3.5, 361, 13.4], ["b", FIX.timestamp, 48.1, 11.5], ["c", FIX.timestamp], 7];
+  const rows = read({ type: "moved", seq: 4, columns, positions, left: ["d"] });
+  const objects = [{ ...FIX, altitude: -3.5, heading: 361, speed: 13.4 }, { ...FIX, device: "b" }];
+  expect(rows).toEqual(read({ type: "moved", seq: 4, positions: objects, left: ["d"] }));
+  expect(read({ type: "snapshot", epoch: "e", seq: 4, columns, positions })).toMatchObject({ positions: [{ device: "a" }, { device: "b" }] });
+});
+
 test.each([[361, 1], [-90, 270], [360, 0]])("a heading of %d becomes %d", (heading, shown) => {
   const frame = read({ type: "moved", seq: 1, positions: [{ ...FIX, heading }] });
   expect(frame?.type === "moved" ? frame.positions[0]?.headingDeg : null).toBe(shown);

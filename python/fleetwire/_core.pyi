@@ -164,7 +164,8 @@ class Frame:
 class LiveTable:
     """The newest fix of every device, and since when watchers know it.
 
-    A view is what the watchers of one filter share; 0 is the view of everything. A format is `json` or `protobuf`.
+    A view is what the watchers of one filter share; 0 is the view of everything. A format is `json`, `rows`
+    or `protobuf`.
     """
 
     def __new__(cls, *, moving_cmps: int, offline_millis: int) -> LiveTable:

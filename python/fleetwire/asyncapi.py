@@ -40,7 +40,7 @@ UP: Final[dict[str, tuple[type[msgspec.Struct], ...]]] = {
 """Path to the messages that a client sends."""
 DOWN: Final[dict[str, tuple[type[msgspec.Struct], ...]]] = {
     ws.PATH: (frames.Receipt, *_DOWN),
-    watch.PATH: (frames.Snapshot, frames.Moved, frames.Resync, *_DOWN),
+    watch.PATH: (frames.Snapshot, frames.Moved, frames.SnapshotRows, frames.MovedRows, frames.Resync, *_DOWN),
 }
 """Path to the messages that the server sends."""
 _CHANNELS: Final = {
@@ -65,8 +65,9 @@ _FILTER: Final = {
 _DESCRIPTION: Final = (
     "Messages are text frames with JSON, told apart by `type`; on `/ws` a batch may also be a binary frame with "
     "MessagePack. The credential travels as `Authorization: Bearer ...`, as the session cookie, or as `auth` in the "
-    "first message. With the subprotocol `fleetwire.v1.protobuf`, `snapshot` and `moved` are binary frames as in "
-    "`proto/feed.proto`. The HTTP part is described in [/openapi.json](/openapi.json)."
+    "first message. With the subprotocol `fleetwire.v1.rows`, `snapshot` and `moved` have rows below columns in place "
+    "of objects; with `fleetwire.v1.protobuf` they are binary frames as in `proto/feed.proto`. The HTTP part is "
+    "described in [/openapi.json](/openapi.json)."
 )
 
 

@@ -118,7 +118,7 @@ impl Fleet {
 }
 
 fn frames(fleet: &mut Fleet, devices: i64) {
-    for (name, format) in [("JSON", Format::Json), ("Protobuf", Format::Protobuf)] {
+    for (name, format) in [("JSON", Format::Json), ("row", Format::Rows), ("Protobuf", Format::Protobuf)] {
         fleet.drive(devices);
         fleet.table.tick(START_MILLIS);
         let since_seq = fleet.table.seq(TENANT_ID) - 1;

@@ -1,4 +1,4 @@
-//! Positions as bytes: a feed's frames in two formats, and `GeoJSON`.
+//! Positions as bytes: a feed's frames in three formats, and `GeoJSON`.
 //!
 //! A frame is one or several messages of at most about `MESSAGE_BYTES`. All but the last say that more follow; each can
 //! be read by itself.
@@ -17,8 +17,10 @@ pub const MESSAGE_BYTES: usize = 64 * 1024;
 /// How a watcher wants its positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// Text.
+    /// Text, an object for each position.
     Json,
+    /// Text, a row for each position.
+    Rows,
     /// Columns, as in `proto/feed.proto`.
     Protobuf,
 }
@@ -101,7 +103,8 @@ pub fn render<'a>(
     left: impl Iterator<Item = Left<'a>>,
 ) -> Vec<Vec<u8>> {
     match format {
-        Format::Json => json::render(head, rows, left),
+        Format::Json => json::render(json::Shape::Objects, head, rows, left),
+        Format::Rows => json::render(json::Shape::Rows, head, rows, left),
         Format::Protobuf => protobuf::render(head, rows, left),
     }
 }

@@ -1,4 +1,4 @@
-//! Frames in both formats, read back by other people's decoders: what is read is what was to be written, and no message
+//! Frames in all formats, read back by other people's decoders: what is read is what was to be written, and no message
 //! is larger than it may be.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by a panic")]
@@ -162,6 +162,22 @@ fn read_json(messages: &[Vec<u8>], kind: &str) -> Told {
     told
 }
 
+/// Rows as the objects that they stand for: what was told is then read as the plain JSON is.
+fn read_rows(messages: &[Vec<u8>], kind: &str) -> Told {
+    let objects = |message: &Vec<u8>| {
+        let mut message: Value = serde_json::from_slice(message).unwrap();
+        let columns = message.as_object_mut().unwrap().remove("columns").unwrap();
+        for position in message["positions"].as_array_mut().unwrap() {
+            let row = position.as_array().unwrap();
+            assert!(row.len() >= 4 && row.last().is_some_and(|value| !value.is_null()), "{row:?}");
+            let members = columns.as_array().unwrap().iter().zip(row).filter(|(_, value)| !value.is_null());
+            *position = members.map(|(name, value)| (name.as_str().unwrap().to_owned(), value.clone())).collect();
+        }
+        serde_json::to_vec(&message).unwrap()
+    };
+    read_json(&messages.iter().map(objects).collect::<Vec<_>>(), kind)
+}
+
 fn sums(differences: &[i64]) -> Vec<i64> {
     let sum = |total: &mut i64, difference: &i64| {
         *total = total.wrapping_add(*difference);
@@ -206,7 +222,7 @@ fn read_protobuf(messages: &[Vec<u8>], kind: i32) -> Told {
 
 proptest! {
     #[test]
-    fn both_formats_say_what_was_to_be_said(
+    fn all_formats_say_what_was_to_be_said(
         rows in prop::collection::vec(seen(), 0..40),
         left in prop::collection::vec((any::<i64>(), any::<String>()), 0..10),
         seq in 0..u64::MAX / 2,
@@ -219,7 +235,9 @@ proptest! {
         let is_silent = !is_snapshot && rows.is_empty() && left.is_empty();
         let one = |is_told: bool| if is_told { Vec::new() } else { vec![seq] };
 
-        let json = read_json(&write(Format::Json, head, &rows, &left), if is_snapshot { "snapshot" } else { "moved" });
+        let kind = if is_snapshot { "snapshot" } else { "moved" };
+        let json = read_json(&write(Format::Json, head, &rows, &left), kind);
+        prop_assert_eq!(&read_rows(&write(Format::Rows, head, &rows, &left), kind), &json);
         prop_assert_eq!(json.seqs, one(is_silent));
         let bare: Vec<Seen> = rows.iter().map(|row| Seen { device_id: 0, is_new: false, ..row.clone() }).collect();
         prop_assert_eq!(json.rows, bare);
@@ -260,6 +278,7 @@ fn a_large_frame_comes_in_pieces_of_which_all_but_the_last_say_more() {
     let head = Head::Moved { seq: 8 };
     for (format, read) in [
         (Format::Json, (|messages| read_json(messages, "moved")) as fn(&[Vec<u8>]) -> Told),
+        (Format::Rows, |messages| read_rows(messages, "moved")),
         (Format::Protobuf, |messages| read_protobuf(messages, 2)),
     ] {
         let messages = write(format, head, &rows, &left);
@@ -271,6 +290,25 @@ fn a_large_frame_comes_in_pieces_of_which_all_but_the_last_say_more() {
         assert_eq!((told.rows.len(), told.left.len()), (rows.len(), left.len()), "{format:?}");
         assert!(told.rows.iter().zip(&rows).all(|(told, row)| told.fix == row.fix), "{format:?}");
     }
+}
+
+#[test]
+fn the_first_text_of_a_snapshot_is_the_longest_a_socket_gets() {
+    let rows = fleet(10_000, true);
+    for format in [Format::Json, Format::Rows] {
+        let snapshot = write(format, Head::Snapshot { epoch: "e", seq: 7 }, &rows, &[]);
+        let longest = snapshot[0].len();
+        assert!(longest > MESSAGE_BYTES - 1024 && longest <= MESSAGE_BYTES, "{longest} bytes");
+        let others = snapshot.into_iter().skip(1).chain(write(format, Head::Moved { seq: 8 }, &rows, &[]));
+        assert!(others.into_iter().all(|message| message.len() < longest), "{format:?}");
+    }
+}
+
+#[test]
+fn a_row_takes_about_half_of_what_an_object_takes() {
+    let bytes = |format| write(format, Head::Moved { seq: 1 }, &fleet(2_500, false), &[]).iter().map(Vec::len).sum();
+    let (objects, rows): (usize, usize) = (bytes(Format::Json), bytes(Format::Rows));
+    assert!(20 * rows < 11 * objects, "{rows} bytes of rows, {objects} of objects");
 }
 
 #[test]

@@ -39,20 +39,23 @@ class Described:
         self._schemas = closed(document["components"]["schemas"])
         messages = document["components"]["messages"]
         names = [reference["$ref"].rpartition("/")[2] for reference in document["operations"][operation]["messages"]]
-        self._names = {messages[name]["name"]: name for name in names}
+        self._names = {(messages[name]["name"], self._has_columns(name)): name for name in names}
         self.seen = set()
 
     def check(self, frame):
         """The frame is of a described type and has its shape."""
-        name = self._names[frame["type"]]
+        name = self._names[frame["type"], "columns" in frame]
         schema = {"$ref": f"#/components/schemas/{name}", "components": {"schemas": self._schemas}}
         jsonschema.validate(frame, schema, cls=jsonschema.Draft202012Validator)
-        self.seen.add(frame["type"])
+        self.seen.add(name)
         return frame
+
+    def _has_columns(self, name):
+        return "columns" in self._schemas[name]["properties"]
 
     @property
     def types(self):
-        return set(self._names)
+        return set(self._names.values())
 
 
 async def test_document_is_shown_to_anybody_and_linked(client):
@@ -80,14 +83,22 @@ async def test_frames_are_as_described(client, tenant):
             pass
         return frame
 
-    async with client.socket("/ws") as driver, client.socket("/ws/dispatch") as feed:
+    rows = {"Sec-WebSocket-Protocol": "fleetwire.v1.rows"}
+    async with (
+        client.socket("/ws") as driver,
+        client.socket("/ws/dispatch") as feed,
+        client.socket("/ws/dispatch", token=tenant.dispatcher, headers=rows) as compact,
+    ):
         for socket, path in ((driver, "/ws"), (feed, "/ws/dispatch")):
             await say(socket, path, {"type": "auth", "token": token[path]})
             await hear(socket, path, "authenticated")
             await say(socket, path, {"type": "heartbeat"})
+        await say(compact, "/ws/dispatch", {"type": "watch"})
+        await hear(compact, "/ws/dispatch", "snapshot")
         full = fix(accuracy=5, altitude=519, heading=271, speed=13.4, battery=0.8)
         await say(driver, "/ws", {"type": "batch", "id": 7, "fixes": [full, fix(latitude=48.2), full]})
         await hear(driver, "/ws", "receipt")
+        await hear(compact, "/ws/dispatch", "moved")
         await driver.send({"type": "batch", "id": "bad", "fixes": [fix(latitude=91)]})
         assert (await hear(driver, "/ws", "receipt"))["rejected"]
         await driver.send({"type": "batch", "id": "worse"})
@@ -106,7 +117,7 @@ async def test_frames_are_as_described(client, tenant):
             await hear(socket, path, "joined")
             await say(socket, path, {"type": "event", "id": 5, "client_id": "c", **EVENT, "room": room})
             stored = await hear(socket, path, "event_stored")
-            event = await hear(socket, path, "event") if "event" not in down[path].seen else {"seq": stored["seq"]}
+            event = await hear(socket, path, "event") if "Event" not in down[path].seen else {"seq": stored["seq"]}
             await say(socket, path, {"type": "ack", "seq": event["seq"]})
             await hear(socket, path, "heartbeat")
         await feed.send({"type": "dance"})

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from fleetwire.client.frames import spread_rows
 from harness.fixes import fix, now_millis, track
 from harness.tenants import PASSWORD
 
@@ -50,6 +51,25 @@ async def test_snapshot_comes_first_and_has_every_position(client, tenant, watch
     assert snapshot.keys() == {"type", "epoch", "seq", "positions"}
     by_device = {position["device"]: position for position in snapshot["positions"]}
     assert by_device == {"van": {"device": "van", **full}, "bus": {"device": "bus", **bare}}
+
+
+async def test_rows_say_what_objects_say(client, tenant, watching):
+    await move(client, tenant, "van", fix(accuracy=5, altitude=519, heading=271, speed=13.4, battery=0.8))
+    await move(client, tenant, "bus", fix(altitude=-3.5, speed=0))
+    await move(client, tenant, 'a "lorry"', fix())
+    await settle()
+    offer = {"Sec-WebSocket-Protocol": "fleetwire.v9.yaml, fleetwire.v1.rows, fleetwire.v1.json"}
+    async with watching() as plain, client.socket(PATH, token=tenant.dispatcher, headers=offer) as compact:
+        await compact.send({"type": "watch"})
+        snapshot = await compact.receive_type("snapshot")
+        assert {len(row) for row in snapshot["positions"]} == {9, 8, 4}
+        spread_rows(snapshot)
+        assert snapshot == plain.snapshot
+        await move(client, tenant, "van", fix(speed=1))
+        moved = await compact.receive_type("moved")
+        assert moved["columns"][:4] == ["device", "timestamp", "latitude", "longitude"]
+        spread_rows(moved)
+        assert moved == await plain.receive_type("moved")
 
 
 async def settle():

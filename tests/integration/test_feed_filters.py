@@ -135,7 +135,7 @@ async def followed(feed, wanted):
             await anext(feed)
 
 
-@pytest.mark.parametrize("form", ["json", "protobuf"])
+@pytest.mark.parametrize("form", ["json", "rows", "protobuf"])
 async def test_the_client_shows_what_its_filter_shows(client, server, tenant, form):
     await move(client, tenant, "van", latitude=48.0, longitude=11.0, speed=13.4, heading=271, altitude=-3.5, battery=1)
     await move(client, tenant, "bus", latitude=50.0, longitude=11.0)
@@ -156,7 +156,7 @@ async def test_the_client_shows_what_its_filter_shows(client, server, tenant, fo
         await followed(feed, {"van"})
 
 
-@pytest.mark.parametrize("form", ["json", "protobuf"])
+@pytest.mark.parametrize("form", ["json", "rows", "protobuf"])
 async def test_a_large_fleet_comes_in_pieces_and_is_whole(client, server, tenant, form):
     many = 1_500
     long = "\N{DELIVERY TRUCK}" * 60

@@ -16,7 +16,7 @@ import aiohttp
 import orjson
 
 from fleetwire.client.batches import authorization, endpoint, wait_secs
-from fleetwire.client.frames import read_frame
+from fleetwire.client.frames import read_frame, spread_rows
 from fleetwire.errors import Problem
 from fleetwire.fanout.close_codes import Close
 
@@ -63,13 +63,14 @@ class Feed:
         token: str,
         wanted: FeedFilter | None = None,
         *,
-        form: Literal["json", "protobuf"] = "json",
+        form: Literal["json", "rows", "protobuf"] = "rows",
         rng: random.Random | None = None,
     ) -> None:
         self._url = endpoint(url, DISPATCH_PATH, socket=True)
         self._headers = authorization(token)
         self._wanted = wanted or FeedFilter()
-        self._protocol = f"fleetwire.v1.{form}"
+        # A server that does not know the form says it plainly.
+        self._protocols = tuple(dict.fromkeys((f"fleetwire.v1.{form}", "fleetwire.v1.json")))
         self._rng = rng or random.Random()  # noqa: S311 - it spreads retries
         self._session: aiohttp.ClientSession | None = None
         self._socket: aiohttp.ClientWebSocketResponse | None = None
@@ -115,6 +116,7 @@ class Feed:
                 continue
             if message.type is aiohttp.WSMsgType.TEXT:
                 told = orjson.loads(message.data)
+                spread_rows(told)
             elif message.type is aiohttp.WSMsgType.BINARY:
                 told = read_frame(message.data, self._names)
             else:
@@ -148,7 +150,7 @@ class Feed:
             try:
                 async with asyncio.timeout(OPEN_SECS):
                     socket = await self._session.ws_connect(
-                        self._url, headers=self._headers, protocols=(self._protocol,), max_msg_size=0
+                        self._url, headers=self._headers, protocols=self._protocols, max_msg_size=0
                     )
                 self.connections += 1
                 self._is_within = False

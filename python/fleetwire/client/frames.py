@@ -1,4 +1,7 @@
-"""Binary frames of a feed, as in proto/feed.proto, to the members that the same frame has as JSON."""
+"""Frames of a feed in its compact formats, to the members that the same frame has as plain JSON.
+
+Binary ones are as in proto/feed.proto; text may have rows below columns in place of objects.
+"""
 
 from collections.abc import Iterator
 from itertools import accumulate
@@ -47,6 +50,16 @@ def read_frame(data: bytes, names: dict[int, str]) -> dict[str, Any]:
     if fields.get(_MORE):
         frame["more"] = True
     return frame
+
+
+def spread_rows(told: dict[str, Any]) -> None:
+    """Puts objects in the place of rows, if a message has rows; what a row lacks or has as null is left out."""
+    columns = told.pop("columns", None)
+    if columns is not None:
+        told["positions"] = [
+            {name: value for name, value in zip(columns, row, strict=False) if value is not None}
+            for row in told["positions"]
+        ]
 
 
 def _positions(fields: dict[int, Any], names: dict[int, str]) -> list[dict[str, Any]]:

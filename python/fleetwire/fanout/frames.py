@@ -82,6 +82,30 @@ class Moved(msgspec.Struct, tag_field="type", tag="moved"):
     more: bool = False
 
 
+Row = Annotated[list[str | int | float | None], msgspec.Meta(min_length=4)]
+"""A position's values in the order of the columns; null for what the sender left out, and nothing at a row's end."""
+
+
+class SnapshotRows(msgspec.Struct, tag_field="type", tag="snapshot"):
+    """Down, with the subprotocol `fleetwire.v1.rows`: a snapshot whose positions are rows below columns."""
+
+    epoch: str
+    seq: int
+    columns: list[str]
+    positions: list[Row]
+    more: bool = False
+
+
+class MovedRows(msgspec.Struct, tag_field="type", tag="moved"):
+    """Down, with the subprotocol `fleetwire.v1.rows`: what moved as rows below columns, and what `left` the watch."""
+
+    seq: int
+    columns: list[str]
+    positions: list[Row]
+    left: list[str] = []
+    more: bool = False
+
+
 class Resync(msgspec.Struct, tag_field="type", tag="resync"):
     """Down: a resume cannot be followed; a snapshot comes next."""
 

@@ -19,8 +19,12 @@ from fleetwire.settings import Settings
 from fleetwire.tasks import cancel, spawn
 
 PATH = "/ws/dispatch"
-SUBPROTOCOLS: dict[str, Format] = {"fleetwire.v1.json": "json", "fleetwire.v1.protobuf": "protobuf"}
-"""How positions are written; without a subprotocol as JSON. All else is JSON in either."""
+SUBPROTOCOLS: dict[str, Format] = {
+    "fleetwire.v1.json": "json",
+    "fleetwire.v1.rows": "rows",
+    "fleetwire.v1.protobuf": "protobuf",
+}
+"""How positions are written; without a subprotocol as JSON. All else is the same JSON in each."""
 
 
 class DispatchSocket:

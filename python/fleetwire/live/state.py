@@ -15,7 +15,7 @@ from fleetwire.store.pool import borrowed
 
 __all__ = ["Format", "Frame", "Live"]
 
-Format = Literal["json", "protobuf"]
+Format = Literal["json", "rows", "protobuf"]
 
 _SQL = statements.load("live")
 _ORDER_SQL = statements.load("order")

@@ -1,4 +1,6 @@
-//! Frames as text. Members a sender left out are left out here.
+//! Frames as text, in two shapes: an object for each position, or a row for each, below one list of columns.
+//!
+//! Members a sender left out are left out of objects; in rows they are null, and left out at a row's end.
 
 use super::{Head, Left, MESSAGE_BYTES, Row, heading_cdeg, quoted};
 use crate::decimal::{push_int, push_scaled};
@@ -6,16 +8,38 @@ use crate::fix::{Fix, NONE_I16, NONE_I32};
 
 /// A position with all members and a long name: whoever has less left begins a new message.
 const RESERVE_BYTES: usize = 1024;
+/// The first message of a snapshot is longer than all others by this at least.
+///
+/// The server keeps a buffer for each socket that grows to what was sent; it doubles when a message is longer by a byte
+/// than any before. If the first one is the longest, it never does.
+const LEAD_BYTES: usize = 2 * RESERVE_BYTES;
+
+/// What the places of a row are, in the order of `optional` behind the required ones.
+const COLUMNS: &[u8] = concat!(
+    r#","columns":["device","timestamp","latitude","longitude","#,
+    r#""accuracy","altitude","heading","speed","battery"]"#
+)
+.as_bytes();
+
+/// How positions are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    Objects,
+    Rows,
+}
 
 pub(super) fn render<'a>(
+    shape: Shape,
     head: Head<'_>,
     rows: impl Iterator<Item = Row<'a>>,
     left: impl Iterator<Item = Left<'a>>,
 ) -> Vec<Vec<u8>> {
     let is_snapshot = matches!(head, Head::Snapshot { .. });
-    let mut writer = Writer { head: opening(head), out: Vec::new(), items: 0, finished: Vec::new() };
+    let lead_bytes = if is_snapshot { LEAD_BYTES } else { 0 };
+    let mut writer = Writer { head: opening(shape, head), out: Vec::new(), items: 0, finished: Vec::new(), lead_bytes };
+    let push = if shape == Shape::Rows { push_row } else { push_position };
     for row in rows {
-        push_position(writer.item(b""), &row);
+        push(writer.item(b""), &row);
     }
     let mut has_list = false;
     for gone in left {
@@ -35,11 +59,14 @@ struct Writer {
     /// Members of the list that is written.
     items: usize,
     finished: Vec<Vec<u8>>,
+    /// What the first message may be longer than the others.
+    lead_bytes: usize,
 }
 
 impl Writer {
     fn is_full(&self) -> bool {
-        self.out.len() + RESERVE_BYTES > MESSAGE_BYTES
+        let lead_bytes = if self.finished.is_empty() { self.lead_bytes } else { 0 };
+        self.out.len() + RESERVE_BYTES + LEAD_BYTES > MESSAGE_BYTES + lead_bytes
     }
 
     /// Where the next member of a list is to be written; `opening` begins another list.
@@ -78,7 +105,7 @@ impl Writer {
     }
 }
 
-fn opening(head: Head<'_>) -> Vec<u8> {
+fn opening(shape: Shape, head: Head<'_>) -> Vec<u8> {
     let (mut out, seq) = match head {
         Head::Snapshot { epoch, seq } => {
             let mut out = br#"{"type":"snapshot","epoch":"#.to_vec();
@@ -89,6 +116,9 @@ fn opening(head: Head<'_>) -> Vec<u8> {
     };
     out.extend_from_slice(br#","seq":"#);
     push_int(&mut out, i64::try_from(seq).unwrap_or(i64::MAX));
+    if shape == Shape::Rows {
+        out.extend_from_slice(COLUMNS);
+    }
     out.extend_from_slice(br#","positions":["#);
     out
 }
@@ -106,23 +136,52 @@ fn push_position(out: &mut Vec<u8>, row: &Row<'_>) {
     out.push(b'}');
 }
 
-/// The members a sender may leave out, in the order of the wire.
+fn push_row(out: &mut Vec<u8>, row: &Row<'_>) {
+    out.push(b'[');
+    row.name.push_json(out);
+    out.push(b',');
+    push_int(out, row.fix.fixed_at_millis);
+    out.push(b',');
+    push_scaled(out, row.fix.lat_e7.into(), 7);
+    out.push(b',');
+    push_scaled(out, row.fix.lon_e7.into(), 7);
+    let mut missing = 0;
+    for (_, value, places) in optional(row.fix) {
+        let Some(value) = value else {
+            missing += 1;
+            continue;
+        };
+        for _ in 0..missing {
+            out.extend_from_slice(b",null");
+        }
+        missing = 0;
+        out.push(b',');
+        push_scaled(out, value, places);
+    }
+    out.push(b']');
+}
+
+/// The members a sender may leave out, each with a comma before it.
 pub(super) fn push_optional(out: &mut Vec<u8>, fix: &Fix) {
-    let small = |value: i16| (value != NONE_I16).then_some(i64::from(value));
-    let altitude = (fix.altitude_dm != NONE_I32).then_some(i64::from(fix.altitude_dm));
-    let members: [(&[u8], Option<i64>, u32); 5] = [
-        (br#","accuracy":"#, small(fix.accuracy_dm), 1),
-        (br#","altitude":"#, altitude, 1),
-        (br#","heading":"#, heading_cdeg(fix), 2),
-        (br#","speed":"#, small(fix.speed_cmps), 2),
-        (br#","battery":"#, small(fix.battery_permille), 3),
-    ];
-    for (name, value, places) in members {
+    for (name, value, places) in optional(fix) {
         if let Some(value) = value {
             out.extend_from_slice(name);
             push_scaled(out, value, places);
         }
     }
+}
+
+/// What a sender may leave out, in the order of the wire: how the member begins, its value, and its decimal places.
+fn optional(fix: &Fix) -> [(&'static [u8], Option<i64>, u32); 5] {
+    let small = |value: i16| (value != NONE_I16).then_some(i64::from(value));
+    let altitude = (fix.altitude_dm != NONE_I32).then_some(i64::from(fix.altitude_dm));
+    [
+        (br#","accuracy":"#, small(fix.accuracy_dm), 1),
+        (br#","altitude":"#, altitude, 1),
+        (br#","heading":"#, heading_cdeg(fix), 2),
+        (br#","speed":"#, small(fix.speed_cmps), 2),
+        (br#","battery":"#, small(fix.battery_permille), 3),
+    ]
 }
 
 #[cfg(test)]
@@ -150,10 +209,14 @@ mod tests {
     };
 
     fn one(head: Head<'_>, fix: Option<&Fix>, left: &[&str]) -> String {
+        one_of(Shape::Objects, head, fix, left)
+    }
+
+    fn one_of(shape: Shape, head: Head<'_>, fix: Option<&Fix>, left: &[&str]) -> String {
         let name = Name::new("truck-7");
         let gone: Vec<Name> = left.iter().map(|name| Name::new(name)).collect();
         let rows = fix.map(|fix| Row { device_id: 7, name: &name, fix, is_new: true });
-        let messages = render(head, rows.into_iter(), gone.iter().map(|name| Left { device_id: 0, name }));
+        let messages = render(shape, head, rows.into_iter(), gone.iter().map(|name| Left { device_id: 0, name }));
         assert_eq!(messages.len(), 1);
         String::from_utf8(messages.concat()).unwrap()
     }
@@ -186,6 +249,22 @@ mod tests {
             one(Head::Snapshot { epoch: "e", seq: 3 }, None, &[]),
             r#"{"type":"snapshot","epoch":"e","seq":3,"positions":[]}"#
         );
-        assert!(render(Head::Moved { seq: 3 }, std::iter::empty(), std::iter::empty()).is_empty());
+        assert!(render(Shape::Rows, Head::Moved { seq: 3 }, std::iter::empty(), std::iter::empty()).is_empty());
+    }
+
+    #[test]
+    fn rows_are_spelt_as_the_contract_has_them() {
+        let half = Fix { accuracy_dm: NONE_I16, heading_cdeg: NONE_I16, battery_permille: NONE_I16, ..FULL };
+        let columns = String::from_utf8_lossy(COLUMNS);
+        for (fix, row) in [
+            (FULL, r#"["truck-7",1763768400000,48.137154,11.576124,5,519,271,13.4,0.8]"#),
+            (half, r#"["truck-7",1763768400000,48.137154,11.576124,null,519,null,13.4]"#),
+            (BARE, r#"["truck-7",1763768400000,48.137154,11.576124]"#),
+        ] {
+            assert_eq!(
+                one_of(Shape::Rows, Head::Moved { seq: 1 }, Some(&fix), &["a"]),
+                format!(r#"{{"type":"moved","seq":1{columns},"positions":[{row}],"left":["a"]}}"#)
+            );
+        }
     }
 }

@@ -52,6 +52,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn format(text: &str) -> PyResult<Format> {
     match text {
         "json" => Ok(Format::Json),
+        "rows" => Ok(Format::Rows),
         "protobuf" => Ok(Format::Protobuf),
         _ => Err(PyValueError::new_err(format!("no format: {text}"))),
     }
@@ -242,9 +243,9 @@ impl LiveTable {
     fn share(&self, py: Python<'_>, tenant_id: i32, seq: u64, key: Key, messages: &[Vec<u8>]) -> PyResult<Py<Frame>> {
         let size_bytes = messages.iter().map(Vec::len).sum();
         let messages = match key.format {
-            // Names are text, and so is all that stands around them: nothing is replaced.
-            Format::Json => {
-                PyTuple::new(py, messages.iter().map(|text| PyString::new(py, &String::from_utf8_lossy(text))))?
+            Format::Json | Format::Rows => {
+                let texts: PyResult<Vec<_>> = messages.iter().map(|text| PyString::from_bytes(py, text)).collect();
+                PyTuple::new(py, texts?)?
             }
             Format::Protobuf => PyTuple::new(py, messages.iter().map(|message| PyBytes::new(py, message)))?,
         };

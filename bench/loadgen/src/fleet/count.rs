@@ -1,7 +1,7 @@
 //! Counts the positions of a watcher's frames: text is searched as it comes, columns are read when they are whole.
 
 use crate::fleet::columns::Columns;
-use crate::fleet::scan::{self, Sample, Scan, Topic};
+use crate::fleet::scan::{self, Layout, Sample, Scan, Topic};
 use crate::fleet::wire::{Kind, Piece};
 use crate::random::Random;
 
@@ -13,6 +13,7 @@ const BYTES_PER_SAMPLE: usize = 8 * 1024;
 /// The frame that is coming in.
 #[derive(Debug, Default)]
 pub struct Count {
+    layout: Layout,
     scan: Scan,
     /// A message of columns, as far as it came.
     message: Vec<u8>,
@@ -34,6 +35,11 @@ pub struct Frame {
 }
 
 impl Count {
+    /// Nothing yet, of text that is written so.
+    pub fn new(layout: Layout) -> Self {
+        Self { layout, ..Self::default() }
+    }
+
     /// Takes a piece of a frame, and returns the frame when that was the last.
     pub fn take(&mut self, piece: Piece<'_>, random: &mut Random) -> Option<Frame> {
         if piece.is_first {
@@ -62,10 +68,10 @@ impl Count {
     }
 
     fn take_text(&mut self, piece: Piece<'_>, random: &mut Random) -> Option<Frame> {
-        self.scan.take(piece.bytes);
+        self.scan.take(self.layout, piece.bytes);
         if self.scan.topic() == Topic::Moved {
             let wanted = (1 + piece.bytes.len() / BYTES_PER_SAMPLE).min(SAMPLES - self.samples.len());
-            self.samples.extend((0..wanted).filter_map(|_| scan::sample(piece.bytes, random)));
+            self.samples.extend((0..wanted).filter_map(|_| scan::sample(self.layout, piece.bytes, random)));
         }
         let scan = piece.is_last.then(|| std::mem::take(&mut self.scan))?;
         Some(Frame { topic: scan.topic(), positions: scan.positions(), bytes: self.bytes, has_more: scan.has_more() })
@@ -87,6 +93,7 @@ mod tests {
     use super::*;
 
     const TEXT: &[u8] = br#"{"type":"moved","seq":1,"positions":[{"device":"a-1","timestamp":5,"latitude":1}]}"#;
+    const ROWS: &[u8] = br#"{"type":"moved","seq":1,"columns":["device","timestamp"],"positions":[["a-1",5]]}"#;
     /// `moved` with one device, fixed at 1000.
     const COLUMNS: [u8; 9] = [0x08, 0x02, 0x32, 0x01, 0x02, 0x3A, 0x02, 0xD0, 0x0F];
 
@@ -103,9 +110,11 @@ mod tests {
     }
 
     #[test]
-    fn both_formats_are_counted_whole_and_in_pieces() {
+    fn all_formats_are_counted_whole_and_in_pieces() {
         let mut count = Count::default();
         for step in [1, 4, 1_000] {
+            let rows = take_in_pieces(&mut Count::new(Layout::Rows), Kind::Text, ROWS, step);
+            assert_eq!((rows.topic, rows.positions), (Topic::Moved, 1));
             for (kind, message) in [(Kind::Text, TEXT), (Kind::Binary, &COLUMNS)] {
                 let frame = take_in_pieces(&mut count, kind, message, step);
                 let bytes = u64::try_from(message.len()).unwrap();

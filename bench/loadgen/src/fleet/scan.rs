@@ -1,17 +1,48 @@
 //! What a watcher reads in its frames: how many positions, and of a few of them which fix it is.
 //!
-//! Ten million positions a second cannot be parsed beside the server under test. So the text is only searched for the
-//! member that every position has, and of each piece that came from the kernel a few positions, at random places, are read.
+//! Ten million positions a second cannot be parsed beside the server under test. So the text is only searched for what
+//! every position begins with, and of each piece that came from the kernel a few positions, at random places, are read.
 
 use memchr::memmem;
 
 use crate::random::Random;
 
-const MEMBER: &[u8] = b"\"device\":";
-/// One byte less than the member: it cannot hold a whole one.
-const BORDER: usize = MEMBER.len() - 1;
+/// One byte less than the longest beginning of a position.
+const BORDER: usize = b"\"device\":".len() - 1;
 const TYPE_AT: usize = b"{\"type\":\"".len();
-const TIME_MEMBER: &[u8] = b"\"timestamp\":";
+
+/// How positions are written in text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// An object for each.
+    #[default]
+    Objects,
+    /// A row for each, below a list of columns.
+    Rows,
+}
+
+impl Layout {
+    /// What a subprotocol means.
+    pub fn of(protocol: Option<&str>) -> Self {
+        if protocol == Some("fleetwire.v1.rows") { Self::Rows } else { Self::Objects }
+    }
+
+    /// What a position begins with; the first row of a list begins otherwise than those behind it.
+    fn beginnings(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Objects => &[b"\"device\":"],
+            Self::Rows => &[b"[[\"", b",[\""],
+        }
+    }
+
+    /// What stands before a device's name, and what between the name and the time.
+    fn marks(self) -> (&'static [u8], &'static [u8]) {
+        match self {
+            Self::Objects => (b"\"device\":\"", b"\"timestamp\":"),
+            Self::Rows => (b",[\"", b","),
+        }
+    }
+}
 
 /// What a frame is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,7 +72,7 @@ pub struct Scan {
     /// Its first bytes.
     head: [u8; TYPE_AT + 1],
     head_bytes: usize,
-    /// The last bytes so far, in which a member may have begun.
+    /// The last bytes so far, in which a position may have begun.
     tail: [u8; BORDER],
     tail_bytes: usize,
     positions: u64,
@@ -49,14 +80,16 @@ pub struct Scan {
 
 impl Scan {
     /// Takes the next piece of the frame.
-    pub fn take(&mut self, piece: &[u8]) {
+    pub fn take(&mut self, layout: Layout, piece: &[u8]) {
         for &byte in piece {
             let Some(slot) = self.head.get_mut(self.head_bytes) else { break };
             *slot = byte;
             self.head_bytes += 1;
         }
-        self.positions += self.on_the_border(piece);
-        self.positions += u64::try_from(memmem::find_iter(piece, MEMBER).count()).unwrap_or_default();
+        for beginning in layout.beginnings() {
+            self.positions += self.on_the_border(beginning, piece);
+            self.positions += u64::try_from(memmem::find_iter(piece, beginning).count()).unwrap_or_default();
+        }
         self.keep_tail(piece);
     }
 
@@ -80,15 +113,14 @@ impl Scan {
         self.positions
     }
 
-    /// Members that begin in the piece before and end in this one.
-    fn on_the_border(&self, piece: &[u8]) -> u64 {
-        if self.tail_bytes == 0 {
-            return 0;
-        }
-        let mut border = Vec::with_capacity(2 * BORDER);
-        border.extend_from_slice(self.tail.get(..self.tail_bytes).unwrap_or_default());
-        border.extend_from_slice(piece.get(..BORDER).unwrap_or(piece));
-        u64::from(memmem::find(&border, MEMBER).is_some())
+    /// Positions whose beginning lies in two pieces.
+    fn on_the_border(&self, beginning: &[u8], piece: &[u8]) -> u64 {
+        let reach = beginning.len() - 1;
+        let tail = self.tail.get(self.tail_bytes.saturating_sub(reach)..self.tail_bytes).unwrap_or_default();
+        let mut border = [0; 2 * BORDER];
+        let both = tail.iter().chain(piece.iter().take(reach));
+        let filled = border.iter_mut().zip(both).map(|(slot, &byte)| *slot = byte).count();
+        u64::from(memmem::find(border.get(..filled).unwrap_or_default(), beginning).is_some())
     }
 
     fn keep_tail(&mut self, piece: &[u8]) {
@@ -106,14 +138,15 @@ impl Scan {
 }
 
 /// A position of the piece, the first one behind a random place; `None` if none is whole there.
-pub fn sample(piece: &[u8], random: &mut Random) -> Option<Sample> {
+pub fn sample(layout: Layout, piece: &[u8], random: &mut Random) -> Option<Sample> {
+    let (before_name, before_time) = layout.marks();
     let place = usize::try_from(random.below(u32::try_from(piece.len()).unwrap_or(u32::MAX))).unwrap_or_default();
     let rest = piece.get(place..)?;
-    let rest = rest.get(memmem::find(rest, MEMBER)? + MEMBER.len() + 1..)?;
+    let rest = rest.get(memmem::find(rest, before_name)? + before_name.len()..)?;
     let name = rest.get(..memchr::memchr(b'"', rest)?)?;
     let rest = rest.get(name.len()..)?;
-    // The member must be this position's: names are short, and the time stands next to them.
-    let time = memmem::find(rest.get(..64).unwrap_or(rest), TIME_MEMBER)? + TIME_MEMBER.len();
+    // The time must be this position's: names are short, and the time stands next to them.
+    let time = memmem::find(rest.get(..64).unwrap_or(rest), before_time)? + before_time.len();
     let digits = rest.get(time..)?;
     let ends = digits.iter().position(|byte| !byte.is_ascii_digit())?;
     Some(Sample {
@@ -132,27 +165,38 @@ pub fn trailing_number(name: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn frame(positions: usize) -> Vec<u8> {
+    const LAYOUTS: [Layout; 2] = [Layout::Objects, Layout::Rows];
+
+    fn frame(layout: Layout, positions: usize) -> Vec<u8> {
         let each: Vec<String> = (0..positions)
             .map(|number| {
-                format!(
-                    r#"{{"device":"fleet-{number:05}","timestamp":{},"latitude":48.1,"longitude":11.5}}"#,
-                    1_763_768_400_000 + number
-                )
+                let time = 1_763_768_400_000 + number;
+                match layout {
+                    Layout::Objects => {
+                        format!(r#"{{"device":"fleet-{number:05}","timestamp":{time},"latitude":48.1,"longitude":11}}"#)
+                    }
+                    Layout::Rows => format!(r#"["fleet-{number:05}",{time},48.1,11]"#),
+                }
             })
             .collect();
-        format!(r#"{{"type":"moved","seq":7,"positions":[{}]}}"#, each.join(",")).into_bytes()
+        let columns = match layout {
+            Layout::Objects => "",
+            Layout::Rows => r#""columns":["device","timestamp","latitude","longitude"],"#,
+        };
+        format!(r#"{{"type":"moved","seq":7,{columns}"positions":[{}],"left":["a","b"]}}"#, each.join(",")).into_bytes()
     }
 
     #[test]
     fn positions_are_counted_however_the_frame_is_cut() {
-        let frame = frame(23);
-        for step in 1..=frame.len() {
-            let mut scan = Scan::default();
-            for piece in frame.chunks(step) {
-                scan.take(piece);
+        for layout in LAYOUTS {
+            let frame = frame(layout, 23);
+            for step in 1..=frame.len() {
+                let mut scan = Scan::default();
+                for piece in frame.chunks(step) {
+                    scan.take(layout, piece);
+                }
+                assert_eq!((scan.positions(), scan.topic()), (23, Topic::Moved), "{layout:?} cut every {step} bytes");
             }
-            assert_eq!((scan.positions(), scan.topic()), (23, Topic::Moved), "cut every {step} bytes");
         }
     }
 
@@ -166,29 +210,38 @@ mod tests {
             ("{}", Topic::Other),
         ] {
             let mut scan = Scan::default();
-            scan.take(text.as_bytes());
+            scan.take(Layout::Objects, text.as_bytes());
             assert_eq!((scan.topic(), scan.has_more()), (topic, text.contains("more")), "{text}");
         }
     }
 
     #[test]
     fn samples_are_positions_of_the_frame_from_all_over_it() {
-        let (frame, mut random) = (frame(50), Random::new(3));
-        let mut seen = std::collections::BTreeSet::new();
-        for _ in 0..500 {
-            let Some(found) = sample(&frame, &mut random) else { continue };
-            assert_eq!(found.fixed_at_millis, 1_763_768_400_000 + i64::try_from(found.number).unwrap());
-            seen.insert(found.number);
+        for layout in LAYOUTS {
+            let (frame, mut random) = (frame(layout, 50), Random::new(3));
+            let mut seen = std::collections::BTreeSet::new();
+            for _ in 0..500 {
+                let Some(found) = sample(layout, &frame, &mut random) else { continue };
+                assert_eq!(found.fixed_at_millis, 1_763_768_400_000 + i64::try_from(found.number).unwrap());
+                seen.insert(found.number);
+            }
+            assert!(seen.len() > 45, "{layout:?} {seen:?}");
         }
-        assert!(seen.len() > 45, "{seen:?}");
     }
 
     #[test]
     fn a_piece_without_a_whole_position_has_no_sample() {
         let mut random = Random::new(3);
         for text in ["", "{", r#"{"type":"heartbeat"}"#, r#""device":"fleet-1","timestamp":17"#, r#""device":"a""#] {
-            assert_eq!(sample(text.as_bytes(), &mut random), None, "{text}");
+            assert_eq!(sample(Layout::Objects, text.as_bytes(), &mut random), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_subprotocol_says_how_positions_are_written() {
+        assert_eq!(Layout::of(None), Layout::Objects);
+        assert_eq!(Layout::of(Some("fleetwire.v1.json")), Layout::Objects);
+        assert_eq!(Layout::of(Some("fleetwire.v1.rows")), Layout::Rows);
     }
 
     #[test]

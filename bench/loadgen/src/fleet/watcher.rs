@@ -9,7 +9,7 @@ use crate::fleet::args::Fleet;
 use crate::fleet::connect::{Handshake, Opened};
 use crate::fleet::count::Count;
 use crate::fleet::plan::secs;
-use crate::fleet::scan::Topic;
+use crate::fleet::scan::{Layout, Topic};
 use crate::fleet::wire::{Kind, Piece, Reader, write_text};
 use crate::fleet::world::World;
 
@@ -44,8 +44,8 @@ pub async fn watch(world: Rc<World>, mut opened: Opened) {
     let mut was_cut = false;
     let mut comes_back = false;
     loop {
-        let mut feed =
-            Feed { world: &world, reader: Reader::default(), count: Count::default(), comes_back, is_closed: false };
+        let count = Count::new(Layout::of(world.args.protocol.as_deref()));
+        let mut feed = Feed { world: &world, reader: Reader::default(), count, comes_back, is_closed: false };
         let end = feed.follow(opened, was_cut).await;
         comes_back = feed.comes_back;
         match end {
