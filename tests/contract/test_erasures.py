@@ -7,6 +7,7 @@ import pytest
 
 from fleetwire._core import Decoder, Group, RowTypes
 from fleetwire.fanout.outbox import Outbox
+from fleetwire.fanout.turns import Turns
 from fleetwire.fanout.wishes import WHOLE, Watch
 from fleetwire.live.erasures import Erasures
 from fleetwire.live.state import Live
@@ -107,7 +108,7 @@ async def test_a_worker_that_was_not_told_finds_out_when_it_listens(database, wo
 
 
 async def test_a_watcher_that_is_still_there_is_given_an_empty_snapshot(worker, acme):
-    outbox = Outbox(worker.live, acme.tenant_id, form="json")
+    outbox = Outbox(worker.live, acme.tenant_id, form="json", turns=Turns())
     outbox.ask(Watch(), WHOLE)
     (snapshot,) = await outbox.next_messages()
     assert len(json.loads(snapshot)["positions"]) == 2

@@ -10,7 +10,7 @@ from harness.fixes import track
 from harness.fixtures import running_server
 
 MOST = 12
-LEAST = 5
+LEAST = 2
 WAIT_SECS = 30.0
 _IDLE_READERS = "application_name LIKE 'fleetwire%' AND state = 'idle' AND query NOT LIKE 'LISTEN%'"
 
