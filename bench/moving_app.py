@@ -14,7 +14,7 @@ import random
 
 from fleetwire import app as product
 from fleetwire import asgi, clock
-from fleetwire._core import Batch, Decoder, Group, RowTypes
+from fleetwire._core import Batch, Decoder, Group, Recent, RowTypes
 from fleetwire.engine import Engine
 from fleetwire.live.state import Live
 from fleetwire.tasks import cancel, spawn
@@ -52,7 +52,11 @@ class Movement:
         north = now_millis % 1_000_000 * 1e-7
         group = Group([(self._tenant_id, _FIRST_ID + each, self._batch(each, now_millis, north)) for each in numbers])
         sealed = group.seal(
-            last_fixed_millis=[None] * len(numbers), stored=[], received_at_millis=now_millis, row_types=_NOWHERE
+            last_fixed_millis=[None] * len(numbers),
+            stored=[],
+            recent=Recent(max_fixes=0),
+            received_at_millis=now_millis,
+            row_types=_NOWHERE,
         )
         self._live.advance(sealed)
 

@@ -22,6 +22,7 @@ from fleetwire.ingest import http
 from fleetwire.ingest.limit import IngestLimit
 from fleetwire.settings import Settings
 from fleetwire.store.embedded import borrow
+from fleetwire.store.listener import Listener
 from fleetwire.store.pool import open_pool
 
 PASSWORD = "a password of the benchmark"
@@ -57,7 +58,9 @@ async def authorisation(folder: Path, stopwatch: Stopwatch) -> dict[str, float]:
         await owner.close()
         pool = await open_pool(dsn, "fleetwire_app")
         limits = Limits(Settings(limits=",".join(f"{name}=10000000/1" for name in COUNTED)))
-        gate = await open_gate(pool, dsn, limits=limits)
+        listener = Listener(dsn)
+        gate = open_gate(pool, listener, limits=limits)
+        await listener.start()
         try:
             tokens["login"] = (await gate.sessions.login(TENANT, "lou", PASSWORD)).token
             for token in tokens.values():
@@ -69,6 +72,7 @@ async def authorisation(folder: Path, stopwatch: Stopwatch) -> dict[str, float]:
             if gate.credentials.lookup.queries != queries:
                 raise AssertionError("An authorisation asked the database.")
         finally:
+            await listener.stop()
             await gate.close()
             pool.terminate()
     return {f"authorise_{name}_micros": micros for name, micros in zip(calls, times, strict=True)}

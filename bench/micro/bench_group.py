@@ -7,7 +7,7 @@ from typing import Any
 from bench.micro import rival, samples
 from bench.micro.bench_decode import FUTURE_MILLIS
 from bench.micro.stopwatch import Stopwatch
-from fleetwire._core import Decoder, Group, RowTypes, Sealed, TrackWriter
+from fleetwire._core import Decoder, Group, Recent, RowTypes, Sealed, TrackWriter
 
 GROUP_BATCHES = 64
 _ROW_AT = 20  # behind the head of the array
@@ -32,6 +32,7 @@ def run(stopwatch: Stopwatch) -> dict[str, float]:
         return group.seal(
             last_fixed_millis=[None] * batches,
             stored=[],
+            recent=Recent(max_fixes=0),
             received_at_millis=samples.NOW_MILLIS,
             row_types=_ROW_TYPES,
         )

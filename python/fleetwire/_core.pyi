@@ -16,6 +16,7 @@ __all__ = [
     "LiveTable",
     "Lru",
     "Policy",
+    "Recent",
     "RowTypes",
     "Sealed",
     "TrackWriter",
@@ -94,11 +95,11 @@ class Group:
     def days(self) -> list[int]:
         """UTC days touched, as days since 1970, ascending, each once."""
 
-    def late_spans(self, last_fixed_millis: list[int | None]) -> list[tuple[int, int, int, int]]:
+    def late_spans(self, last_fixed_millis: list[int | None], recent: Recent) -> list[tuple[int, int, int, int]]:
         """What may already be stored: (tenant_id, device_id, from_millis, to_millis), both ends inclusive.
 
         `last_fixed_millis` answers `devices()` one by one; None where a device has no fix yet. Empty when every batch
-        starts after its device's newest stored fix, which is the ordinary case.
+        starts after its device's newest stored fix, which is the ordinary case. What `recent` knows is left out.
         """
 
     def seal(
@@ -106,6 +107,7 @@ class Group:
         *,
         last_fixed_millis: list[int | None],
         stored: list[tuple[int, int, int, bytes]],
+        recent: Recent,
         received_at_millis: int,
         row_types: RowTypes,
     ) -> Sealed:
@@ -115,6 +117,14 @@ class Group:
         record_send(offset_millis)) of every segment that overlaps a late span. Releases the GIL: the work grows with
         the group.
         """
+
+@final
+class Recent:
+    """Times of the last stored batch of each device: a bounded memory that forgets all when it is full."""
+
+    def __new__(cls, *, max_fixes: int) -> Recent: ...
+    def remember(self, group: Group) -> None:
+        """The group is committed."""
 
 @final
 class RowTypes:

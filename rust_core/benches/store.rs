@@ -14,6 +14,7 @@ use fleetwire_core::fix::Fix;
 use fleetwire_core::group::{Group, Member};
 use fleetwire_core::merge::{StoredSegment, merge};
 use fleetwire_core::packed;
+use fleetwire_core::recent::Recent;
 use fleetwire_core::record::RowTypes;
 use fleetwire_core::track::{Format, SegmentArrays, TrackWriter};
 
@@ -91,7 +92,11 @@ fn main() -> Result<(), &'static str> {
     let members = || (0..BATCHES).map(|device_id| Member { tenant_id: 1, device_id, batch: batch.clone() }).collect();
     let nobody = vec![None; usize::try_from(BATCHES).expect("a few")];
     let group = Group::new(members());
-    let seal = || group.seal(&nobody, &[], MIDNIGHT_MILLIS, RowTypes::default()).expect("one answer for each device");
+    let seal = || {
+        group
+            .seal(&nobody, &[], &Recent::new(0), MIDNIGHT_MILLIS, RowTypes::default())
+            .expect("one answer for each device")
+    };
     let sealed = seal();
     assert_eq!(sealed.tallies.iter().map(|tally| tally.stored).sum::<usize>(), 64 * 50);
     let nanos = median_nanos(BATCHES, || drop(black_box(seal())));

@@ -12,6 +12,7 @@ use crate::fix::DAY_MILLIS;
 use crate::live::Position;
 use crate::packed;
 use crate::pg_array::ArrayError;
+use crate::recent::Recent;
 use crate::record::{self, RowTypes};
 use crate::segment::split;
 
@@ -150,19 +151,20 @@ impl<B: Borrow<Batch>> Group<B> {
         days
     }
 
-    /// One span per device that has a fix at or before its newest stored one.
+    /// One span per device that has a fix at or before its newest stored one, other than those that are remembered.
     ///
     /// # Errors
     /// `last_fixed_millis` does not answer `devices` one by one.
-    pub fn late_spans(&self, last_fixed_millis: &[Option<i64>]) -> Result<Vec<LateSpan>, GroupError> {
+    pub fn late_spans(&self, last_fixed_millis: &[Option<i64>], recent: &Recent) -> Result<Vec<LateSpan>, GroupError> {
         self.check_answers(last_fixed_millis)?;
         let answered = self.devices.iter().zip(last_fixed_millis);
-        Ok(answered.filter_map(|(device, last)| self.late_span(device, (*last)?)).collect())
+        Ok(answered.filter_map(|(device, last)| self.late_span(device, (*last)?, recent)).collect())
     }
 
-    fn late_span(&self, device: &DeviceBatches, last_fixed_millis: i64) -> Option<LateSpan> {
-        let times = self.batches(device).flat_map(|(_, columns)| columns.fixed_at_millis.iter().copied());
-        let late = times.filter(|time| *time <= last_fixed_millis);
+    fn late_span(&self, device: &DeviceBatches, last_fixed_millis: i64, recent: &Recent) -> Option<LateSpan> {
+        let remembered = recent.times(device.tenant_id, device.device_id);
+        let late =
+            self.times(device).filter(|time| *time <= last_fixed_millis && remembered.binary_search(time).is_err());
         let (from_millis, to_millis) = late.fold(None, |span: Option<(i64, i64)>, time| {
             let (from, to) = span.unwrap_or((time, time));
             Some((from.min(time), to.max(time)))
@@ -181,11 +183,12 @@ impl<B: Borrow<Batch>> Group<B> {
         &self,
         last_fixed_millis: &[Option<i64>],
         stored: &[StoredTimes<'_>],
+        recent: &Recent,
         received_at_millis: i64,
         types: RowTypes,
     ) -> Result<Sealed, GroupError> {
         self.check_answers(last_fixed_millis)?;
-        let known = self.known_times(stored)?;
+        let known = self.known_times(last_fixed_millis, stored, recent)?;
         let mut tallies = vec![Tally::default(); self.members.len()];
         let fresh: Vec<(&DeviceBatches, Cow<'_, Columns>)> = self
             .devices
@@ -248,14 +251,29 @@ impl<B: Borrow<Batch>> Group<B> {
         Cow::Owned(fresh)
     }
 
+    fn times<'a>(&'a self, device: &'a DeviceBatches) -> impl Iterator<Item = i64> + 'a {
+        self.batches(device).flat_map(|(_, columns)| columns.fixed_at_millis.iter().copied())
+    }
+
     fn batches<'a>(&'a self, device: &'a DeviceBatches) -> impl Iterator<Item = (usize, &'a Columns)> {
         let member = |place: &usize| Some((*place, &self.members.get(*place)?.batch.borrow().columns));
         device.members.iter().filter_map(member)
     }
 
-    /// Stored times of each device, ascending. Segments of devices that are not in the group are of no concern to it.
-    fn known_times(&self, stored: &[StoredTimes<'_>]) -> Result<Vec<Vec<i64>>, ArrayError> {
-        let mut known = vec![Vec::new(); self.devices.len()];
+    /// Stored times of each device with late fixes, ascending. Segments of devices that are not in the group are of no
+    /// concern to it.
+    fn known_times(
+        &self,
+        last_fixed_millis: &[Option<i64>],
+        stored: &[StoredTimes<'_>],
+        recent: &Recent,
+    ) -> Result<Vec<Vec<i64>>, ArrayError> {
+        let remembered = |device: &DeviceBatches, last: Option<i64>| {
+            let is_late = self.times(device).any(|time| last.is_some_and(|last| time <= last));
+            if is_late { recent.times(device.tenant_id, device.device_id).to_vec() } else { Vec::new() }
+        };
+        let answered = self.devices.iter().zip(last_fixed_millis);
+        let mut known: Vec<Vec<i64>> = answered.map(|(device, last)| remembered(device, *last)).collect();
         for segment in stored {
             let key = (segment.tenant_id, segment.device_id);
             let place = self.devices.binary_search_by_key(&key, |device| (device.tenant_id, device.device_id));

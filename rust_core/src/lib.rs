@@ -21,6 +21,7 @@ pub mod pg_array;
 #[cfg(feature = "python")]
 mod python;
 pub mod receipt;
+pub mod recent;
 pub mod record;
 pub mod reject;
 pub mod relay;

@@ -30,6 +30,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<decode::Batch>()?;
     module.add_class::<decode::Decoder>()?;
     module.add_class::<group::Group>()?;
+    module.add_class::<group::Recent>()?;
     module.add_class::<group::RowTypes>()?;
     module.add_class::<group::Sealed>()?;
     module.add_class::<live::Frame>()?;

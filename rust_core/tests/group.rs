@@ -10,6 +10,7 @@ use fleetwire_core::batch::{Batch, Columns};
 use fleetwire_core::fix::{DAY_MILLIS, Fix, NONE_I16, NONE_I32};
 use fleetwire_core::group::{Group, GroupError, LateSpan, Member, Sealed, StoredTimes, Tally};
 use fleetwire_core::packed;
+use fleetwire_core::recent::Recent;
 use fleetwire_core::record::RowTypes;
 use proptest::prelude::*;
 
@@ -121,16 +122,20 @@ fn read_row(rest: &mut &[u8]) -> Row {
 }
 
 /// The tables, and the transaction around a group as `store/writer.py` runs it.
-#[derive(Default)]
 struct Store {
+    recent: Recent,
     rows: Vec<Row>,
     last_fixed_millis: BTreeMap<(i32, i64), i64>,
 }
 
 impl Store {
+    fn new(max_recent: usize) -> Self {
+        Self { recent: Recent::new(max_recent), rows: Vec::new(), last_fixed_millis: BTreeMap::new() }
+    }
+
     fn commit(&mut self, group: &Group<Batch>) -> Sealed {
         let last: Vec<Option<i64>> = group.devices().map(|key| self.last_fixed_millis.get(&key).copied()).collect();
-        let spans = group.late_spans(&last).unwrap();
+        let spans = group.late_spans(&last, &self.recent).unwrap();
         let in_a_span = |row: &&Row| {
             spans.iter().any(|span| {
                 (span.tenant_id, span.device_id) == (row.tenant_id, row.device_id)
@@ -149,7 +154,8 @@ impl Store {
                 offset_millis: &row.offset_millis,
             })
             .collect();
-        let sealed = group.seal(&last, &stored, RECEIVED_AT_MILLIS, TYPES).unwrap();
+        let sealed = group.seal(&last, &stored, &self.recent, RECEIVED_AT_MILLIS, TYPES).unwrap();
+        self.recent.remember(group);
         let rows = read_rows(&sealed.segments);
         assert_eq!(rows.len(), sealed.segment_count);
         self.rows.extend(rows);
@@ -173,6 +179,10 @@ impl Store {
     }
 }
 
+fn nothing() -> Recent {
+    Recent::new(0)
+}
+
 /// (device, times): one batch. Times are few, so that repetitions are many, and lie on both sides of midnight.
 fn batches() -> impl Strategy<Value = Vec<(i64, Vec<i64>)>> {
     let times = prop_oneof![
@@ -185,8 +195,11 @@ fn batches() -> impl Strategy<Value = Vec<(i64, Vec<i64>)>> {
 
 proptest! {
     #[test]
-    fn every_fix_is_stored_once(groups in proptest::collection::vec(batches(), 1..8)) {
-        let mut store = Store::default();
+    fn every_fix_is_stored_once(
+        groups in proptest::collection::vec(batches(), 1..8),
+        max_recent in prop_oneof![Just(0_usize), Just(10), Just(1000)],
+    ) {
+        let mut store = Store::new(max_recent);
         let mut model: BTreeMap<(i64, i64), i32> = BTreeMap::new();
         let mut serial = 0;
         for batches in groups {
@@ -247,34 +260,49 @@ fn days_are_those_of_the_fixes() {
 fn a_late_span_holds_late_fixes_only() {
     let group = Group::new(vec![at(1, &[10, 50]), at(2, &[40, 60]), at(2, &[30, 20]), at(3, &[5])]);
     let span = LateSpan { tenant_id: TENANT_ID, device_id: 2, from_millis: 20, to_millis: 30 };
-    assert_eq!(group.late_spans(&[Some(9), Some(39), None]), Ok(vec![span]));
+    assert_eq!(group.late_spans(&[Some(9), Some(39), None], &nothing()), Ok(vec![span]));
     let edge = LateSpan { device_id: 1, from_millis: 10, to_millis: 10, ..span };
-    assert_eq!(group.late_spans(&[Some(10), None, None]), Ok(vec![edge]));
+    assert_eq!(group.late_spans(&[Some(10), None, None], &nothing()), Ok(vec![edge]));
+}
+
+#[test]
+fn what_was_stored_last_is_known_without_a_look_at_history() {
+    let mut recent = Recent::new(100);
+    recent.remember(&Group::new(vec![at(1, &[10, 20, 30])]));
+    let again = Group::new(vec![at(1, &[20, 10, 30, 40])]);
+    assert_eq!(again.late_spans(&[Some(30)], &recent), Ok(vec![]));
+    let sealed = again.seal(&[Some(30)], &[], &recent, RECEIVED_AT_MILLIS, TYPES).unwrap();
+    assert_eq!(sealed.tallies, [Tally { stored: 1, duplicate: 3 }]);
+    assert_eq!(read_rows(&sealed.segments)[0].times(), [40]);
+    let partly_known = Group::new(vec![at(1, &[10, 15])]);
+    let span = LateSpan { tenant_id: TENANT_ID, device_id: 1, from_millis: 15, to_millis: 15 };
+    assert_eq!(partly_known.late_spans(&[Some(40)], &recent), Ok(vec![span]));
 }
 
 #[test]
 fn a_late_fix_is_history_and_not_the_present() {
     let group = Group::new(vec![at(1, &[100]), at(2, &[100])]);
-    let sealed = group.seal(&[Some(200), Some(99)], &[], RECEIVED_AT_MILLIS, TYPES).unwrap();
+    let sealed = group.seal(&[Some(200), Some(99)], &[], &nothing(), RECEIVED_AT_MILLIS, TYPES).unwrap();
     assert_eq!(sealed.segment_count, 2);
     assert_eq!(sealed.live.iter().map(|position| position.device_id).collect::<Vec<_>>(), [2]);
 }
 
 #[test]
 fn batches_of_one_device_share_a_row() {
-    let sealed =
-        Group::new(vec![at(1, &[1]), at(1, &[3]), at(1, &[2])]).seal(&[None], &[], RECEIVED_AT_MILLIS, TYPES).unwrap();
+    let sealed = Group::new(vec![at(1, &[1]), at(1, &[3]), at(1, &[2])])
+        .seal(&[None], &[], &nothing(), RECEIVED_AT_MILLIS, TYPES)
+        .unwrap();
     assert_eq!(sealed.segment_count, 1);
     assert_eq!(read_rows(&sealed.segments)[0].times(), [1, 2, 3]);
 }
 
 #[test]
 fn nothing_new_makes_no_rows() {
-    let empty = Group::<Batch>::new(vec![]).seal(&[], &[], RECEIVED_AT_MILLIS, TYPES).unwrap();
+    let empty = Group::<Batch>::new(vec![]).seal(&[], &[], &nothing(), RECEIVED_AT_MILLIS, TYPES).unwrap();
     assert!(empty.segment_count == 0 && empty.tallies.is_empty());
     let refused = Group::new(vec![at(1, &[])]);
-    assert_eq!(refused.late_spans(&[Some(5)]), Ok(vec![]));
-    let sealed = refused.seal(&[Some(5)], &[], RECEIVED_AT_MILLIS, TYPES).unwrap();
+    assert_eq!(refused.late_spans(&[Some(5)], &nothing()), Ok(vec![]));
+    let sealed = refused.seal(&[Some(5)], &[], &nothing(), RECEIVED_AT_MILLIS, TYPES).unwrap();
     assert!(read_rows(&sealed.segments).is_empty() && sealed.live.is_empty());
     assert_eq!(sealed.tallies, [Tally::default()]);
 }
@@ -283,8 +311,11 @@ fn nothing_new_makes_no_rows() {
 fn answers_that_do_not_fit_are_refused() {
     let group = Group::new(vec![at(1, &[1])]);
     let mismatch = GroupError::Devices { devices: 1, given: 0 };
-    assert_eq!(group.late_spans(&[]), Err(mismatch));
-    assert_eq!(group.seal(&[], &[], RECEIVED_AT_MILLIS, TYPES).unwrap_err(), mismatch);
+    assert_eq!(group.late_spans(&[], &nothing()), Err(mismatch));
+    assert_eq!(group.seal(&[], &[], &nothing(), RECEIVED_AT_MILLIS, TYPES).unwrap_err(), mismatch);
     let stored = StoredTimes { tenant_id: TENANT_ID, device_id: 1, first_at_millis: 0, offset_millis: b"no array" };
-    assert!(matches!(group.seal(&[None], &[stored], RECEIVED_AT_MILLIS, TYPES), Err(GroupError::Stored(_))));
+    assert!(matches!(
+        group.seal(&[None], &[stored], &nothing(), RECEIVED_AT_MILLIS, TYPES),
+        Err(GroupError::Stored(_))
+    ));
 }

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from fleetwire._core import Decoder, Group, RowTypes
+from fleetwire._core import Decoder, Group, Recent, RowTypes
 from fleetwire.fanout.outbox import Outbox
 from fleetwire.fanout.turns import Turns
 from fleetwire.fanout.wishes import WHOLE, Watch
@@ -67,7 +67,13 @@ def stored_now(fleet):
     body = json.dumps(at([FIRST_MILLIS + 1_000])).encode()
     batch = Decoder(max_fixes=10, future_millis=600_000).json(body, now_millis=FIRST_MILLIS, earliest_millis=0)
     group = Group([(fleet.tenant_id, fleet.device_ids[0], batch)])
-    return group.seal(last_fixed_millis=[None], stored=[], received_at_millis=FIRST_MILLIS, row_types=NOWHERE)
+    return group.seal(
+        last_fixed_millis=[None],
+        stored=[],
+        recent=Recent(max_fixes=0),
+        received_at_millis=FIRST_MILLIS,
+        row_types=NOWHERE,
+    )
 
 
 def devices(live, fleet):

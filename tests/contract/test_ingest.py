@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import asyncpg
 import pytest
 
-from fleetwire._core import Decoder, Group, TrackWriter
+from fleetwire._core import Decoder, Group, Recent, TrackWriter
 from fleetwire.store import statements
 from fleetwire.store.row_arrays import accept_row_arrays
 
@@ -151,6 +151,7 @@ async def test_rows_that_the_core_renders_are_what_the_database_reads(ingest, ac
     sealed = group.seal(
         last_fixed_millis=[None, None],
         stored=[],
+        recent=Recent(max_fixes=0),
         received_at_millis=BASE_MILLIS + 9,
         row_types=await accept_row_arrays(ingest),
     )

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from fleetwire._core import Decoder, Group, RowTypes
+from fleetwire._core import Decoder, Group, Recent, RowTypes
 
 NOW_MILLIS = 1_763_768_500_000
 FIRST_AT_MILLIS = 1_763_768_400_000
@@ -35,7 +35,11 @@ def packed_times(*values):
 
 def seal(group, last_fixed_millis, stored=()):
     return group.seal(
-        last_fixed_millis=last_fixed_millis, stored=list(stored), received_at_millis=NOW_MILLIS, row_types=ROW_TYPES
+        last_fixed_millis=last_fixed_millis,
+        stored=list(stored),
+        recent=Recent(max_fixes=0),
+        received_at_millis=NOW_MILLIS,
+        row_types=ROW_TYPES,
     )
 
 
@@ -54,7 +58,7 @@ def test_devices_are_distinct_and_ascending():
 
 def test_a_batch_in_order_is_new_as_a_whole():
     group = Group([(TENANT_ID, 1, batch(FIRST_AT_MILLIS, FIRST_AT_MILLIS + 1_000, speed=13.4, heading=271))])
-    assert group.late_spans([FIRST_AT_MILLIS - 1]) == []
+    assert group.late_spans([FIRST_AT_MILLIS - 1], Recent(max_fixes=0)) == []
     sealed = seal(group, [FIRST_AT_MILLIS - 1])
     assert (sealed.stored, sealed.duplicate, sealed.segment_count) == (2, 0, 1)
     assert sealed.newest == f"{{{FIRST_AT_MILLIS - 1}}}"
@@ -72,7 +76,7 @@ def test_what_is_stored_already_is_a_duplicate():
         ]
     )
     last = [FIRST_AT_MILLIS]
-    assert group.late_spans(last) == [(TENANT_ID, 1, FIRST_AT_MILLIS, FIRST_AT_MILLIS)]
+    assert group.late_spans(last, Recent(max_fixes=0)) == [(TENANT_ID, 1, FIRST_AT_MILLIS, FIRST_AT_MILLIS)]
     sealed = seal(group, last, [(TENANT_ID, 1, FIRST_AT_MILLIS - 500, packed_times(0, 500))])
     assert (sealed.stored, sealed.duplicate) == (2, 2)
     first, second = (json.loads(receipt) for receipt in sealed.receipts())
@@ -91,7 +95,7 @@ def test_a_replay_stores_nothing_and_sends_nothing():
 def test_wrong_answers_are_value_errors():
     group = Group([(TENANT_ID, 1, batch(FIRST_AT_MILLIS))])
     with pytest.raises(ValueError, match="0 newest times for 1 devices"):
-        group.late_spans([])
+        group.late_spans([], Recent(max_fixes=0))
     with pytest.raises(ValueError, match="offset_millis"):
         seal(group, [None], [(TENANT_ID, 1, 0, b"no array")])
     with pytest.raises(TypeError):

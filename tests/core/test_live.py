@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from fleetwire._core import Decoder, Group, LiveTable, RowTypes
+from fleetwire._core import Decoder, Group, LiveTable, Recent, RowTypes
 
 NOW_MILLIS = 1_763_768_500_000
 FIRST_AT_MILLIS = 1_763_768_400_000
@@ -26,7 +26,11 @@ def sealed(device_ids, fixed_at_millis=FIRST_AT_MILLIS):
     batch = decoder.json(json.dumps(fix).encode(), now_millis=NOW_MILLIS, earliest_millis=0)
     group = Group([(TENANT_ID, device_id, batch) for device_id in device_ids])
     return group.seal(
-        last_fixed_millis=[None] * len(device_ids), stored=[], received_at_millis=NOW_MILLIS, row_types=NOWHERE
+        last_fixed_millis=[None] * len(device_ids),
+        stored=[],
+        recent=Recent(max_fixes=0),
+        received_at_millis=NOW_MILLIS,
+        row_types=NOWHERE,
     )
 
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from fleetwire._core import Decoder, Group, RowTypes
+from fleetwire._core import Decoder, Group, Recent, RowTypes
 from fleetwire.clock import now_millis
 from fleetwire.errors import Problem
 from fleetwire.fanout.outbox import Outbox
@@ -33,7 +33,15 @@ def move(live, device_id, millis, longitude=11.5):
         json.dumps(fix).encode(), now_millis=now_millis(), earliest_millis=0
     )
     group = Group([(TENANT_ID, device_id, batch)])
-    live.advance(group.seal(last_fixed_millis=[None], stored=[], received_at_millis=now_millis(), row_types=NOWHERE))
+    live.advance(
+        group.seal(
+            last_fixed_millis=[None],
+            stored=[],
+            recent=Recent(max_fixes=0),
+            received_at_millis=now_millis(),
+            row_types=NOWHERE,
+        )
+    )
 
 
 def opened(live, **members):

@@ -1,6 +1,7 @@
 """The transaction of a group: lock its devices, append what is new of it, move live positions.
 
     all of it newer than what this worker knows of its devices -> one statement, which looks whether that is still so
+    the same batch again, as its last commit of a device was   -> known, as above
     some of it is late, or another worker knew better          -> lock, find out what is stored, append the rest
 
 What fails for a passing reason is tried again as a whole, which is safe because storing is idempotent.
@@ -13,7 +14,7 @@ import asyncpg
 import structlog
 
 from fleetwire import clock, metrics
-from fleetwire._core import Group, RowTypes, Sealed
+from fleetwire._core import Group, Recent, RowTypes, Sealed
 from fleetwire.errors import DatabaseAway
 from fleetwire.store import statements
 from fleetwire.store.faults import PASSING
@@ -33,10 +34,14 @@ LONGEST_PAUSE_SECS = 1.0
 class GroupCommit:
     """Commits groups on one connection, one after the other."""
 
-    def __init__(self, lane: Lane, partitions: Partitions, *, known_millis: KnownMillis, patience_secs: float) -> None:
+    def __init__(
+        self, lane: Lane, partitions: Partitions, *, known_millis: KnownMillis, recent: Recent, patience_secs: float
+    ) -> None:
+        """`recent` is shared by all who commit in this process."""
         self._lane = lane
         self._partitions = partitions
         self._known_millis = known_millis
+        self._recent = recent
         self._patience_secs = patience_secs
 
     async def commit(self, group: Group, *, waits_for_locks: bool, on_doubt: Callable[[], object]) -> Sealed:
@@ -90,39 +95,50 @@ class GroupCommit:
         async with self._lane.connection(limit_secs=limit_secs) as (connection, row_types):
             sealed = None
             known_millis = self._known_millis(group)
-            if not group.late_spans(known_millis):
-                fresh = group.seal(
-                    last_fixed_millis=known_millis, stored=[], received_at_millis=now_millis, row_types=row_types
-                )
+            if not group.late_spans(known_millis, self._recent):
+                fresh = self._seal(group, known_millis, [], now_millis, row_types)
                 sealed = fresh if await _store(connection, group, fresh) else None
             if sealed is None:
                 metrics.COMMITS_IN_STEPS.inc()
-                sealed = await _commit_in_steps(connection, group, now_millis, row_types)
+                sealed = await self._commit_in_steps(connection, group, now_millis, row_types)
+        self._recent.remember(group)
         metrics.COMMIT_SECONDS.observe(clock.monotonic_secs() - started)
         return sealed
 
+    async def _commit_in_steps(
+        self, connection: asyncpg.Connection, group: Group, now_millis: int, row_types: RowTypes
+    ) -> Sealed:
+        """Keeps the devices locked while it looks up what is stored of the group."""
+        async with connection.transaction():
+            last_fixed_millis = await connection.fetchval(_SQL["lock_group"], *group.devices()) or []
+            spans = group.late_spans(last_fixed_millis, self._recent)
+            late = await connection.fetch(_SQL["late_segments"], *zip(*spans, strict=True)) if spans else []
+            sealed = self._seal(group, last_fixed_millis, late, now_millis, row_types)
+            if not await _store(connection, group, sealed):
+                raise RuntimeError("The watermarks of locked devices changed.")
+        return sealed
 
-async def _commit_in_steps(
-    connection: asyncpg.Connection, group: Group, now_millis: int, row_types: RowTypes
-) -> Sealed:
-    """Keeps the devices locked while it looks up what is stored of the group."""
-    async with connection.transaction():
-        last_fixed_millis = await connection.fetchval(_SQL["lock_group"], *group.devices()) or []
-        spans = group.late_spans(last_fixed_millis)
-        late = await connection.fetch(_SQL["late_segments"], *zip(*spans, strict=True)) if spans else []
-        sealed = group.seal(
+    def _seal(
+        self,
+        group: Group,
+        last_fixed_millis: list[int | None],
+        late: Iterable[asyncpg.Record],
+        now_millis: int,
+        row_types: RowTypes,
+    ) -> Sealed:
+        return group.seal(
             last_fixed_millis=last_fixed_millis,
             stored=[tuple(row) for row in late],
+            recent=self._recent,
             received_at_millis=now_millis,
             row_types=row_types,
         )
-        if sealed.segment_count and not await _store(connection, group, sealed):
-            raise RuntimeError("The watermarks of locked devices changed.")
-    return sealed
 
 
 async def _store(connection: asyncpg.Connection, group: Group, sealed: Sealed) -> bool:
     """False: the group was sealed by other watermarks than the devices have, and nothing was stored."""
+    if not sealed.segment_count:
+        return True
     answer = await connection.fetchval(
         _SQL["store_group"], *group.devices(), sealed.newest, sealed.segments, sealed.positions
     )

@@ -15,7 +15,7 @@ import asyncpg
 import structlog
 
 from fleetwire import clock, metrics
-from fleetwire._core import Batch, Group, RowTypes, Sealed
+from fleetwire._core import Batch, Group, Recent, RowTypes, Sealed
 from fleetwire.errors import Overloaded
 from fleetwire.settings import Settings
 from fleetwire.store.commit import GroupCommit, KnownMillis
@@ -26,6 +26,7 @@ from fleetwire.tasks import spawn
 
 _log = structlog.get_logger(__name__)
 
+RECENT_FIXES = 2_000_000  # 16 MB; of 10,000 vehicles the last 200 fixes each
 _NOWHERE = RowTypes(track_segment=0, moved_position=0, packed_int4=0)  # of rows that are not written
 
 
@@ -50,6 +51,7 @@ class Writer:
         self._pool = pool
         self._settings = settings
         self._known_millis = known_millis
+        self._recent = Recent(max_fixes=RECENT_FIXES)
         self._on_stored = on_stored
         self._on_doubt = on_doubt
         self._partitions = partitions
@@ -87,8 +89,13 @@ class Writer:
 
     async def _commit_while_open(self, committer: int) -> None:
         lane = Lane(self._pool)
-        patience_secs = self._settings.patience_secs
-        commit = GroupCommit(lane, self._partitions, known_millis=self._known_millis, patience_secs=patience_secs)
+        commit = GroupCommit(
+            lane,
+            self._partitions,
+            known_millis=self._known_millis,
+            recent=self._recent,
+            patience_secs=self._settings.patience_secs,
+        )
         while self._intake.is_open:
             group = await self._intake.next_group(committer)
             await self._answer(group, commit)
@@ -148,5 +155,7 @@ class Writer:
 
 async def _refused(batch: Batch) -> bytes:
     """The receipt of a batch of which nothing was accepted: no transaction is needed for it."""
-    sealed = Group([(0, 0, batch)]).seal(last_fixed_millis=[None], stored=[], received_at_millis=0, row_types=_NOWHERE)
+    sealed = Group([(0, 0, batch)]).seal(
+        last_fixed_millis=[None], stored=[], recent=Recent(max_fixes=0), received_at_millis=0, row_types=_NOWHERE
+    )
     return sealed.receipts()[0]

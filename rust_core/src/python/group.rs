@@ -1,6 +1,7 @@
 //! `Group` and `Sealed`.
 
 use std::borrow::Borrow;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -11,7 +12,7 @@ use super::decode::Batch;
 use crate::group::{self, GroupError, Member, StoredTimes};
 use crate::live::Position;
 use crate::pg_array::literal;
-use crate::{batch, receipt, record};
+use crate::{batch, receipt, recent, record};
 
 /// The batches that one transaction will store.
 #[pyclass(frozen, module = "fleetwire._core")]
@@ -31,6 +32,32 @@ impl RowTypes {
     #[pyo3(signature = (*, track_segment, moved_position, packed_int4))]
     fn new(track_segment: u32, moved_position: u32, packed_int4: u32) -> Self {
         Self { inner: record::RowTypes { track_segment, moved_position, packed_int4 } }
+    }
+}
+
+/// Times of the last stored batch of each device.
+#[pyclass(frozen, module = "fleetwire._core")]
+pub(crate) struct Recent {
+    inner: Mutex<recent::Recent>,
+}
+
+#[pymethods]
+impl Recent {
+    #[new]
+    #[pyo3(signature = (*, max_fixes))]
+    fn new(max_fixes: usize) -> Self {
+        Self { inner: Mutex::new(recent::Recent::new(max_fixes)) }
+    }
+
+    fn remember(&self, group: &Bound<'_, Group>) {
+        self.lock().remember(&group.get().inner);
+    }
+}
+
+impl Recent {
+    /// What a panic leaves behind is at worst a batch that is not remembered.
+    fn lock(&self) -> MutexGuard<'_, recent::Recent> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -80,25 +107,26 @@ impl Group {
     }
 
     #[expect(clippy::needless_pass_by_value, reason = "a list is extracted into a vector")]
-    fn late_spans(&self, last_fixed_millis: Vec<Option<i64>>) -> PyResult<Vec<(i32, i64, i64, i64)>> {
-        let spans = self.inner.late_spans(&last_fixed_millis)?;
+    fn late_spans(&self, last_fixed_millis: Vec<Option<i64>>, recent: &Recent) -> PyResult<Vec<(i32, i64, i64, i64)>> {
+        let spans = self.inner.late_spans(&last_fixed_millis, &recent.lock())?;
         Ok(spans.iter().map(|span| (span.tenant_id, span.device_id, span.from_millis, span.to_millis)).collect())
     }
 
-    #[pyo3(signature = (*, last_fixed_millis, stored, received_at_millis, row_types))]
+    #[pyo3(signature = (*, last_fixed_millis, stored, recent, received_at_millis, row_types))]
     #[expect(clippy::needless_pass_by_value, reason = "lists are extracted into vectors")]
     fn seal(
         &self,
         py: Python<'_>,
         last_fixed_millis: Vec<Option<i64>>,
         stored: Vec<Row>,
+        recent: &Recent,
         received_at_millis: i64,
         row_types: &RowTypes,
     ) -> PyResult<Sealed> {
         let types = row_types.inner;
         let (mut inner, positions, receipts) = py.detach(|| -> Result<_, GroupError> {
             let stored: Vec<StoredTimes<'_>> = stored.iter().map(stored_times).collect();
-            let sealed = self.inner.seal(&last_fixed_millis, &stored, received_at_millis, types)?;
+            let sealed = self.inner.seal(&last_fixed_millis, &stored, &recent.lock(), received_at_millis, types)?;
             let positions = record::positions(&sealed.live, received_at_millis, types);
             let receipts = self.receipts(&sealed);
             Ok((sealed, positions, receipts))
