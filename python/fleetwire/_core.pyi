@@ -123,6 +123,9 @@ class Recent:
     """Times of the last stored batch of each device: a bounded memory that forgets all when it is full."""
 
     def __new__(cls, *, max_fixes: int) -> Recent: ...
+    def forget(self) -> None:
+        """Knows nothing any more."""
+
     def remember(self, group: Group) -> None:
         """The group is committed."""
 

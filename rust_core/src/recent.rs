@@ -1,7 +1,8 @@
 //! Times of the last batch of each device that was stored here: what is sent again is known without a look at history.
 //!
 //! A fix that is stored stays stored, so what is remembered is true; it is only not all there is. Retention is no
-//! exception: a fix that it may have dropped is refused before it comes here.
+//! exception: a fix that it may have dropped is refused before it comes here. A database that was put back is one: whoever
+//! holds this forgets it when a connection is made anew.
 
 use rustc_hash::FxHashMap;
 
@@ -26,14 +27,19 @@ impl Recent {
         self.times.get(&(tenant_id, device_id)).map_or(&[], AsRef::as_ref)
     }
 
+    /// Knows nothing any more.
+    pub fn forget(&mut self) {
+        self.times.clear();
+        self.fixes = 0;
+    }
+
     /// The group is committed: all that was accepted of it is stored, now or before.
     pub fn remember<B: std::borrow::Borrow<crate::batch::Batch>>(&mut self, group: &Group<B>) {
         for member in group.members() {
             let mut times = member.batch.borrow().columns.fixed_at_millis.clone();
             times.sort_unstable();
             if self.fixes + times.len() > self.max_fixes {
-                self.times.clear();
-                self.fixes = 0;
+                self.forget();
             }
             self.fixes += times.len();
             let before = self.times.insert((member.tenant_id, member.device_id), times.into());

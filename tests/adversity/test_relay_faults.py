@@ -155,8 +155,9 @@ async def test_a_worker_that_is_killed_costs_its_own_sockets_and_nothing_else(ru
         assert sum(watcher.socket.raw.closed for watcher in watching) == 2
         await shown(watching, drivers.newest)
         await all_stored(running, tenant, drivers)
-        async with watchers(nodes, tenant) as after:
-            assert [watcher.seen for watcher in after] == [drivers.newest] * 4
+        async with following(nodes, tenant) as after:
+            await shown(after, drivers.newest)
+            assert len(after) == 4
     await connected(nodes, tenant, 2)
 
 

@@ -90,7 +90,8 @@ async def test_frozen_worker_does_not_hold_up_the_next_for_long_and_goes_on_trut
     ):
         clients = [Client(each.url, session) for each in (frozen, other)]
         fixes = track(20)
-        await ledger.send(clients[0], tenant.ingest, "van", fixes[:5])
+        for batch in (fixes[:4], fixes[4:5]):
+            await ledger.send(clients[0], tenant.ingest, "van", batch)
         (worker,) = frozen.workers()
         with proxy.slow(delay_secs=0.1):
             first = asyncio.ensure_future(ledger.send(clients[0], tenant.ingest, "van", fixes[:10]))

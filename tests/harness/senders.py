@@ -55,11 +55,14 @@ class Senders:
     async def _send(self, number: int) -> None:
         client = number
         start_millis = now_millis() - 30 * 60_000
-        # Every other sender begins a batch with the last fix of the one before: such groups are committed in steps.
+        # Every other sender repeats a fix of the batch before the last one: such groups are committed in steps.
         new_fixes = FIXES - number % 2
         while not self._stopping:
             step = self._done[number]
-            fixes = track(FIXES, start_millis=start_millis + step * new_fixes * 10, step_millis=10)
+            first_millis = start_millis + step * new_fixes * 10
+            fixes = track(new_fixes, start_millis=first_millis, step_millis=10)
+            if number % 2:
+                fixes = track(1, start_millis=first_millis - 2 * new_fixes * 10) + fixes
             while not self._giving_up:
                 answer = await self._ledger.send(
                     self._clients[client % len(self._clients)], self._token, f"car-{number}", fixes

@@ -15,9 +15,10 @@ from typing import Final
 import asyncpg
 import structlog
 
-from fleetwire import metrics
+from fleetwire import clock, metrics
 from fleetwire.fanout.rhythm import Rhythm
 from fleetwire.live.kinds import Kind
+from fleetwire.live.peers import LOST_SECS
 from fleetwire.live.relay import Relay
 from fleetwire.live.state import Live
 from fleetwire.store.faults import PASSING
@@ -50,6 +51,7 @@ class Movements:
         self._was_away = False
         self._missed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._second_look: asyncio.TimerHandle | None = None
         relay.on(Kind.MOVED, self._arrive)
         relay.on_missed(self._miss)
 
@@ -59,7 +61,10 @@ class Movements:
         # Whatever was missed before now is in the database, which is read next.
         if self._relay.connections:
             self._forget_missed()
+        started_millis = clock.now_millis()
         await self._live.warm(pool)
+        # One that dies about now may never be heard here, and so never be missed: what it stored is looked for once.
+        self._second_look = asyncio.get_running_loop().call_later(LOST_SECS, self._miss, started_millis, "unknown")
         self._tasks = [
             spawn(self._publish_forever(), name="relay-movements"),
             spawn(self._catch_up_forever(pool), name="relay-catch-up"),
@@ -67,6 +72,8 @@ class Movements:
 
     async def stop(self) -> None:
         """Tells the others what they do not know yet."""
+        if self._second_look is not None:
+            self._second_look.cancel()
         for task in self._tasks:
             await cancel(task)
         self._publish()

@@ -4,7 +4,7 @@ Giving it back to the pool after each group would cost a round trip to reset it,
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import asyncpg
@@ -25,10 +25,11 @@ PLANNER = {
 
 
 class Lane:
-    """One connection of a pool for one task; replaced after any failure on it."""
+    """One connection of a pool for one task; replaced after any failure on it, and `replaced` is called then."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, *, replaced: Callable[[], object]) -> None:
         self._pool = pool
+        self._replaced = replaced
         self._kept: tuple[asyncpg.Connection, RowTypes] | None = None
 
     @asynccontextmanager
@@ -57,6 +58,7 @@ class Lane:
 
     async def _open(self, limit_secs: float) -> tuple[asyncpg.Connection, RowTypes]:
         connection = await self._pool.acquire(timeout=limit_secs)
+        self._replaced()
         try:
             async with asyncio.timeout(limit_secs):
                 row_types = await accept_row_arrays(connection)

@@ -88,7 +88,8 @@ class Writer:
         return len(self._intake)
 
     async def _commit_while_open(self, committer: int) -> None:
-        lane = Lane(self._pool)
+        # Behind a new connection may be a database that was put back, or another one that took its place.
+        lane = Lane(self._pool, replaced=self._recent.forget)
         commit = GroupCommit(
             lane,
             self._partitions,

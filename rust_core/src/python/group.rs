@@ -49,6 +49,10 @@ impl Recent {
         Self { inner: Mutex::new(recent::Recent::new(max_fixes)) }
     }
 
+    fn forget(&self) {
+        self.lock().forget();
+    }
+
     fn remember(&self, group: &Bound<'_, Group>) {
         self.lock().remember(&group.get().inner);
     }
