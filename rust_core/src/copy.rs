@@ -41,6 +41,7 @@ mod tests {
     use super::*;
     use crate::batch::Columns;
     use crate::fix::{Fix, NONE_I16, NONE_I32};
+    use crate::record::tests::hex;
     use crate::segment::split;
 
     /// 2025-11-21T23:40:00Z, and the same in microseconds since 2000.
@@ -64,17 +65,12 @@ mod tests {
         columns
     }
 
-    fn hex(words: &[&str]) -> Vec<u8> {
-        let digits: String = words.concat().chars().filter(|digit| !digit.is_whitespace()).collect();
-        (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
-    }
-
     #[test]
     fn renders_the_golden_row() {
         let columns = columns();
         let mut segments = Vec::new();
         split(7, 300, &columns, &mut segments);
-        let expected = hex(&[
+        let expected = [
             "5047434f50590aff0d0a00 00000000 00000000 000e",
             "00000004 00000007",                                                       // tenant_id
             "00000004 00000002",                                                       // fix_count
@@ -99,9 +95,9 @@ mod tests {
             "00000020 00000001 00000000 00000015 00000002 00000001", // battery_permille
             "00000002 0320 00000002 0320",
             "ffff",
-        ]);
+        ];
         let rows: Vec<_> = segments.into_iter().map(|segment| (segment, FIRST_AT_MILLIS + 2_500)).collect();
-        assert_eq!(render(&rows), expected);
+        assert_eq!(render(&rows), hex(&expected.concat()));
     }
 
     #[test]

@@ -262,7 +262,7 @@ fn push_full_int2(out: &mut Vec<u8>, values: &[i16]) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::batch::Columns;
     use crate::fix::Fix;
@@ -287,7 +287,8 @@ mod tests {
         }
     }
 
-    fn hex(digits: &str) -> Vec<u8> {
+    /// Bytes from digits with spaces anywhere.
+    pub(crate) fn hex(digits: &str) -> Vec<u8> {
         let digits: String = digits.chars().filter(|digit| !digit.is_whitespace()).collect();
         (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap()).collect()
     }

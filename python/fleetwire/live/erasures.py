@@ -12,12 +12,12 @@ import asyncpg
 import structlog
 
 from fleetwire.store import statements
+from fleetwire.store.erasure import ERASED_CHANNEL
 from fleetwire.store.faults import PASSING
 from fleetwire.store.listener import Listener
 from fleetwire.store.pool import borrowed
 from fleetwire.tasks import cancel, spawn
 
-CHANNEL: Final = "fleetwire_erased"
 RETRY_SECS: Final = 1.0
 
 _SQL = statements.load("tenant")
@@ -42,7 +42,7 @@ class Erasures:
         self._erased = erased
         self._unsure = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
-        listener.on(CHANNEL, heard=self._heard, connected=self._unsure.set)
+        listener.on(ERASED_CHANNEL, heard=self._heard, connected=self._unsure.set)
 
     def start(self) -> None:
         """From now on tenants are looked up when something may have gone unheard."""

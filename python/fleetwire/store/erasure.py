@@ -7,11 +7,11 @@ before those referred to. What was being committed meanwhile is found by going r
 import asyncio
 from collections import Counter
 from datetime import UTC, datetime
+from typing import Final
 
 import asyncpg
 
 from fleetwire.access.tokens import REVOKED_CHANNEL
-from fleetwire.live.erasures import CHANNEL as ERASED_CHANNEL
 from fleetwire.store import statements
 from fleetwire.store.tenants import find_tenant, quoted
 
@@ -19,6 +19,7 @@ _SQL = statements.load("tenant")
 _ACCESS_SQL = statements.load("access")
 _EXPIRY_SQL = statements.load("expiry")
 
+ERASED_CHANNEL: Final = "fleetwire_erased"
 ROWS_AT_ONCE = 2_000
 ROUNDS = 5  # a batch in flight can make one more necessary; more than a few would mean that somebody keeps writing
 _EVER = datetime(9999, 12, 31, tzinfo=UTC)

@@ -44,7 +44,7 @@ class Expired:
 
     @property
     def rows(self) -> int:
-        """Whether there was anything to do."""
+        """Fixes, events and entries of the audit log together."""
         return self.fixes + self.events + self.audit_entries
 
 
