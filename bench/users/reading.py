@@ -20,13 +20,14 @@ class DispatcherReader(FastHttpUser):
         self._devices: list[str] = []
 
     def on_start(self) -> None:
-        """Without a token there is nothing to read.
+        """Looks where everybody is, as whoever opens the map; without a token there is nothing to read.
 
         Raises:
             StopUser: there is none.
         """
         if not self.environment.parsed_options.watch_token:
             raise StopUser
+        self.live()
 
     @task(3)
     def live(self) -> None:
