@@ -43,7 +43,7 @@ async def _reads(folder: Path, *, quick: bool) -> dict[str, float]:
         figures |= await bench_reads.throughput(stage, secs=0.2 if quick else 5.0)
         figures |= await bench_reads.users(stage, count=100 if quick else 1_000, secs=2 if quick else 20)
         figures |= await bench_reads.sizes(stage)
-        # Last, as its drivers add devices. Few of the users read, each once in some seconds: a run cannot be much smaller.
+        # Last, as its drivers add devices. Few users read, and seldom: a run cannot be much smaller.
         return figures | await bench_mixed.hit_rate(stage, users=200 if quick else 500, secs=12 if quick else 60)
 
 
