@@ -79,7 +79,14 @@ def _answer_http_exception(request: Request[Any, Any, Any], error: HTTPException
         detail = "; ".join(f"{fault.get('key', 'body')}: {fault.get('message')}" for fault in error.extra)
     code = codes.get(error.status_code, "request_refused")
     allow = (error.headers or {}).get("allow")
-    return _answer_problem(request, Problem(code, detail, status=error.status_code, allow=allow))
+    problem = Problem(code, detail, status=error.status_code, allow=None if allow is None else _with_head(allow))
+    return _answer_problem(request, problem)
+
+
+def _with_head(allow: str) -> str:
+    """The methods of a route; the framework does not know that HEAD is answered wherever GET is."""
+    methods = allow.split(", ")
+    return ", ".join(sorted([*methods, "HEAD"] if "GET" in methods else methods))
 
 
 def _answer_failure(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:

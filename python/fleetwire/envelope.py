@@ -5,6 +5,7 @@ or a TLS proxy, or wants every request logged: its answers have the fixed header
 by its route.
 """
 
+from itertools import chain
 from typing import Final
 
 import structlog
@@ -12,6 +13,7 @@ import structlog
 from fleetwire import asgi, clock, metrics, request_id
 from fleetwire.console import security_headers
 from fleetwire.errors import Problem
+from fleetwire.head import HeadOnly
 from fleetwire.ingest import http
 from fleetwire.settings import Settings
 
@@ -40,11 +42,11 @@ class Envelope:
         self._slow_secs = settings.slow_request_secs
         self._logs_all = settings.log_requests
         self._is_tls = settings.tls_proxy
-        self._fixed = dict(asgi.SAFE_HEADERS)
+        fixed = dict(asgi.SAFE_HEADERS)
         if self._is_tls:
-            self._fixed[b"strict-transport-security"] = b"max-age=%d" % HSTS_SECS
+            fixed[b"strict-transport-security"] = b"max-age=%d" % HSTS_SECS
         pages = {name.encode(): value.encode() for name, value in security_headers(settings).items()}
-        self._of_pages = {**self._fixed, **pages}
+        self._fixed, self._of_pages = [*fixed.items()], [*(fixed | pages).items()]
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Serves one connection of any type."""
@@ -54,7 +56,7 @@ class Envelope:
         request_id.begin(scope)
         if self._is_tls:
             scope["scheme"] = "wss" if scope["type"] == "websocket" else "https"
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+        if sum(map(len, chain.from_iterable(scope["headers"]))) > MAX_HEADER_BYTES:
             await self._refuse_headers(scope, send)
         elif scope["type"] == "websocket":
             await self._app(scope, receive, send)
@@ -62,17 +64,21 @@ class Envelope:
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
-        started_secs = clock.monotonic_secs()
+        started_secs, method = clock.monotonic_secs(), scope["method"]
         origin = asgi.header(scope, b"origin") if self._origins else ""
         cors = self._cors(origin)
+        if method == "HEAD" and scope["path"] != http.PATH:
+            scope["method"] = "GET"
+            head_only = HeadOnly(receive, send)
+            receive, send = head_only.receive, head_only.send
 
         async def send_wrapped(message: asgi.Message) -> None:
             if message["type"] == "http.response.start":
                 message["headers"] = self._dressed(scope, message, cors, started_secs)
-                self._count(scope, message["status"], clock.monotonic_secs() - started_secs)
+                self._count(scope, method, message["status"], clock.monotonic_secs() - started_secs)
             await send(message)
 
-        if cors and scope["method"] == "OPTIONS" and asgi.header(scope, b"access-control-request-method"):
+        if cors and method == "OPTIONS" and asgi.header(scope, b"access-control-request-method"):
             await _answer_preflight(send_wrapped)
         else:
             await self._app(scope, receive, send_wrapped)
@@ -91,12 +97,14 @@ class Envelope:
         self, scope: asgi.Scope, message: asgi.Message, cors: asgi.Headers, started_secs: float
     ) -> asgi.Headers:
         headers: asgi.Headers = [*message.get("headers", ()), *cors]
-        present = {name.lower() for name, _ in headers}
+        present = dict(headers)
+        # A worker, too, obeys the policy that its own script came with.
+        is_of_page = present.get(b"content-type", b"").startswith(_OF_PAGES)
         if message["status"] == _UNCHANGED:
             # It would replace the policy of the page that the browser kept.
-            present.add(b"content-security-policy")
-        fixed = self._of_pages if _is_of_page(headers) else self._fixed
-        headers += [(name, value) for name, value in fixed.items() if name not in present]
+            present[b"content-security-policy"] = b""
+        fixed = self._of_pages if is_of_page else self._fixed
+        headers += [pair for pair in fixed if pair[0] not in present]
         if self._origins:
             headers.append((b"vary", b"Origin"))
         if request_id.HEADER not in present:
@@ -105,10 +113,10 @@ class Envelope:
             headers.append(asgi.response_time(started_secs))
         return headers
 
-    def _count(self, scope: asgi.Scope, status: int, secs: float) -> None:
+    def _count(self, scope: asgi.Scope, method: str, status: int, secs: float) -> None:
         is_batch = scope["path"] == http.PATH
         route = http.PATH if is_batch else scope.get("path_template") or UNKNOWN_ROUTE
-        method = scope["method"] if scope["method"] in _METHODS else UNKNOWN_ROUTE
+        method = method if method in _METHODS else UNKNOWN_ROUTE
         if self._logs_all:
             millis = round(secs * 1000, 1)
             _log.info("A request was answered.", method=method, route=route, status=status, millis=millis)
@@ -125,11 +133,6 @@ class Envelope:
             await asgi.deny(send, fault, started_secs=clock.monotonic_secs())
         else:
             await asgi.respond_problem(send, fault, started_secs=clock.monotonic_secs())
-
-
-def _is_of_page(headers: asgi.Headers) -> bool:
-    """Whether the answer is a page or a script: a worker, too, obeys the policy that its own script came with."""
-    return any(name.lower() == b"content-type" and value.startswith(_OF_PAGES) for name, value in headers)
 
 
 async def _answer_preflight(send: asgi.Send) -> None:
