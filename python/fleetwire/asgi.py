@@ -46,10 +46,14 @@ def first_headers(scope: Scope) -> dict[bytes, bytes]:
     return dict(reversed(scope["headers"]))
 
 
-def joined_header(scope: Scope, name: bytes) -> bytes | None:
-    """All headers of that name (lower case) as one list, as RFC 9110, 5.3 has it; None if there is none."""
-    values = [value for key, value in scope["headers"] if key == name]
-    return b", ".join(values) if values else None
+def joined_headers(scope: Scope) -> dict[bytes, bytes]:
+    """Headers by name (lower case), those of one name as one list, as RFC 9110, 5.3 has it."""
+    joined: dict[bytes, bytes] = dict(scope["headers"])
+    if len(joined) != len(scope["headers"]):
+        joined.clear()
+        for name, value in scope["headers"]:
+            joined[name] = joined[name] + b", " + value if name in joined else value
+    return joined
 
 
 def veil_slashes(scope: Scope) -> None:

@@ -23,7 +23,7 @@ def compressing(inner: asgi.App) -> asgi.App:
         if scope["type"] != "http" or scope["method"] != "GET":
             await inner(scope, receive, send)
             return
-        encoding, plain_is_fine = negotiate(asgi.joined_header(scope, b"accept-encoding"))
+        encoding, plain_is_fine = negotiate(asgi.joined_headers(scope).get(b"accept-encoding"))
         if encoding is None:
             await asgi.respond_problem(send, unacceptable(), started_secs=monotonic_secs())
             return

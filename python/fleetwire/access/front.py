@@ -115,12 +115,10 @@ class Front:
         async def send_telling(message: asgi.Message) -> None:
             if message["type"] == "http.response.start":
                 headers = list(message.get("headers", ()))
-                if not any(name == b"ratelimit" for name, _ in headers):
+                if b"ratelimit" not in dict(headers):
                     fields = self._limits.fields(taken).items()
-                    message["headers"] = [
-                        *headers,
-                        *((name.lower().encode(), value.encode()) for name, value in fields),
-                    ]
+                    headers += [(name.lower().encode(), value.encode()) for name, value in fields]
+                    message["headers"] = headers
             await send(message)
 
         return send_telling

@@ -11,6 +11,7 @@ Without Redis each worker counts for itself. With it, two ways, both in shared_l
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from fleetwire import clock
@@ -151,11 +152,13 @@ def rate_limited(policy: Policy, wait_micros: int) -> RateLimited:
 
 def _fields(policy: Policy, remaining: int, secs: int) -> dict[str, str]:
     """As draft-ietf-httpapi-ratelimit-headers-11 has them: what a bucket holds, and the time in which it fills."""
+    return {"RateLimit-Policy": _policy_field(policy), "RateLimit": f'"{policy.name}";r={remaining};t={secs}'}
+
+
+@lru_cache(maxsize=256)
+def _policy_field(policy: Policy) -> str:
     window_secs = max(1, math.ceil(policy.burst * policy.period_micros / policy.quota / 1e6))
-    return {
-        "RateLimit-Policy": f'"{policy.name}";q={policy.burst};w={window_secs}',
-        "RateLimit": f'"{policy.name}";r={remaining};t={secs}',
-    }
+    return f'"{policy.name}";q={policy.burst};w={window_secs}'
 
 
 def _open_shared(settings: Settings, buckets: Buckets) -> "SharedLimits | None":

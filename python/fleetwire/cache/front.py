@@ -12,8 +12,8 @@ import structlog
 from fleetwire import asgi, clock, metrics
 from fleetwire.access.guards import FOUND_KEY, authenticate
 from fleetwire.access.principal import Principal
-from fleetwire.cache.encodings import Encoding, negotiate
-from fleetwire.cache.entry import OK, Answer, Entry, matches
+from fleetwire.cache.encodings import negotiate
+from fleetwire.cache.entry import OK, Answer, matches
 from fleetwire.cache.responses import State
 from fleetwire.cache.rules import Rule, Rules
 from fleetwire.engine import Engine
@@ -62,10 +62,10 @@ class Front:
                 # The route's guard refuses, or lets pass who sees less and gets an answer of its own.
                 await self._others(scope, receive, send)
                 return
-        encoding, plain_is_fine = negotiate(asgi.joined_header(scope, b"accept-encoding"))
+        sent = asgi.joined_headers(scope)
+        encoding, plain_is_fine = negotiate(sent.get(b"accept-encoding"))
         if encoding is None:
             raise unacceptable()
-        if_none_match = asgi.joined_header(scope, b"if-none-match")
         key = rule.key(scope["path"], scope["query_string"], principal)
         version = self._version(rule, principal)
         entry, state = await self._engine.responses.answer(
@@ -74,16 +74,17 @@ class Front:
             key,
             version,
             lambda: self._ask(scope, principal),
-            is_exact=version is not None and b"no-cache" in (asgi.joined_header(scope, b"cache-control") or b""),
+            is_exact=version is not None and b"no-cache" in sent.get(b"cache-control", b""),
         )
         if entry.answer.status != OK:
             head = [*entry.answer.headers, _STATES[state]]
             await asgi.respond(send, entry.answer.status, entry.answer.body, headers=head, started_secs=started_secs)
-        elif if_none_match is not None and matches(if_none_match, entry.etag):
+        elif (known := sent.get(b"if-none-match")) is not None and matches(known, entry.etag):
             metrics.CACHE_NOT_MODIFIED.inc()
             await asgi.respond_unchanged(send, [*entry.unchanged_head, _STATES[state]], started_secs=started_secs)
         else:
-            head, body = await _in(entry, entry.usable(encoding, plain_is_fine=plain_is_fine))
+            usable = entry.usable(encoding, plain_is_fine=plain_is_fine)
+            head, body = entry.ready(usable) or await entry.prepare(usable)
             await asgi.respond(send, OK, body, headers=[*head, _STATES[state]], started_secs=started_secs)
 
     def _version(self, rule: Rule, principal: Principal | None) -> str | None:
@@ -151,7 +152,3 @@ _STATES: Final[dict[State, tuple[bytes, bytes]]] = {
     "MISS": (b"x-cache", b"MISS"),
     "STALE": (b"x-cache", b"STALE"),
 }
-
-
-async def _in(entry: Entry, encoding: Encoding) -> tuple[asgi.Headers, bytes]:
-    return entry.ready(encoding) or await entry.prepare(encoding)
