@@ -109,21 +109,13 @@ class Engine:
         settings = self.settings
         if settings.database_url is None:
             raise ConfigError("FLEETWIRE_DATABASE_URL is not set: start the server with `fleetwire serve`")
-        tracing = self.tracing
-        dsn, on_query = settings.database_url, None if tracing is None else tracing.query
-        self.pools = Pools(settings, self._exits, on_query=on_query)
+        dsn = settings.database_url
         await keep_up(dsn, connect_timeout_secs=settings.connect_timeout_secs)
         self.relay = _open_relay(settings)
-        ingest_pool = await self.pools.open("ingest", dsn, "fleetwire_ingest", INGEST_CONNECTIONS)
-        # A group is given up by then: what still holds its devices' rows is a connection that got lost on the way.
-        lost = {"idle_in_transaction_session_timeout": str(round(settings.commit_give_up_secs * 1000))}
-        writer_pool = await self.pools.open(
-            "writer", dsn, "fleetwire_ingest", settings.writer_connections, {**PLANNER, **lost}
-        )
-        self.app_pool = await self.pools.open("app", dsn, "fleetwire_app", settings.app_connections)
+        ingest_pool, writer_pool = await self._open_pools(dsn)
         self._open_gate(dsn)
         self.events = EventHub(self.app_pool, self.listener, tell=self._tell_event, ordered=self.set_order)
-        partitions, delay = Partitions(ingest_pool), Delay()
+        delay = Delay()
         hub = Hub(
             self.live,
             delay,
@@ -132,42 +124,68 @@ class Engine:
             settle_millis=SETTLE_MILLIS if self.relay else 0,
         )
         await self._warm(ingest_pool, hub)
-        self.devices = devices = Devices(
+        self.devices = Devices(
             ingest_pool,
             patience_secs=settings.patience_secs,
             on_met=self.live.meet,
             on_created=self._devices_changed,
         )
         await self._follow(ingest_pool, hub)
+        await self._open_writer(writer_pool, Partitions(ingest_pool), delay)
+        pipeline = await self._open_pipeline(ingest_pool)
+        await hub.start()
+        self._exits.push_async_callback(hub.stop)
+        self._exits.push_async_callback(self.events.stop)
+        self._open_doors(pipeline, hub)
+        upkeep = Upkeep(dsn, settings)
+        upkeep.start()
+        self._exits.push_async_callback(upkeep.stop)
+        self.health.phase = "ready"
 
-        make_writer: Callable[..., Writer] = Writer if tracing is None else tracing.writer
+    async def _open_pools(self, dsn: str) -> tuple[asyncpg.Pool, asyncpg.Pool]:
+        """The pools of ingest and of its committers; that of the API stays at hand for all."""
+        settings = self.settings
+        self.pools = Pools(settings, self._exits, on_query=None if self.tracing is None else self.tracing.query)
+        ingest_pool = await self.pools.open("ingest", dsn, "fleetwire_ingest", INGEST_CONNECTIONS)
+        # A group is given up by then: what still holds its devices' rows is a connection that got lost on the way.
+        lost = {"idle_in_transaction_session_timeout": str(round(settings.commit_give_up_secs * 1000))}
+        writer_pool = await self.pools.open(
+            "writer", dsn, "fleetwire_ingest", settings.writer_connections, {**PLANNER, **lost}
+        )
+        self.app_pool = await self.pools.open("app", dsn, "fleetwire_app", settings.app_connections)
+        return ingest_pool, writer_pool
+
+    async def _open_writer(self, pool: asyncpg.Pool, partitions: Partitions, delay: Delay) -> None:
+        make_writer: Callable[..., Writer] = Writer if self.tracing is None else self.tracing.writer
         self.writer = make_writer(
-            writer_pool,
+            pool,
             partitions=partitions,
-            settings=settings,
+            settings=self.settings,
             known_millis=self.live.newest_millis,
             on_stored=delay.counted_from(self.live.advance),
             on_doubt=self.doubts.look_again,
         )
         await self.writer.start()
-        self._exits.push_async_callback(self.writer.stop, within_secs=settings.drain_secs)
-        retention = Retention(ingest_pool, default_days=settings.retention_days)
+        self._exits.push_async_callback(self.writer.stop, within_secs=self.settings.drain_secs)
+
+    async def _open_pipeline(self, pool: asyncpg.Pool) -> Pipeline:
+        settings = self.settings
+        retention = Retention(pool, default_days=settings.retention_days)
         await retention.load()
         self._exits.push_async_callback(retention.stop)
         decoder = BatchDecoder(settings, retention)
         outage = None
         if settings.spool is not None:
             spool = Spool(settings.spool, max_bytes=settings.spool_max_bytes)
-            outage = Outage(spool, pool=ingest_pool, decoder=decoder, devices=devices, writer=self.writer)
+            outage = Outage(spool, pool=pool, decoder=decoder, devices=self.devices, writer=self.writer)
             outage.start()
             self._exits.push_async_callback(outage.stop)
-        limit = IngestLimit(self.limits)
-        pipeline = Pipeline(decoder=decoder, limit=limit, devices=devices, writer=self.writer, outage=outage)
-        await hub.start()
-        self._exits.push_async_callback(hub.stop)
-        self._exits.push_async_callback(self.events.stop)
+        return Pipeline(
+            decoder=decoder, limit=IngestLimit(self.limits), devices=self.devices, writer=self.writer, outage=outage
+        )
 
-        credentials = self.gate.credentials
+    def _open_doors(self, pipeline: Pipeline, hub: Hub) -> None:
+        settings, credentials, limit = self.settings, self.gate.credentials, IngestLimit(self.limits)
         self.sockets = Sockets(credentials, settings)
         self.sockets.start()
         self._exits.push_async_callback(self.sockets.stop)
@@ -183,10 +201,6 @@ class Engine:
             sockets=self.sockets,
             settings=settings,
         )
-        upkeep = Upkeep(dsn, settings)
-        upkeep.start()
-        self._exits.push_async_callback(upkeep.stop)
-        self.health.phase = "ready"
 
     async def _follow(self, pool: asyncpg.Pool, hub: Hub) -> None:
         """Keeps what is in memory in step with the database from now on."""
