@@ -15,10 +15,12 @@ SWEEP_SECS = 0.25
 class TimeLimit:
     """`with TimeLimit(secs):` around awaits; cancels what takes longer, and raises TimeoutError in its place."""
 
-    __slots__ = ("_cancelling", "_due_secs", "_expired", "_secs", "_task")
+    __slots__ = ("_cancelling", "_due_secs", "_expired", "_loop", "_secs", "_task")
 
     def __init__(self, secs: float) -> None:
-        task = asyncio.current_task()
+        # Asked for once: each question is a system call, as the loop must not be that of a process forked from.
+        self._loop = asyncio.get_running_loop()
+        task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("A time limit needs a task to cancel.")
         self._task = task
@@ -29,7 +31,7 @@ class TimeLimit:
 
     def __enter__(self) -> Self:
         _sweeper.limits.add(self)
-        _sweeper.run()
+        _sweeper.run(self._loop)
         return self
 
     def __exit__(
@@ -58,19 +60,18 @@ class _Sweeper:
         self.limits: set[TimeLimit] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def run(self) -> None:
-        loop = asyncio.get_running_loop()
+    def run(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._loop is not loop:
             self._loop = loop
-            loop.call_later(SWEEP_SECS, self._sweep)
+            loop.call_later(SWEEP_SECS, self._sweep, loop)
 
-    def _sweep(self) -> None:
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         now_secs = clock.monotonic_secs()
         for limit in list(self.limits):
             limit.expire_if_due(now_secs)
         self._loop = None
         if self.limits:
-            self.run()
+            self.run(loop)
 
 
 _sweeper = _Sweeper()
