@@ -69,6 +69,11 @@ async def test_requests_groups_and_statements_are_spans(module_database, session
         assert (page.trace_id, page.parent_id) == (read.trace_id, read.span_id)
         assert page.attributes == {"db.system.name": "postgresql", "db.query.summary": "track.track_page"}
 
+        # Whose request it is, is said as well when the credential is remembered.
+        await client.request("GET", "/api/session", token=tenant.dispatcher)
+        again = await receiver.until(lambda span: span.name == "GET /api/session")
+        assert again.attributes["fleetwire.tenant"] == tenant.name
+
 
 async def test_what_a_client_makes_up_is_in_no_name_of_a_span(module_database, session):
     async with receiving() as receiver, traced(module_database, session, receiver) as (client, _):

@@ -82,8 +82,19 @@ class NamingCredentials(Credentials):
     async def principal(self, token: str) -> Principal:
         """As without tracing."""
         found = await super().principal(token)
-        get_current_span().set_attribute("fleetwire.tenant", found.tenant)
+        _name_tenant(found)
         return found
+
+    def remembered(self, token: str) -> Principal | None:
+        """As without tracing."""
+        found = super().remembered(token)
+        if found is not None:
+            _name_tenant(found)
+        return found
+
+
+def _name_tenant(found: Principal) -> None:
+    get_current_span().set_attribute("fleetwire.tenant", found.tenant)
 
 
 def _noting_status(span: Span, send: asgi.Send) -> asgi.Send:
