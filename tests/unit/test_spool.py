@@ -117,6 +117,23 @@ async def test_a_disk_that_takes_nothing_is_told_to_the_sender(tmp_path: Path, m
     assert await _read(tmp_path) == [b"before", b"after"]
 
 
+async def test_what_is_put_aside_of_one_outage_is_not_overwritten_by_the_next(tmp_path: Path) -> None:
+    for payload in (b"first", b"second"):
+        await _filled(tmp_path, [payload, b"torn"])
+        [path] = tmp_path.glob("*.spool")
+        path.write_bytes(path.read_bytes()[:-1])
+        spool = Spool(tmp_path, max_bytes=MIB)
+        spool.open()
+        assert await spool.closed_files() == [path]
+        refused = list(spool.records(path))
+        assert refused == [payload]
+        spool.done(path, refused=refused)
+        await spool.close()
+    kept = [path.read_bytes() for path in sorted(tmp_path.glob("*.refused"))]
+    assert [content[8:] for content in kept] == [b"first", b"second"]  # behind length and checksum
+    assert len(list(tmp_path.glob("*.damaged"))) == 2
+
+
 async def test_a_foreign_file_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "00000001.spool").write_bytes(b"not ours" * 4)
     assert MAGIC != b"not ours"

@@ -109,7 +109,7 @@ class Spool:
     def done(self, path: Path, *, refused: Iterable[bytes] = ()) -> None:
         """All records of the file are stored, but those that never can be: they are kept beside it. The file goes."""
         if kept := b"".join(_record(payload) for payload in refused):
-            path.with_suffix(".refused").write_bytes(kept)
+            self._put_aside(path.with_suffix(".refused"), kept)
         self._held_bytes -= path.stat().st_size
         if path in self._damaged:
             path.rename(path.with_suffix(".damaged"))
@@ -117,6 +117,14 @@ class Spool:
         else:
             path.unlink()
         metrics.SPOOL_BYTES.set(self._held_bytes)
+
+    def _put_aside(self, path: Path, content: bytes) -> None:
+        """On disk before the file that it comes from goes."""
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        self._sync_names()
 
     def records(self, path: Path) -> Iterator[bytes]:
         """The payloads of a file, up to its end or to the first one that is damaged."""
@@ -188,16 +196,20 @@ class Spool:
         return grown_bytes
 
     def _begin_file(self) -> IO[bytes]:
-        newest = max((int(path.stem) for path in self._files()), default=0)
-        file = (self._folder / f"{newest + 1:08}.spool").open("xb", buffering=0)
+        # What was put aside keeps its number: under the same one, a later file's would take its place.
+        numbers = (int(path.stem) for path in self._folder.iterdir() if path.stem.isdecimal())
+        file = (self._folder / f"{max(numbers, default=0) + 1:08}.spool").open("xb", buffering=0)
         file.write(MAGIC)
-        # The name must survive a power cut as well as the content.
+        self._sync_names()
+        return file
+
+    def _sync_names(self) -> None:
+        """A name must survive a power cut as well as the content."""
         folder = os.open(self._folder, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-        return file
 
     def _finish_file(self) -> None:
         if self._file is not None:
