@@ -1,12 +1,14 @@
 """Rows locked by others, deadlocks, and a database that stands still, for longer than any limit of the server.
 
-The settings shorten the server's patience, so that a few seconds are as long as half a minute is for a real one.
+A setting shortens the server's patience, so that a few seconds are as long as half a minute is for a real one; the long
+tests have the patience that it has by itself, and the half minute.
 """
 
 import asyncio
 import os
 import signal
 from contextlib import asynccontextmanager, contextmanager
+from typing import NamedTuple
 
 import asyncpg
 import pytest
@@ -18,11 +20,26 @@ from harness.own_postgres import own_postgres, processes
 from harness.process import serving
 from harness.senders import sending
 
-GIVE_UP_SECS = 2
-ANSWER_SECS = 5  # longest that anything else waits for the database
-HOLD_SECS = ANSWER_SECS + GIVE_UP_SECS
+ANSWER_SECS = 5  # longest that anything else than a group waits for the database
 WRITERS = 2
 AWAY = {(503, "database_unavailable"), (503, "access_unavailable")}
+
+
+class Limits(NamedTuple):
+    """How long the server tries a group, and how long the fault lasts."""
+
+    give_up_secs: int
+    hold_secs: int
+
+
+SHORT = Limits(2, ANSWER_SECS + 2)
+FULL = pytest.param(Limits(10, 30), marks=[pytest.mark.long, pytest.mark.timeout(300)], id="half_a_minute")
+short_and_full = pytest.mark.parametrize("limits", [pytest.param(SHORT, id="short"), FULL], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def limits(request):
+    return getattr(request, "param", SHORT)
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +55,9 @@ def module_database(postgres):
 
 
 @pytest.fixture(scope="module")
-def server(module_database):
+def server(module_database, limits):
     settings = {
-        "FLEETWIRE_COMMIT_GIVE_UP_SECS": str(GIVE_UP_SECS),
+        "FLEETWIRE_COMMIT_GIVE_UP_SECS": str(limits.give_up_secs),
         "FLEETWIRE_WRITER_CONNECTIONS": str(WRITERS),
         "FLEETWIRE_UPKEEP_SECS": "0",
     }
@@ -104,7 +121,8 @@ async def _send_until_stored(ledger, client, tenant, device, fixes):
     return told
 
 
-async def test_a_lock_held_beyond_every_limit(client, tenant):
+@short_and_full
+async def test_a_lock_held_beyond_every_limit(client, tenant, limits):
     ledger, held = Ledger(), [f"held-{number}" for number in range(3)]
     for device in held:
         await ledger.send(client, tenant.ingest, device, [fix()])
@@ -113,7 +131,7 @@ async def test_a_lock_held_beyond_every_limit(client, tenant):
             telling = [
                 asyncio.ensure_future(_send_until_stored(ledger, client, tenant, device, track(3))) for device in held
             ]
-            for _ in range(HOLD_SECS * 2):
+            for _ in range(limits.hold_secs * 2):
                 await asyncio.sleep(0.5)
                 # Tries that were given up do not pile up in the database, waiting for the lock.
                 assert await _waiting_for_locks(tenant.dsn) <= 2 * WRITERS
@@ -125,7 +143,7 @@ async def test_a_lock_held_beyond_every_limit(client, tenant):
             assert [status for status, _ in told] == [503] * (len(told) - 1) + [200]
             assert len(told) >= 2
             # A batch may wait for the groups before its own to be given up.
-            assert all(secs < 3 * GIVE_UP_SECS + 3 for _, secs in told), told
+            assert all(secs < 3 * limits.give_up_secs + 3 for _, secs in told), told
         await senders.acknowledged(3)
     assert ledger.refusals.keys() <= {(503, "database_unavailable")}
     assert ledger.lost == 0
@@ -177,7 +195,8 @@ def _frozen(postgres):
             os.kill(pid, signal.SIGCONT)
 
 
-async def test_a_database_frozen_beyond_every_limit(postgres, client, tenant):
+@short_and_full
+async def test_a_database_frozen_beyond_every_limit(postgres, client, tenant, limits):
     ledger, loop = Ledger(), asyncio.get_running_loop()
     async with sending([client], tenant.ingest, ledger) as senders:
         with _frozen(postgres):
@@ -187,8 +206,8 @@ async def test_a_database_frozen_beyond_every_limit(postgres, client, tenant):
             began = loop.time()
             answer = await ledger.send(client, tenant.ingest, "new", [fix()])
             assert answer.refusal == (503, "database_unavailable")
-            assert loop.time() - began < GIVE_UP_SECS + 2
-            while loop.time() - froze_at < HOLD_SECS:
+            assert loop.time() - began < limits.give_up_secs + 2
+            while loop.time() - froze_at < limits.hold_secs:
                 began = loop.time()
                 assert (await client.get("/livez")).status == 200
                 assert loop.time() - began < 1, "the worker itself stands still"
