@@ -56,12 +56,14 @@ def serve(
     workers are told to stop.
 
     Raises:
-        ConfigError: the address is taken, or the database cannot be reached or used.
+        ConfigError: the address is taken, or the database cannot be used.
+        FleetwireError: the database does not answer in time.
+        OSError: it cannot be reached.
     """
     logs.configure(level=settings.log_level, form=settings.log_format)
     _check_address(settings)
     with database(settings) as dsn:
-        ran = asyncio.run(migrate(dsn))
+        ran = asyncio.run(migrate(dsn, connect_timeout_secs=settings.connect_timeout_secs))
         asyncio.run(check_roles(dsn))
         _log.info("The schema is up to date.", migrations_run=ran)
         os.environ.update(settings.to_env())

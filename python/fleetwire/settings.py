@@ -19,6 +19,7 @@ from fleetwire.tracing.endpoint import STANDARD_VARIABLE
 
 PREFIX = "FLEETWIRE_"
 _PASSWORD = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^&\s]*)", re.IGNORECASE)
+CONNECT_TIMEOUT_SECS = 5.0
 INGEST_CONNECTIONS = 2  # device look-ups and partitions must not wait for a commit
 SECRETS = frozenset({"database_url", "redis_url", "otlp_endpoint"})
 """Settings whose value may hold a password: shown with it hidden."""
@@ -97,7 +98,9 @@ class Settings:
     writer_connections: int = _setting(2, "Connections that commit groups.", at_least=1)
     app_connections: int = _setting(10, "Connections for everything else, at most.", at_least=1)
     max_connections: int = _setting(50, "Connections of one worker in all, at most.", at_least=5)
-    connect_timeout_secs: float = _setting(5.0, "Longest that one connection may take to open.", at_least=0.1)
+    connect_timeout_secs: float = _setting(
+        CONNECT_TIMEOUT_SECS, "Longest that one connection may take to open.", at_least=0.1
+    )
     idle_connection_secs: float = _setting(
         30.0, "A spare connection idle for so long is closed; 0 keeps it.", at_least=0
     )

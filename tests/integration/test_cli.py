@@ -131,6 +131,15 @@ def test_database_that_is_not_there_is_a_failure_and_no_traceback():
         assert done.stderr.startswith("fleetwire: ")
 
 
+@pytest.mark.parametrize("arguments", [["serve"], ["migrate"], ["token", "list", "--tenant", "t"], ["upkeep"]])
+def test_database_that_does_not_answer_is_a_failure_and_not_waited_for(arguments):
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # Connections are taken, and nothing is said.
+        nobody = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/nothing"
+        done = run(*arguments, "--database-url", nobody, settings={"FLEETWIRE_CONNECT_TIMEOUT_SECS": "0.5"})
+    assert done.returncode == 1
+    assert done.stderr == "fleetwire: The database did not answer within 0.5 s.\n"
+
+
 def test_missing_file_is_a_failure(dsn, tmp_path):
     done = run("replay", tmp_path / "missing.csv", "--token", "fwi_x", "--url", "http://127.0.0.1:1")
     assert (done.returncode, done.stdout) == (1, "")

@@ -4,7 +4,7 @@ import asyncio
 
 import cyclopts
 
-from fleetwire.commands.options import DatabaseUrl, DataDir, owner_dsn
+from fleetwire.commands.options import DatabaseUrl, DataDir, bring_up, owner_dsn
 from fleetwire.errors import FleetwireError
 from fleetwire.settings import Settings
 
@@ -13,10 +13,8 @@ app = cyclopts.App(name="db", help="The database.")
 
 def migrate(*, data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
     """Bring the schema up to date. `serve` does it by itself; safe at any time, also from many places at once."""
-    from fleetwire.store.migrate import migrate as run
-
     with owner_dsn(data_dir, database_url) as dsn:
-        for name in asyncio.run(run(dsn)):
+        for name in asyncio.run(bring_up(dsn)):
             print(name)
 
 

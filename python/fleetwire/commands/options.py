@@ -35,12 +35,18 @@ def owner_dsn(data_dir: Path | None, database_url: str | None) -> Iterator[str]:
             yield dsn
 
 
-def as_owner(data_dir: DataDir, database_url: DatabaseUrl, act: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
-    """Acts on a migrated database over a connection of its owner."""
+async def bring_up(dsn: str) -> list[str]:
+    """Migrates the database that a command works on; the names of what was applied."""
     from fleetwire.store.migrate import migrate
 
+    return await migrate(dsn, connect_timeout_secs=Settings.from_env().connect_timeout_secs)
+
+
+def as_owner(data_dir: DataDir, database_url: DatabaseUrl, act: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+    """Acts on a migrated database over a connection of its owner."""
+
     async def run(dsn: str) -> T:
-        await migrate(dsn)
+        await bring_up(dsn)
         connection = await asyncpg.connect(dsn)
         try:
             return await act(connection)

@@ -8,7 +8,7 @@ import cyclopts
 import msgspec
 from cyclopts import Parameter
 
-from fleetwire.commands.options import DatabaseUrl, DataDir, Json, as_owner, owner_dsn
+from fleetwire.commands.options import DatabaseUrl, DataDir, Json, as_owner, bring_up, owner_dsn
 from fleetwire.errors import ConfigError
 
 app = cyclopts.App(name="tenant", help="The companies whose data is here.")
@@ -84,14 +84,13 @@ def erase(
 ) -> None:
     """Delete a tenant with everything that belongs to it. Its credentials end at once, also in running servers."""
     from fleetwire.store.erasure import erase as run
-    from fleetwire.store.migrate import migrate
     from fleetwire.store.upkeep import exclusive
 
     if yes != name:
         raise ConfigError(f"This deletes every fix, device and user of {name}. To do it, add --yes {name}")
 
     async def act(dsn: str) -> dict[str, int]:
-        await migrate(dsn)
+        await bring_up(dsn)
         async with exclusive(dsn) as connection:
             return await run(connection, name)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from fleetwire.commands.options import DatabaseUrl, DataDir, Json, owner_dsn
+from fleetwire.commands.options import DatabaseUrl, DataDir, Json, bring_up, owner_dsn
 from fleetwire.settings import Settings
 
 
@@ -27,7 +27,6 @@ def upkeep(
 
     A running server does the same in the background, with rests. Safe at any time.
     """
-    from fleetwire.store.migrate import migrate
     from fleetwire.store.upkeep import run_once
 
     settings = Settings.from_env(
@@ -37,7 +36,7 @@ def upkeep(
         retention_days=retention_days,
     )
     with owner_dsn(data_dir, database_url) as dsn:
-        asyncio.run(migrate(dsn))
+        asyncio.run(bring_up(dsn))
         done = asyncio.run(run_once(dsn, settings)).as_dict()
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(done)).decode())

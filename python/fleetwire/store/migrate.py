@@ -11,7 +11,8 @@ from importlib.resources import files
 import asyncpg
 import structlog
 
-from fleetwire.errors import ConfigError
+from fleetwire.errors import ConfigError, FleetwireError
+from fleetwire.settings import CONNECT_TIMEOUT_SECS
 from fleetwire.store import statements
 
 OLDEST_SERVER_VERSION = 150000
@@ -42,7 +43,7 @@ def migrations() -> list[Migration]:
     return [Migration(entry.name, entry.read_text(encoding="utf-8")) for entry in entries]
 
 
-async def migrate(dsn: str) -> list[str]:
+async def migrate(dsn: str, *, connect_timeout_secs: float = CONNECT_TIMEOUT_SECS) -> list[str]:
     """Applies what is missing and returns the names of it; `dsn` is the owner's.
 
     Safe to call from several processes at once: each migration is applied by one of them while the others wait. One
@@ -51,8 +52,13 @@ async def migrate(dsn: str) -> list[str]:
     Raises:
         ConfigError: the server is too old or not UTF-8, an applied migration was edited, the database is of a newer
             version, or the owner lacks a right (the message says which).
+        FleetwireError: nobody answers in time.
+        OSError: nobody listens there.
     """
-    connection = await asyncpg.connect(dsn, server_settings={"application_name": "fleetwire migrate"})
+    try:
+        connection = await _connect(dsn, connect_timeout_secs)
+    except TimeoutError:
+        raise FleetwireError(f"The database did not answer within {connect_timeout_secs:g} s.") from None
     try:
         await _check_server(connection)
         # Each step takes the lock for its own transaction: a session lock would not survive a pooler in between.
@@ -72,10 +78,9 @@ async def keep_up(dsn: str, *, connect_timeout_secs: float) -> list[str]:
 
     Raises:
         ConfigError: an applied migration was edited, or the owner lacks a right.
+        TimeoutError: nobody answers in time.
     """
-    connection = await asyncpg.connect(
-        dsn, timeout=connect_timeout_secs, server_settings={"application_name": "fleetwire migrate"}
-    )
+    connection = await _connect(dsn, connect_timeout_secs)
     try:
         applied = dict(await connection.fetch(_SQL["applied"]))
         known = migrations()
@@ -87,6 +92,10 @@ async def keep_up(dsn: str, *, connect_timeout_secs: float) -> list[str]:
     finally:
         connection.terminate()
     return ours
+
+
+async def _connect(dsn: str, timeout_secs: float) -> asyncpg.Connection:
+    return await asyncpg.connect(dsn, timeout=timeout_secs, server_settings={"application_name": "fleetwire migrate"})
 
 
 async def _check_server(connection: asyncpg.Connection) -> None:
