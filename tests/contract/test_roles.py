@@ -1,12 +1,14 @@
 """Who sees what. The ingest role appends and moves; the app role sees one tenant, and without one nothing."""
 
+import asyncio
+import gc
 from datetime import UTC, datetime
 
 import asyncpg
 import pytest
 
 from fleetwire.errors import ConfigError
-from fleetwire.store.pool import open_pool, tenant_transaction
+from fleetwire.store.pool import borrowed, open_pool, tenant_transaction
 from fleetwire.store.statements import TRACK_SEGMENT_COLUMNS
 
 NOON = datetime(2025, 11, 22, 12, tzinfo=UTC)
@@ -204,6 +206,27 @@ async def test_a_cancelled_transaction_leaves_no_tenant_behind(database, filled)
             assert await connection.fetch("SELECT * FROM device") == []
     finally:
         await pool.close()
+
+
+async def test_giving_back_a_connection_while_its_pool_ends_leaves_no_unseen_failure(database):
+    failures = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
+
+    async def use(pool):
+        async with borrowed(pool):
+            pass
+
+    for turns in range(12):  # Some of them end in the middle of the reset.
+        pool = await open_pool(database, "fleetwire_app", max_size=1)
+        using = asyncio.ensure_future(use(pool))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        using.cancel()
+        await asyncio.wait([using])
+        pool.terminate()
+        await asyncio.sleep(0.05)
+    gc.collect()  # Only then is a failure that nobody asked for told.
+    assert failures == []
 
 
 async def test_a_pool_is_refused_when_receipts_would_not_hold(database, owner):

@@ -129,7 +129,14 @@ async def borrowed(pool: asyncpg.Pool, *, limit_secs: float = ANSWER_SECS) -> As
         yield connection
     finally:
         watchdog.cancel()
-        await pool.release(connection, timeout=limit_secs)
+        await _give_back(pool, connection, limit_secs)
+
+
+async def _give_back(pool: asyncpg.Pool, connection: asyncpg.Connection, limit_secs: float) -> None:
+    """Goes on when whoever waits for it is cancelled; that it fails then, as the pool is ended, is no error."""
+    releasing = asyncio.ensure_future(pool.release(connection, timeout=limit_secs))
+    releasing.add_done_callback(lambda done: done.cancelled() or done.exception())
+    await asyncio.shield(releasing)
 
 
 @asynccontextmanager
