@@ -132,7 +132,10 @@ async def following(clients, tenant):
 
 
 async def connected(nodes, tenant, expected):
-    """Waits until so many workers of each node are connected to Valkey; a health check would ask one of them."""
+    """Waits until so many workers of each node are connected to Valkey, and all have caught up.
+
+    A health check would ask one of them.
+    """
     deadline = time.monotonic() + LIMIT_SECS
     operator = await tenant.issue_async("user", "ops", "admin")
     for node in nodes:
@@ -141,6 +144,17 @@ async def connected(nodes, tenant, expected):
         ):
             assert time.monotonic() < deadline
             await asyncio.sleep(0.1)
+    # A worker that is connected again begins a new epoch when it has read what it missed.
+    epochs: set[str] = set()
+    while epochs != (found := await epochs_of(nodes, tenant)):
+        assert time.monotonic() < deadline
+        epochs = found
+        await asyncio.sleep(1)
+
+
+async def epochs_of(nodes, tenant):
+    async with watchers(nodes, tenant) as watching:
+        return {watcher.epoch for watcher in watching}
 
 
 async def test_a_worker_that_is_killed_costs_its_own_sockets_and_nothing_else(running, nodes, edge, tenant):
