@@ -132,11 +132,12 @@ class Engine:
         )
         await self._follow(ingest_pool, hub)
         await self._open_writer(writer_pool, Partitions(ingest_pool), delay)
-        pipeline = await self._open_pipeline(ingest_pool)
+        limit = IngestLimit(self.limits)
+        pipeline = await self._open_pipeline(ingest_pool, limit)
         await hub.start()
         self._exits.push_async_callback(hub.stop)
         self._exits.push_async_callback(self.events.stop)
-        self._open_doors(pipeline, hub)
+        self._open_doors(pipeline, limit, hub)
         upkeep = Upkeep(dsn, settings)
         upkeep.start()
         self._exits.push_async_callback(upkeep.stop)
@@ -168,7 +169,7 @@ class Engine:
         await self.writer.start()
         self._exits.push_async_callback(self.writer.stop, within_secs=self.settings.drain_secs)
 
-    async def _open_pipeline(self, pool: asyncpg.Pool) -> Pipeline:
+    async def _open_pipeline(self, pool: asyncpg.Pool, limit: IngestLimit) -> Pipeline:
         settings = self.settings
         retention = Retention(pool, default_days=settings.retention_days)
         await retention.load()
@@ -180,12 +181,10 @@ class Engine:
             outage = Outage(spool, pool=pool, decoder=decoder, devices=self.devices, writer=self.writer)
             outage.start()
             self._exits.push_async_callback(outage.stop)
-        return Pipeline(
-            decoder=decoder, limit=IngestLimit(self.limits), devices=self.devices, writer=self.writer, outage=outage
-        )
+        return Pipeline(decoder=decoder, limit=limit, devices=self.devices, writer=self.writer, outage=outage)
 
-    def _open_doors(self, pipeline: Pipeline, hub: Hub) -> None:
-        settings, credentials, limit = self.settings, self.gate.credentials, IngestLimit(self.limits)
+    def _open_doors(self, pipeline: Pipeline, limit: IngestLimit, hub: Hub) -> None:
+        settings, credentials = self.settings, self.gate.credentials
         self.sockets = Sockets(credentials, settings)
         self.sockets.start()
         self._exits.push_async_callback(self.sockets.stop)
