@@ -17,7 +17,7 @@ from fleetwire import asgi, clock
 from fleetwire._core import Batch, Decoder, Group, Recent, RowTypes
 from fleetwire.engine import Engine
 from fleetwire.live.state import Live
-from fleetwire.tasks import cancel, spawn
+from fleetwire.runtime.tasks import cancel, spawn
 
 SLICES_PER_SEC = 20
 _NOWHERE = RowTypes(track_segment=0, moved_position=0, packed_int4=0)  # of rows that are not written

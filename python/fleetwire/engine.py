@@ -33,6 +33,7 @@ from fleetwire.live.doubts import Doubts
 from fleetwire.live.erasures import Erasures
 from fleetwire.live.kinds import Kind
 from fleetwire.live.state import Live
+from fleetwire.runtime.tasks import spawn
 from fleetwire.settings import INGEST_CONNECTIONS, Settings
 from fleetwire.store.devices import DEVICES_TAG, Devices
 from fleetwire.store.faults import PASSING
@@ -45,7 +46,6 @@ from fleetwire.store.retention import Retention
 from fleetwire.store.spool import Spool
 from fleetwire.store.upkeep import Upkeep
 from fleetwire.store.writer import Writer
-from fleetwire.tasks import spawn
 from fleetwire.worker_socket import Answers
 
 if TYPE_CHECKING:

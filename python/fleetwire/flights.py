@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from fleetwire import tasks
 from fleetwire.errors import Overloaded
+from fleetwire.runtime import tasks
 from fleetwire.timelimit import TimeLimit
 
 Answer = TypeVar("Answer")

@@ -3,12 +3,14 @@
 import os
 import resource
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 import asyncpg
 
 from fleetwire import clock
+from fleetwire.runtime import supervisor
 from fleetwire.store.faults import PASSING
 from fleetwire.store.pool import borrowed
 
@@ -21,6 +23,8 @@ class Health:
 
     def __init__(self) -> None:
         self.phase: Phase = "starting"
+        self.warnings: list[Callable[[], Iterable[str]]] = [supervisor.descriptions]
+        """Each returns sentences for the operator about what does not go as it should, without anything of a tenant."""
         self._started_secs = clock.monotonic_secs()
         self._cpu_before = (self._started_secs, time.process_time())
 
@@ -31,9 +35,12 @@ class Health:
         started = clock.monotonic_secs()
         database = await answers(pool)
         connected = relay is None or relay["state"] == "connected"
+        stuck = supervisor.stuck_names()
         return {
-            "status": "ok" if database and connected and self.phase == "ready" else "degraded",
+            "status": "ok" if database and connected and not stuck and self.phase == "ready" else "degraded",
             "phase": self.phase,
+            "stuck_tasks": stuck,
+            "warnings": [sentence for source in self.warnings for sentence in source()],
             "uptime_secs": round(clock.monotonic_secs() - self._started_secs, 1),
             "database": {"ok": database, "millis": round((clock.monotonic_secs() - started) * 1000, 1)},
             **({} if relay is None else {"relay": relay}),

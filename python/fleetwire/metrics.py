@@ -9,6 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from fleetwire._core import Buckets
+from fleetwire.runtime import supervisor
+from fleetwire.runtime.retry import failures_by_task
 from fleetwire.tally import Durations, LabelledDurations, Tallies, Tally
 
 __all__ = ["CONTENT_TYPE"]
@@ -238,6 +240,23 @@ class _Limits(Collector):
 
 LIMITS = _Limits()
 REGISTRY.register(LIMITS)
+
+
+class _BackgroundTasks(Collector):
+    """Reads when it is scraped: the supervisor knows nothing of metrics."""
+
+    def collect(self) -> Iterable[Metric]:
+        failures = CounterMetricFamily(
+            "fleetwire_background_failures", "Failed rounds of background tasks.", labels=["task"]
+        )
+        for name, count in failures_by_task.items():
+            failures.add_metric([name], count)
+        yield failures
+        stuck = len(supervisor.stuck_names())
+        yield GaugeMetricFamily("fleetwire_background_stuck_tasks", "Background tasks that cannot go on.", stuck)
+
+
+REGISTRY.register(_BackgroundTasks())
 
 
 def cache_requests(result: str) -> Tally:

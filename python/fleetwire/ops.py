@@ -10,6 +10,7 @@ from fleetwire import metrics, metrics_merge, worker_socket
 from fleetwire.access.guards import requires
 from fleetwire.engine import Engine
 from fleetwire.health import answers
+from fleetwire.runtime import supervisor
 
 _NO_STORE = {"cache-control": "no-store"}
 
@@ -22,20 +23,26 @@ async def livez() -> dict[str, str]:
 
 @get("/readyz", public=True, summary="May traffic come", security=[])
 async def readyz(engine: NamedDependency[Engine]) -> Response[dict[str, str]]:
-    """200 when batches can be stored; 503 while the database is away and during a stop."""
+    """200 when batches can be stored; 503 while the database is away, a background task is stuck, and during a stop."""
     status: str = engine.health.phase
+    stuck = supervisor.stuck_names()
     if status == "ready" and not await answers(engine.app_pool):
         status = "database_unavailable"
+    elif status == "ready" and stuck:
+        status = "background_task_stuck"
     # Without the relay a worker stores and shows what is sent to it, so traffic may come.
     relay = {} if engine.relay is None else {"relay": engine.relay.state}
-    return Response({"status": status, **relay}, status_code=200 if status == "ready" else 503, headers=_NO_STORE)
+    named = {"tasks": ", ".join(stuck)} if stuck else {}
+    return Response(
+        {"status": status, **relay, **named}, status_code=200 if status == "ready" else 503, headers=_NO_STORE
+    )
 
 
 @get("/health", public=True, summary="How it goes", security=[])
 async def health(engine: NamedDependency[Engine]) -> Response[dict[str, Any]]:
     """Database, relay, sockets, held batches, memory and age of this worker; nothing of any tenant.
 
-    503 when this worker cannot store; without its relay it is degraded and answers 200.
+    503 when this worker cannot store or a background task is stuck; without its relay it is degraded and answers 200.
     """
     report = await engine.health.report(
         engine.app_pool,
@@ -43,7 +50,7 @@ async def health(engine: NamedDependency[Engine]) -> Response[dict[str, Any]]:
         held_batches=engine.writer.held_batches,
         relay=None if engine.relay is None else engine.relay.report(),
     )
-    serves = report["phase"] == "ready" and report["database"]["ok"]
+    serves = report["phase"] == "ready" and report["database"]["ok"] and not report["stuck_tasks"]
     return Response(report, status_code=200 if serves else 503, headers=_NO_STORE)
 
 

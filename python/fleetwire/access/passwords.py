@@ -12,8 +12,9 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
-from fleetwire import metrics, tasks
+from fleetwire import metrics
 from fleetwire.errors import Overloaded, Problem
+from fleetwire.runtime import tasks
 
 MIN_PASSWORD_CHARS: Final = 12
 MAX_PASSWORD_CHARS: Final = 256

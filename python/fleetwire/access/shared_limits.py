@@ -19,7 +19,7 @@ from fleetwire import clock, metrics
 from fleetwire._core import Buckets, Policy
 from fleetwire.live.redis_routes import FAILURES
 from fleetwire.live.redis_server import OneServer
-from fleetwire.tasks import cancel, spawn
+from fleetwire.runtime.tasks import cancel, spawn
 
 AWAY_SECS: Final = 1.0
 REPORT_SECS: Final = 0.2

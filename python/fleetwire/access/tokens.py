@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import structlog
 
-from fleetwire import clock, metrics, tasks
+from fleetwire import clock, metrics
 from fleetwire.access import memory, signed
 from fleetwire.access.away import unavailable
 from fleetwire.access.followers import Ended, Followers
@@ -23,6 +23,7 @@ from fleetwire.access.principal import Principal
 from fleetwire.access.uses import Uses
 from fleetwire.errors import Overloaded, Problem
 from fleetwire.flights import Flights
+from fleetwire.runtime import tasks
 from fleetwire.store.faults import PASSING
 
 REVOKED_CHANNEL: Final = "fleetwire_revoked"

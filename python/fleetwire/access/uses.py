@@ -5,7 +5,8 @@ from typing import Any, Final
 
 import structlog
 
-from fleetwire import metrics, tasks
+from fleetwire import metrics
+from fleetwire.runtime import tasks
 from fleetwire.store.faults import PASSING
 from fleetwire.store.pool import tenant_transaction
 from fleetwire.store.statements import load

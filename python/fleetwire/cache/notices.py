@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import structlog
 
-from fleetwire import tasks
 from fleetwire.cache.channel import CHANNEL, payload
 from fleetwire.cache.responses import Responses
+from fleetwire.runtime import tasks
 from fleetwire.store.faults import PASSING
 from fleetwire.store.listener import Listener
 from fleetwire.store.pool import borrowed

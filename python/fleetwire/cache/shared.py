@@ -16,11 +16,12 @@ import msgspec
 import structlog
 from redis.asyncio import Redis
 
-from fleetwire import clock, metrics, tasks
+from fleetwire import clock, metrics
 from fleetwire.cache.entry import Answer
 from fleetwire.cache.rules import ALL
 from fleetwire.live.redis_routes import FAILURES
 from fleetwire.live.redis_server import OneServer
+from fleetwire.runtime import tasks
 
 TAG: Final = "cache"
 CONNECTIONS: Final = 8

@@ -15,10 +15,10 @@ import structlog
 from fleetwire import clock, metrics
 from fleetwire.fanout.close_codes import Close
 from fleetwire.fanout.sockets import Closing, Socket
+from fleetwire.runtime.tasks import cancel, spawn
 from fleetwire.settings import Settings
 from fleetwire.store.events import PAGE_ROWS
 from fleetwire.store.faults import PASSING
-from fleetwire.tasks import cancel, spawn
 
 RETRY_SECS: Final = 0.5
 

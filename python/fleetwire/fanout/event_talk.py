@@ -27,10 +27,10 @@ from fleetwire.fanout.event_messages import (
 from fleetwire.fanout.events import FINISH_SECS, EventHub, Tail
 from fleetwire.fanout.publishing import orders_heard, publish
 from fleetwire.fanout.sockets import Message, Socket
+from fleetwire.runtime.tasks import cancel, finish, spawn
 from fleetwire.settings import Settings
 from fleetwire.store import events
 from fleetwire.store.faults import PASSING
-from fleetwire.tasks import cancel, finish, spawn
 
 TYPES: Final = frozenset({"event", "events", "ack"})
 READY_SECS: Final = 5.0  # how long a socket's reading waits for the database, once, before it answers that it is away

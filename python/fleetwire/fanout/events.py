@@ -18,10 +18,10 @@ import structlog
 
 from fleetwire import metrics
 from fleetwire.fanout.event_feed import EventFeed, Line
+from fleetwire.runtime.tasks import finish, spawn
 from fleetwire.store import events, orders
 from fleetwire.store.faults import PASSING
 from fleetwire.store.listener import Listener
-from fleetwire.tasks import finish, spawn
 
 TAIL_EVENTS: Final = 256
 READS_AT_ONCE: Final = 4  # beside logins and tracks on the same pool

@@ -8,7 +8,7 @@ from fleetwire.fanout.outbox import Outbox
 from fleetwire.fanout.rhythm import Rhythm
 from fleetwire.fanout.turns import Turns
 from fleetwire.live.state import Live
-from fleetwire.tasks import cancel, spawn
+from fleetwire.runtime.tasks import cancel, spawn
 
 ROUNDS_PER_HEARTBEAT = 8  # looks for feeds that were silent too long; one is late by an eighth at most
 

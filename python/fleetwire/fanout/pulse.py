@@ -14,7 +14,7 @@ import msgspec
 from fleetwire import clock, metrics
 from fleetwire.fanout.close_codes import Close, Closing
 from fleetwire.fanout.event_messages import Heartbeat, Typed
-from fleetwire.tasks import spawn
+from fleetwire.runtime.tasks import spawn
 
 HEARTBEAT: Final = msgspec.json.encode(Heartbeat())
 LOOKS_PER_BEAT: Final = 10

@@ -17,8 +17,8 @@ from fleetwire.fanout.event_messages import Authenticated, Failure
 from fleetwire.fanout.introduction import introduce
 from fleetwire.fanout.pace import Pace
 from fleetwire.fanout.pulse import beat_forever, is_heartbeat
+from fleetwire.runtime.tasks import cancel, spawn
 from fleetwire.settings import Settings
-from fleetwire.tasks import cancel, spawn
 from fleetwire.timelimit import TimeLimit
 
 _log = structlog.get_logger(__name__)

@@ -15,8 +15,8 @@ from fleetwire.fanout.outbox import Outbox
 from fleetwire.fanout.sockets import Closing, Socket, Sockets
 from fleetwire.fanout.wishes import read_wish
 from fleetwire.live.state import Format, Live
+from fleetwire.runtime.tasks import cancel, spawn
 from fleetwire.settings import Settings
-from fleetwire.tasks import cancel, spawn
 
 PATH = "/ws/dispatch"
 SUBPROTOCOLS: dict[str, Format] = {

@@ -16,10 +16,11 @@ from fleetwire.access.principal import Principal
 from fleetwire.errors import Overloaded
 from fleetwire.health import answers
 from fleetwire.ingest.decode import Batch, BatchDecoder, Body
+from fleetwire.runtime import supervisor
+from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.store.devices import Devices
 from fleetwire.store.spool import Spool
 from fleetwire.store.writer import Writer
-from fleetwire.tasks import cancel, spawn
 
 _log = structlog.get_logger(__name__)
 
@@ -51,7 +52,7 @@ class Outage:
         self._decoder = decoder
         self._devices = devices
         self._writer = writer
-        self._draining: asyncio.Task[None] | None = None
+        self._draining: SupervisedTask | None = None
         # While it is on, batches go to the spool without trying the database first.
         self.is_on = False
 
@@ -62,11 +63,11 @@ class Outage:
             ConfigError: the folder cannot be used.
         """
         self._spool.open()
-        self._draining = spawn(self._drain_forever(), name="spool-drain")
+        self._draining = supervise(self._drain_once, name="spool-drain")
 
     async def stop(self) -> None:
         """Leaves what is not drained for the next start."""
-        await cancel(self._draining)
+        await supervisor.stop(self._draining)
         await self._spool.close()
 
     async def keep(self, principal: Principal, batch: Batch, body: Body) -> bytes:
@@ -86,17 +87,11 @@ class Outage:
         metrics.SPOOL_QUEUED.inc(batch.accepted)
         return batch.queued_receipt()
 
-    async def _drain_forever(self) -> None:
-        while True:
-            if (self.is_on or not self._spool.is_empty) and await answers(self._pool):
-                self.is_on = False
-                try:
-                    await self._drain()
-                except Overloaded as overloaded:
-                    _log.warning("The spool is drained later.", code=overloaded.code)
-                except Exception:  # noqa: BLE001 - the files are there; what failed is tried again
-                    _log.exception("Draining the spool failed; trying again.")
-            await asyncio.sleep(PROBE_SECS)
+    async def _drain_once(self) -> None:
+        await asyncio.sleep(PROBE_SECS)
+        if (self.is_on or not self._spool.is_empty) and await answers(self._pool):
+            self.is_on = False
+            await self._drain()
 
     async def _drain(self) -> None:
         for path in await self._spool.closed_files():

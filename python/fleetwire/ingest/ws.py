@@ -19,8 +19,8 @@ from fleetwire.fanout.sockets import Closing, Message, Socket, Sockets
 from fleetwire.ingest.decode import Body
 from fleetwire.ingest.limit import IngestLimit
 from fleetwire.ingest.pipeline import Pipeline
+from fleetwire.runtime.tasks import spawn
 from fleetwire.settings import Settings
-from fleetwire.tasks import spawn
 
 PATH = "/ws"
 FINISH_SECS = 5.0  # batches under way have this long to be answered when the socket is told to go

@@ -14,10 +14,10 @@ import asyncpg
 import structlog
 
 from fleetwire.live.state import Live
+from fleetwire.runtime.tasks import cancel, spawn
 from fleetwire.store import statements
 from fleetwire.store.faults import PASSING
 from fleetwire.store.pool import borrowed
-from fleetwire.tasks import cancel, spawn
 
 DEVICES_AT_ONCE: Final = 1000
 RETRY_SECS: Final = 0.5

@@ -11,12 +11,12 @@ from typing import Final
 import asyncpg
 import structlog
 
+from fleetwire.runtime.tasks import cancel, spawn
 from fleetwire.store import statements
 from fleetwire.store.erasure import ERASED_CHANNEL
 from fleetwire.store.faults import PASSING
 from fleetwire.store.listener import Listener
 from fleetwire.store.pool import borrowed
-from fleetwire.tasks import cancel, spawn
 
 RETRY_SECS: Final = 1.0
 

@@ -21,8 +21,8 @@ from fleetwire.live.kinds import Kind
 from fleetwire.live.peers import LOST_SECS
 from fleetwire.live.relay import Relay
 from fleetwire.live.state import Live
+from fleetwire.runtime.tasks import cancel, spawn
 from fleetwire.store.faults import PASSING
-from fleetwire.tasks import cancel, spawn
 
 # A row's time is that of the try to commit it, by the clock of the node that did: both may lie behind.
 MARGIN_MILLIS: Final = 60_000

@@ -16,7 +16,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from fleetwire.live import redis_routes, redis_url
-from fleetwire.tasks import cancel, spawn
+from fleetwire.runtime.tasks import cancel, spawn
 
 
 class OneServer:

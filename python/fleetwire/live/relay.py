@@ -21,8 +21,8 @@ from fleetwire.live.kinds import Kind
 from fleetwire.live.peers import FIRST_EPOCH, LOST_SECS, Peers
 from fleetwire.live.redis_url import parse
 from fleetwire.live.relay_connection import RelayConnection
+from fleetwire.runtime.tasks import cancel, spawn
 from fleetwire.settings import Settings
-from fleetwire.tasks import cancel, spawn
 
 HEARTBEAT_SECS: Final = 1.0
 START_SECS: Final = 5.0  # a worker does not wait longer for Redis before it serves

@@ -20,7 +20,7 @@ from redis.asyncio.client import PubSub
 from fleetwire import clock, metrics
 from fleetwire.live.redis_routes import FAILURES, Lane, Route, close, open_routes
 from fleetwire.live.redis_url import RedisAddress
-from fleetwire.tasks import cancel, spawn
+from fleetwire.runtime.tasks import cancel, spawn
 
 FIRST_WAIT_SECS: Final = 0.1
 LONGEST_WAIT_SECS: Final = 5.0

@@ -13,7 +13,7 @@ from fleetwire.client import BatchClient
 from fleetwire.errors import Problem
 from fleetwire.replay.batches import Batch
 from fleetwire.replay.summary import Tally
-from fleetwire.tasks import cancel, spawn
+from fleetwire.runtime.tasks import cancel, spawn
 
 
 class Senders:

@@ -17,6 +17,7 @@ from rich.console import Console
 from fleetwire.client import BatchClient
 from fleetwire.clock import monotonic_secs
 from fleetwire.errors import Problem
+from fleetwire.runtime.tasks import cancel, spawn
 from fleetwire.simulate.device import Counts, Device
 from fleetwire.simulate.link import Link, PostLink, SocketLink
 from fleetwire.simulate.options import SimulateOptions
@@ -24,7 +25,6 @@ from fleetwire.simulate.outbox import Outbox
 from fleetwire.simulate.phone import DeadZones, Phone
 from fleetwire.simulate.streets import Streets, build_streets
 from fleetwire.simulate.vehicle import Vehicle
-from fleetwire.tasks import cancel, spawn
 
 POST_CONNECTIONS = 32  # shared by all posting devices; a receipt takes milliseconds and each posts every few seconds
 

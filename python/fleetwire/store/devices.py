@@ -16,10 +16,10 @@ import structlog
 
 from fleetwire import clock, metrics
 from fleetwire.errors import DatabaseAway, Overloaded, Problem
+from fleetwire.runtime.tasks import spawn
 from fleetwire.store import statements
 from fleetwire.store.faults import PASSING
 from fleetwire.store.pool import ANSWER_SECS, borrowed
-from fleetwire.tasks import spawn
 
 _log = structlog.get_logger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import asyncpg
 import structlog
 
-from fleetwire import tasks
+from fleetwire.runtime import tasks
 from fleetwire.store.faults import PASSING
 
 FIRST_WAIT_SECS: Final = 0.1

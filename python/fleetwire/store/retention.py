@@ -6,10 +6,10 @@ import asyncpg
 import structlog
 
 from fleetwire import clock
+from fleetwire.runtime.tasks import cancel, spawn
 from fleetwire.store import statements
 from fleetwire.store.faults import PASSING
 from fleetwire.store.pool import borrowed
-from fleetwire.tasks import cancel, spawn
 
 _log = structlog.get_logger(__name__)
 _SQL = statements.load("expiry")

@@ -13,10 +13,10 @@ import asyncpg
 import structlog
 
 from fleetwire import clock, metrics
+from fleetwire.runtime.tasks import cancel, spawn
 from fleetwire.store import statements
 from fleetwire.store.faults import PASSING
 from fleetwire.store.pool import borrowed
-from fleetwire.tasks import cancel, spawn
 
 EXPLAIN_EVERY_SECS = 60.0  # per statement
 PLAN_LINES = 12  # the rest of a plan that is longer says little about why it is slow

@@ -25,7 +25,7 @@ import structlog
 
 from fleetwire import metrics
 from fleetwire.errors import ConfigError, Overloaded
-from fleetwire.tasks import spawn
+from fleetwire.runtime.tasks import spawn
 
 _log = structlog.get_logger(__name__)
 

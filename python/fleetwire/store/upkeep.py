@@ -17,6 +17,7 @@ import structlog
 
 from fleetwire import clock, metrics
 from fleetwire.errors import FleetwireError
+from fleetwire.runtime.tasks import cancel, spawn
 from fleetwire.settings import Settings
 from fleetwire.store import statements
 from fleetwire.store.compaction import Compaction, Pace
@@ -24,7 +25,6 @@ from fleetwire.store.expiry import Expired, Expiry, agreed_millis
 from fleetwire.store.faults import PASSING
 from fleetwire.store.merging import Merged
 from fleetwire.store.row_expiry import expire_audit, expire_events
-from fleetwire.tasks import cancel, spawn
 
 _log = structlog.get_logger(__name__)
 _SQL = statements.load("upkeep")

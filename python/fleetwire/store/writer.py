@@ -17,12 +17,12 @@ import structlog
 from fleetwire import clock, metrics
 from fleetwire._core import Batch, Group, Recent, RowTypes, Sealed
 from fleetwire.errors import Overloaded
+from fleetwire.runtime.tasks import spawn
 from fleetwire.settings import Settings
 from fleetwire.store.commit import GroupCommit, KnownMillis
 from fleetwire.store.intake import Intake, Waiting, refuse
 from fleetwire.store.lane import Lane
 from fleetwire.store.partitions import Partitions
-from fleetwire.tasks import spawn
 
 _log = structlog.get_logger(__name__)
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from fleetwire.tasks import finish, spawn
+from fleetwire.runtime.tasks import finish, spawn
 
 
 async def test_a_task_that_ends_by_itself_is_not_cut_off():

@@ -1,0 +1,1 @@
+"""Plumbing of a process that knows nothing of fleets: background tasks, their supervision, retries."""
