@@ -99,6 +99,8 @@ _EVENT: Final = {
 _HEALTH: Final = {
     "status": "ok",
     "phase": "ready",
+    "stuck_tasks": [],
+    "warnings": [],
     "uptime_secs": 86400.5,
     "database": {"ok": True, "millis": 0.5},
     "sockets": {"driver": 120, "dispatch": 8},
