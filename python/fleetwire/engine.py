@@ -33,6 +33,7 @@ from fleetwire.live.doubts import Doubts
 from fleetwire.live.erasures import Erasures
 from fleetwire.live.kinds import Kind
 from fleetwire.live.state import Live
+from fleetwire.runtime.retry import retry
 from fleetwire.runtime.tasks import spawn
 from fleetwire.settings import INGEST_CONNECTIONS, Settings
 from fleetwire.store.devices import DEVICES_TAG, Devices
@@ -54,7 +55,8 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger(__name__)
 
-START_PAUSE_SECS = 0.5  # between two tries while the database is away
+# Of our own code: a worker that starts with one would do so again and again, and the main process shall say so.
+MISTAKES = (TypeError, AttributeError, NameError, ImportError, LookupError)
 # With several workers: how long after the tick's moment it is closed, so that what the others publish then is in it.
 SETTLE_MILLIS = 10
 
@@ -94,15 +96,19 @@ class Engine:
         Raises:
             ConfigError: as `start`; waiting would not help.
         """
-        while True:
-            try:
-                return await self.start()
-            except ConfigError:
-                raise
-            except PASSING as error:
+        await retry(self._start_or_stop, name="start", fatal=(ConfigError, *MISTAKES))
+
+    async def _start_or_stop(self) -> None:
+        """As `start`, but leaves nothing half open."""
+        try:
+            await self.start()
+        except ConfigError:
+            raise
+        except Exception as error:
+            if isinstance(error, PASSING):
                 _log.warning("The worker waits for the database.", error=repr(error))
-                await self.stop()
-            await asyncio.sleep(START_PAUSE_SECS)
+            await self.stop()
+            raise
 
     async def start(self) -> None:
         """Opens connections, loads the present, then takes requests."""
@@ -173,6 +179,7 @@ class Engine:
         settings = self.settings
         retention = Retention(pool, default_days=settings.retention_days)
         await retention.load()
+        retention.start()
         self._exits.push_async_callback(retention.stop)
         decoder = BatchDecoder(settings, retention)
         outage = None

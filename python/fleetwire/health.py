@@ -11,7 +11,6 @@ import asyncpg
 
 from fleetwire import clock
 from fleetwire.runtime import supervisor
-from fleetwire.store.faults import PASSING
 from fleetwire.store.pool import borrowed
 
 DATABASE_SECS = 2.0  # a database that needs longer for SELECT 1 is away
@@ -75,5 +74,5 @@ async def answers(pool: asyncpg.Pool) -> bool:
     try:
         async with borrowed(pool, limit_secs=DATABASE_SECS) as connection:
             return bool(await connection.fetchval("SELECT 1") == 1)
-    except PASSING:
+    except Exception:  # noqa: BLE001 - whatever it says instead, batches cannot be stored
         return False

@@ -64,10 +64,10 @@ async def test_a_subscriber_that_fails_leaves_the_others_hearing(owner, listener
     assert listener.connections == 1
 
 
-async def test_without_a_database_it_goes_on_trying_behind(tmp_path):
+async def test_without_a_database_it_goes_on_trying_in_the_background(tmp_path):
     listener = Listener(f"postgresql:///none?host={tmp_path}&user=nobody")
     listener.on("first", heard=pytest.fail, connected=lambda: pytest.fail("There is no database."))
     await listener.start(wait_secs=0.3)
     assert not listener.is_listening
-    assert not listener._task.done()
+    assert not listener._task.is_dead
     await listener.stop()

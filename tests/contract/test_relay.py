@@ -130,7 +130,7 @@ async def test_a_worker_that_dies_is_missed_and_one_that_leaves_is_not():
             await leaving.relay.stop()
             await until(lambda: first.relay.report()["workers"] == 3, "it left")
             assert (first.missed, second.missed) == ([], [])
-            dying.relay._beating.cancel()
+            await dying.relay._beating.stop()
             await until(lambda: first.missed and second.missed, "it died")
             assert (first.missed, second.missed) == (["lost"], ["lost"])
             await dying.relay.stop()

@@ -73,11 +73,11 @@ async def test_a_task_that_does_not_succeed_in_time_is_stuck_until_it_does():
     failing = Failing(OSError, times=1)
     task = supervise(failing.step, name="test-task", backoff=Backoff(first_secs=0.5), unready_after_secs=0.05)
     await asyncio.sleep(0.1)
-    assert supervisor.stuck_names() == ["test-task"]
-    assert "test-task has failed for 0 s (1 times, last OSError)" in supervisor.descriptions()[0]
+    assert "test-task" in supervisor.stuck_names()
+    assert "test-task has failed for 0 s (1 times, last OSError)" in "".join(supervisor.descriptions())
     await asyncio.wait_for(failing.succeeded.wait(), 20)
     await asyncio.sleep(0)
-    assert supervisor.stuck_names() == []
+    assert "test-task" not in supervisor.stuck_names()
     await task.stop()
 
 
@@ -86,10 +86,10 @@ async def test_a_task_that_was_ended_by_somebody_else_is_stuck_whatever_its_boun
     await asyncio.sleep(0)
     task._task.cancel()
     await asyncio.sleep(0.01)
-    assert supervisor.stuck_names() == ["test-task"]
-    assert supervisor.descriptions() == ["The background task test-task has ended; restart this worker."]
+    assert "test-task" in supervisor.stuck_names()
+    assert "The background task test-task has ended; restart this worker." in supervisor.descriptions()
     await task.stop()
-    assert supervisor.stuck_names() == []
+    assert "test-task" not in supervisor.stuck_names()
 
 
 async def test_a_task_that_turns_its_cancellation_into_an_error_still_stops():

@@ -74,6 +74,7 @@ def open_gate(
         tell_revoked(key)
 
     sessions = Sessions(pool, keys, passwords, revoked=revoke)
+    credentials.start()
     uses.start()
     return Gate(
         credentials,

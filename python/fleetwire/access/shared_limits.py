@@ -19,7 +19,8 @@ from fleetwire import clock, metrics
 from fleetwire._core import Buckets, Policy
 from fleetwire.live.redis_routes import FAILURES
 from fleetwire.live.redis_server import OneServer
-from fleetwire.runtime.tasks import cancel, spawn
+from fleetwire.runtime import supervisor
+from fleetwire.runtime.supervisor import NEVER_UNREADY, SupervisedTask, supervise
 
 AWAY_SECS: Final = 1.0
 REPORT_SECS: Final = 0.2
@@ -53,16 +54,16 @@ class SharedLimits:
         self._pending: dict[Bucket, int] = {}
         self._away_until_secs = 0.0
         self._is_away = False
-        self._reporting: asyncio.Task[None] | None = None
+        self._reporting: SupervisedTask | None = None
 
     def start(self) -> None:
         """Begins to report."""
         metrics.LIMITS_SHARED_UP.set(1)
-        self._reporting = spawn(self._report_on(), name="limits-report")
+        self._reporting = supervise(self._report_next, name="limits-report", unready_after_secs=NEVER_UNREADY)
 
     async def stop(self) -> None:
         """Reports once more and closes the connections."""
-        await cancel(self._reporting)
+        await supervisor.stop(self._reporting)
         await self._report_all()
         await self._server.close()
 
@@ -102,10 +103,9 @@ class SharedLimits:
             return
         self._pending[bucket] = cost if before is None else before + cost
 
-    async def _report_on(self) -> None:
-        while True:
-            await asyncio.sleep(REPORT_SECS)
-            await self._report_all()
+    async def _report_next(self) -> None:
+        await asyncio.sleep(REPORT_SECS)
+        await self._report_all()
 
     async def _report_all(self) -> None:
         """Tells Redis what was let through, and drains our buckets as far as everybody together drained theirs."""

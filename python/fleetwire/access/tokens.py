@@ -23,7 +23,8 @@ from fleetwire.access.principal import Principal
 from fleetwire.access.uses import Uses
 from fleetwire.errors import Overloaded, Problem
 from fleetwire.flights import Flights
-from fleetwire.runtime import tasks
+from fleetwire.runtime import supervisor
+from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.store.faults import PASSING
 
 REVOKED_CHANNEL: Final = "fleetwire_revoked"
@@ -33,7 +34,6 @@ FORGET: Final = "forget"
 # Cold lookups run beside logins and reads on one small pool, and leave it most of its connections.
 LOOKUPS_AT_ONCE: Final = 4
 LOOKUPS_WAITING: Final = 1_000
-FOLLOW_UP_RETRY_SECS: Final = 1.0
 
 JWT_DOTS: Final = 2  # header.claims.signature
 
@@ -73,7 +73,10 @@ class Credentials:
         self._flights: Flights[Principal | Refusal | None] = Flights("access-lookup", most=LOOKUPS_WAITING, busy=_busy)
         self._turn = asyncio.Semaphore(LOOKUPS_AT_ONCE)
         self._followers = Followers(now_millis)
-        self._follow_up: asyncio.Task[None] | None = None
+        self._to_check: list[Principal] = []
+        """Of open sockets whose credentials are to be looked up again."""
+        self._unsure = asyncio.Event()
+        self._follow_up: SupervisedTask | None = None
         # Counts how often everything was forgotten: an answer that was asked for before is not remembered after.
         self._epoch = 0
 
@@ -151,16 +154,19 @@ class Credentials:
         self._followers.end_all(key, memory.REVOKED_TOKEN)
 
     def forget(self) -> None:
-        """Trusts nothing remembered: revocations may have gone unheard. Followers are asked for again, behind."""
+        """Clears the caches, since revocations may have been missed, and has `start`'s task re-check open sockets."""
         self._forget_memories()
         self._keys.forget()
-        if self._follow_up is not None:
-            self._follow_up.cancel()
-        self._follow_up = tasks.spawn(self._ask_for_followers(), name="credential-followers")
+        self._to_check = self._followers.principals()
+        self._unsure.set()
+
+    def start(self) -> None:
+        """Starts to re-check the credentials of open sockets in the background, whenever `forget` was called."""
+        self._follow_up = supervise(self._check_followers, name="credential-followers")
 
     async def stop(self) -> None:
-        """Ends what runs behind."""
-        await tasks.cancel(self._follow_up)
+        """Stops the background task."""
+        await supervisor.stop(self._follow_up)
 
     def _forget_memories(self) -> None:
         self._epoch += 1
@@ -210,27 +216,29 @@ class Credentials:
             login.tenant_id, login.session_id.bytes, expires_at_millis=login.expires_at_millis, token_hash=key
         )
 
-    async def _ask_for_followers(self) -> None:
-        for principal in self._followers.principals():
-            answer = await self._ask_again(principal)
-            while answer is None:  # The database is away again, and the next connection begins this anew.
-                await asyncio.sleep(FOLLOW_UP_RETRY_SECS)
+    async def _check_followers(self) -> None:
+        await self._unsure.wait()
+        self._unsure.clear()
+        while self._to_check:
+            principal = self._to_check.pop()
+            try:
                 answer = await self._ask_again(principal)
+            except BaseException:
+                self._to_check.append(principal)
+                self._unsure.set()
+                raise
             if isinstance(answer, Refusal):
                 self._followers.end_all(principal.revocation_key, answer)
 
-    async def _ask_again(self, principal: Principal) -> Principal | Refusal | None:
-        try:
-            if principal.session_id is None:
-                return await self.lookup.by_hash(principal.credential_hash, now_millis=self._now_millis())
-            return await self.lookup.by_session(
-                principal.tenant_id,
-                principal.session_id,
-                expires_at_millis=principal.expires_at_millis or 0,
-                token_hash=principal.credential_hash,
-            )
-        except PASSING:
-            return None
+    async def _ask_again(self, principal: Principal) -> Principal | Refusal:
+        if principal.session_id is None:
+            return await self.lookup.by_hash(principal.credential_hash, now_millis=self._now_millis())
+        return await self.lookup.by_session(
+            principal.tenant_id,
+            principal.session_id,
+            expires_at_millis=principal.expires_at_millis or 0,
+            token_hash=principal.credential_hash,
+        )
 
 
 def _busy() -> Overloaded:

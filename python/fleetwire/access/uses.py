@@ -6,8 +6,8 @@ from typing import Any, Final
 import structlog
 
 from fleetwire import metrics
-from fleetwire.runtime import tasks
-from fleetwire.store.faults import PASSING
+from fleetwire.runtime import supervisor
+from fleetwire.runtime.supervisor import NEVER_UNREADY, SupervisedTask, supervise
 from fleetwire.store.pool import tenant_transaction
 from fleetwire.store.statements import load
 
@@ -24,40 +24,52 @@ class Uses:
 
     def __init__(self, pool: Any) -> None:  # noqa: ANN401 - asyncpg ships no types
         self._pool = pool
-        self._pending: set[tuple[int, int]] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._pending: dict[int, set[int]] = {}  # by tenant
+        self._pending_count = 0
+        self._task: SupervisedTask | None = None
 
     def note(self, tenant_id: int, credential_id: int) -> None:
         """The credential was looked up just now."""
-        if len(self._pending) >= MAX_PENDING:
+        of_tenant = self._pending.setdefault(tenant_id, set())
+        if credential_id in of_tenant:
+            return
+        if self._pending_count >= MAX_PENDING:
             metrics.USES_DROPPED.inc()
             return
-        self._pending.add((tenant_id, credential_id))
+        of_tenant.add(credential_id)
+        self._pending_count += 1
 
     def start(self) -> None:
         """Starts writing behind."""
-        self._task = tasks.spawn(self._run(), name="credential-uses")
+        self._task = supervise(self._write_later, name="credential-uses", unready_after_secs=NEVER_UNREADY)
 
     async def stop(self) -> None:
         """Writes what is pending and ends."""
-        await tasks.cancel(self._task)
-        await self.write()
+        await supervisor.stop(self._task)
+        try:
+            await self.write()
+        except Exception as error:  # noqa: BLE001 - nobody is left to try it again
+            metrics.USES_DROPPED.inc(self._pending_count)
+            _log.warning("The last use of credentials is not noted.", count=self._pending_count, error=repr(error))
 
     async def write(self) -> None:
-        """Writes what is pending; a failure loses these notes and is logged."""
-        by_tenant: dict[int, list[int]] = {}
-        for tenant_id, credential_id in self._pending:
-            by_tenant.setdefault(tenant_id, []).append(credential_id)
-        self._pending.clear()
-        for tenant_id, credential_ids in by_tenant.items():
+        """Writes what is pending; what cannot be written stays pending."""
+        for _ in range(len(self._pending)):
+            tenant_id = next(iter(self._pending))
+            credential_ids = self._pending.pop(tenant_id)
             try:
                 async with tenant_transaction(self._pool, tenant_id) as connection:
-                    await connection.execute(_sql["note_uses"], tenant_id, credential_ids)
-            except PASSING as error:
-                metrics.USES_DROPPED.inc(len(credential_ids))
-                _log.warning("The last use of credentials is not noted.", count=len(credential_ids), error=str(error))
+                    await connection.execute(_sql["note_uses"], tenant_id, list(credential_ids))
+            except BaseException:
+                # At the end: a tenant whose uses cannot be written does not keep the others from theirs.
+                self._pending.setdefault(tenant_id, set()).update(credential_ids)
+                self._recount()
+                raise
+        self._recount()
 
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(WRITE_EVERY_SECS)
-            await self.write()
+    def _recount(self) -> None:
+        self._pending_count = sum(map(len, self._pending.values()))
+
+    async def _write_later(self) -> None:
+        await asyncio.sleep(WRITE_EVERY_SECS)
+        await self.write()

@@ -10,22 +10,18 @@ import asyncio
 import secrets
 from typing import Any, Final
 
-import structlog
-
 from fleetwire.cache.channel import CHANNEL, payload
 from fleetwire.cache.responses import Responses
-from fleetwire.runtime import tasks
-from fleetwire.store.faults import PASSING
+from fleetwire.runtime import supervisor
+from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.store.listener import Listener
 from fleetwire.store.pool import borrowed
 from fleetwire.store.statements import load
 
 MAX_PENDING: Final = 10_000
-RETRY_SECS: Final = 1.0
 
 _EVERYTHING: Final = "*"
 _SQL = load("cache")
-_log = structlog.get_logger(__name__)
 
 
 class Notices:
@@ -43,16 +39,16 @@ class Notices:
         listener.on(CHANNEL, heard=self._hear, connected=responses.forget)
         self._pending: set[str] = set()
         self._arrived = asyncio.Event()
-        self._telling: asyncio.Task[None] | None = None
+        self._telling: SupervisedTask | None = None
 
     def start(self) -> None:
         """Tells from now on."""
         self._responses.on_invalidated = self.publish
-        self._telling = tasks.spawn(self._tell(), name="cache-notices")
+        self._telling = supervise(self._tell_next, name="cache-notices")
 
     async def stop(self) -> None:
         """Tells no more."""
-        await tasks.cancel(self._telling)
+        await supervisor.stop(self._telling)
 
     def publish(self, tenant_id: int, tag: str) -> None:
         """Tells the other workers a moment later; while the database is away, when it is back."""
@@ -61,19 +57,17 @@ class Notices:
         self._pending.add(payload(self._worker, tenant_id, tag))
         self._arrived.set()
 
-    async def _tell(self) -> None:
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            told, self._pending = self._pending, set()
-            try:
-                async with borrowed(self._pool) as connection:
-                    await connection.executemany(_SQL["notify_outdated"], [(CHANNEL, each) for each in told])
-            except PASSING as error:
-                _log.warning("Other workers are not told yet of what was written.", error=repr(error))
-                self._pending |= told
-                await asyncio.sleep(RETRY_SECS)
-                self._arrived.set()
+    async def _tell_next(self) -> None:
+        await self._arrived.wait()
+        self._arrived.clear()
+        told, self._pending = self._pending, set()
+        try:
+            async with borrowed(self._pool) as connection:
+                await connection.executemany(_SQL["notify_outdated"], [(CHANNEL, each) for each in told])
+        except BaseException:
+            self._pending |= told
+            self._arrived.set()
+            raise
 
     def _hear(self, text: str) -> None:
         worker, _, rest = text.partition(" ")

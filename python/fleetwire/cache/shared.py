@@ -21,7 +21,9 @@ from fleetwire.cache.entry import Answer
 from fleetwire.cache.rules import ALL
 from fleetwire.live.redis_routes import FAILURES
 from fleetwire.live.redis_server import OneServer
-from fleetwire.runtime import tasks
+from fleetwire.runtime import supervisor
+from fleetwire.runtime.retry import Backoff
+from fleetwire.runtime.supervisor import NEVER_UNREADY, SupervisedTask, supervise
 
 TAG: Final = "cache"
 CONNECTIONS: Final = 8
@@ -64,18 +66,23 @@ class Shared:
         self._pending: set[bytes] = set()
         self._being_told: set[bytes] = set()
         self._arrived = asyncio.Event()
-        self._telling: asyncio.Task[None] | None = None
+        self._telling: SupervisedTask | None = None
         self.failures = 0
         self.found = 0
         self.absent = 0
 
     def start(self) -> None:
         """From now on writes are told to Redis."""
-        self._telling = tasks.spawn(self._tell(), name="cache-shared")
+        self._telling = supervise(
+            self._tell_next,
+            name="cache-shared",
+            backoff=Backoff(first_secs=PAUSE_SECS, max_secs=2 * PAUSE_SECS),
+            unready_after_secs=NEVER_UNREADY,
+        )
 
     async def stop(self) -> None:
         """Closes the connections."""
-        await tasks.cancel(self._telling)
+        await supervisor.stop(self._telling)
         await self._server.close()
 
     @property
@@ -129,23 +136,24 @@ class Shared:
         self._pending.add(tag)
         self._arrived.set()
 
-    async def _tell(self) -> None:
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            self._being_told, self._pending = self._pending, set()
-            client = None
-            try:
-                client = await self._server.client()
-                pipeline = client.pipeline(transaction=False)
-                for tag in self._being_told:
-                    await pipeline.set(self._tag_name(tag), secrets.token_bytes(8), px=TAG_LIFE_MILLIS)
-                await pipeline.execute()
-            except FAILURES as error:
+    async def _tell_next(self) -> None:
+        await self._arrived.wait()
+        self._arrived.clear()
+        self._being_told, self._pending = self._pending, set()
+        client = None
+        try:
+            client = await self._server.client()
+            pipeline = client.pipeline(transaction=False)
+            for tag in self._being_told:
+                await pipeline.set(self._tag_name(tag), secrets.token_bytes(8), px=TAG_LIFE_MILLIS)
+            await pipeline.execute()
+        except BaseException as error:
+            self._pending |= self._being_told
+            self._arrived.set()
+            if isinstance(error, FAILURES):
                 await self._fail(client, error)
-                self._pending |= self._being_told
-                await asyncio.sleep(PAUSE_SECS)
-                self._arrived.set()
+            raise
+        finally:
             self._being_told = set()
 
     def _read(self, stored: bytes | None, versions: list[bytes | None]) -> Found | None:

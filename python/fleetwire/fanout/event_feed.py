@@ -15,12 +15,12 @@ import structlog
 from fleetwire import clock, metrics
 from fleetwire.fanout.close_codes import Close
 from fleetwire.fanout.sockets import Closing, Socket
+from fleetwire.runtime.retry import Backoff, RetryState, retry
 from fleetwire.runtime.tasks import cancel, spawn
 from fleetwire.settings import Settings
 from fleetwire.store.events import PAGE_ROWS
-from fleetwire.store.faults import PASSING
 
-RETRY_SECS: Final = 0.5
+MAX_PAUSE_SECS: Final = 1.0  # after the database is back, a watcher waits no longer than this
 
 _log = structlog.get_logger(__name__)
 
@@ -154,12 +154,12 @@ class EventFeed:
         """What comes next in the rooms; moves the number on past what concerns others."""
         newest, lines = source.newest, source.lines_after(self._seq)
         if lines is None:
-            try:
-                lines = await source.page(self._seq, self.rooms)
-            except PASSING as error:
-                _log.warning("Events of a watcher could not be read; trying again.", error=repr(error))
-                await asyncio.sleep(RETRY_SECS)
-                return []
+            # The rooms are those of the try at hand: some may have been left meanwhile.
+            lines = await retry(
+                lambda: source.page(self._seq, self.rooms),
+                name="event-page",
+                state=RetryState("event-page", Backoff(max_secs=MAX_PAUSE_SECS)),
+            )
             if len(lines) == PAGE_ROWS:
                 return lines
         mine = [line for line in lines if self._hears(line.room)]

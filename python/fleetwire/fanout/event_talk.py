@@ -12,7 +12,7 @@ import structlog
 from fleetwire import metrics
 from fleetwire.errors import DatabaseAway, Problem
 from fleetwire.fanout import rooms
-from fleetwire.fanout.event_feed import RETRY_SECS, EventFeed, Line
+from fleetwire.fanout.event_feed import MAX_PAUSE_SECS, EventFeed, Line
 from fleetwire.fanout.event_messages import (
     MAX_EVENT_MESSAGE_BYTES,
     Ack,
@@ -27,6 +27,7 @@ from fleetwire.fanout.event_messages import (
 from fleetwire.fanout.events import FINISH_SECS, EventHub, Tail
 from fleetwire.fanout.publishing import orders_heard, publish
 from fleetwire.fanout.sockets import Message, Socket
+from fleetwire.runtime.retry import Backoff, RetryState, retry
 from fleetwire.runtime.tasks import cancel, finish, spawn
 from fleetwire.settings import Settings
 from fleetwire.store import events
@@ -174,18 +175,22 @@ class EventTalk:
                 self._checking = spawn(self._check_orders(), name="event-orders")
 
     async def _check_orders(self) -> None:
+        state = RetryState("event-orders", Backoff(max_secs=MAX_PAUSE_SECS))
         while self._tail is not None and not self._is_sure.is_set():
-            self._is_sure.set()
-            rooms_of_orders = [room for room in self._feed.rooms or () if room.startswith("order:")]
-            try:
-                theirs = await orders_heard(self._hub, self._socket.principal, rooms_of_orders)
-            except PASSING as error:
-                _log.warning("A driver's orders could not be read; trying again.", error=repr(error))
-                self._is_sure.clear()
-                await asyncio.sleep(RETRY_SECS)
-                continue
-            if self._is_sure.is_set():
-                self._leave({room for room in rooms_of_orders if room.removeprefix("order:") not in theirs})
+            await retry(self._check_orders_once, name=state.name, state=state)
+
+    async def _check_orders_once(self) -> None:
+        if self._tail is None:
+            return
+        self._is_sure.set()
+        rooms_of_orders = [room for room in self._feed.rooms or () if room.startswith("order:")]
+        try:
+            theirs = await orders_heard(self._hub, self._socket.principal, rooms_of_orders)
+        except BaseException:
+            self._is_sure.clear()
+            raise
+        if self._is_sure.is_set():
+            self._leave({room for room in rooms_of_orders if room.removeprefix("order:") not in theirs})
 
     def _leave(self, names: set[str]) -> None:
         if self._tail is not None and self._feed.rooms is not None and not names.isdisjoint(self._feed.rooms):

@@ -18,14 +18,15 @@ import structlog
 
 from fleetwire import metrics
 from fleetwire.fanout.event_feed import EventFeed, Line
-from fleetwire.runtime.tasks import finish, spawn
+from fleetwire.runtime.retry import Backoff
+from fleetwire.runtime.supervisor import supervise
+from fleetwire.runtime.tasks import spawn
 from fleetwire.store import events, orders
-from fleetwire.store.faults import PASSING
 from fleetwire.store.listener import Listener
 
 TAIL_EVENTS: Final = 256
 READS_AT_ONCE: Final = 4  # beside logins and tracks on the same pool
-RETRY_SECS: Final = 0.5
+MAX_PAUSE_SECS: Final = 1.0  # after the database is back, watchers wait no longer than this
 FINISH_SECS: Final = 1.0  # for a page that is being read when nobody wants it any more
 
 _log = structlog.get_logger(__name__)
@@ -126,8 +127,14 @@ class Tail:
         self._rooms: dict[str | None, set[EventFeed]] = {}
         self._is_over = False
         self._is_behind = asyncio.Event()
+        self._is_behind.set()  # The first reading finds out where the tenant's events end.
         self._loaded = asyncio.Event()
-        self._reader = spawn(self._read_forever(), name="event-tail")
+        self._reader = supervise(
+            self._read_next,
+            name="event-tail",
+            backoff=Backoff(max_secs=MAX_PAUSE_SECS),
+            goes_on=lambda: not self._is_over,
+        )
 
     async def ready(self) -> None:
         """Returns when the tenant's newest number is known."""
@@ -137,7 +144,8 @@ class Tail:
         """Ends the reading, after what is being read."""
         self._is_over = True
         self._is_behind.set()
-        await finish(self._reader, within_secs=FINISH_SECS)
+        await self._reader.wait(timeout_secs=FINISH_SECS)
+        await self._reader.stop()
 
     def wake(self, seq: int | None) -> None:
         """Something is new; None: perhaps."""
@@ -176,22 +184,11 @@ class Tail:
         metrics.EVENT_PAGES.inc()
         return [Line(event.seq, event.room, event.kind, msgspec.json.encode(event)) for event in found]
 
-    async def _read_forever(self) -> None:
-        while not self._is_over:
-            try:
-                await self._read()
-            except PASSING as error:
-                _log.warning("Events could not be read; trying again.", error=repr(error))
-                await asyncio.sleep(RETRY_SECS)
-            except Exception:  # noqa: BLE001 - whatever it is, it is logged, and the watchers do not go deaf for it
-                _log.exception("Events could not be read; trying again.")
-                await asyncio.sleep(RETRY_SECS)
-            else:
-                if not self._is_over:
-                    await self._is_behind.wait()
-
-    async def _read(self) -> None:
+    async def _read_next(self) -> None:
         """Reads until nothing is new. The flag is taken down first: what is committed during the reading sets it."""
+        await self._is_behind.wait()
+        if self._is_over:
+            return
         if not self._loaded.is_set():
             async with self._hub.reading():
                 self.newest = (await events.span(self._hub.pool, self._tenant_id)).newest

@@ -8,7 +8,7 @@ from fleetwire.fanout.outbox import Outbox
 from fleetwire.fanout.rhythm import Rhythm
 from fleetwire.fanout.turns import Turns
 from fleetwire.live.state import Live
-from fleetwire.runtime.tasks import cancel, spawn
+from fleetwire.runtime.supervisor import SupervisedTask, supervise
 
 ROUNDS_PER_HEARTBEAT = 8  # looks for feeds that were silent too long; one is late by an eighth at most
 
@@ -25,19 +25,19 @@ class Hub:
         self._rhythm = Rhythm(tick_millis=tick_millis, settle_millis=settle_millis)
         self._heartbeat_secs = heartbeat_secs
         self._watchers: dict[int, set[Outbox]] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: list[SupervisedTask] = []
 
     async def start(self) -> None:
         """Starts the tick and the heartbeats."""
         self._tasks = [
-            spawn(self._tick_forever(), name="feed-tick"),
-            spawn(self._beat_forever(), name="feed-heartbeat"),
+            supervise(self._tick_next, name="feed-tick"),
+            supervise(self._beat_next, name="feed-heartbeat"),
         ]
 
     async def stop(self) -> None:
         """Ends them."""
         for task in self._tasks:
-            await cancel(task)
+            await task.stop()
 
     def add(self, outbox: Outbox) -> None:
         """From now on the outbox is woken."""
@@ -65,19 +65,17 @@ class Hub:
         for outbox in self._watchers.get(tenant_id, ()):
             outbox.begin_anew()
 
-    async def _tick_forever(self) -> None:
-        while True:
-            await self._rhythm.beat()
-            self.delay.ticked()
-            for tenant_id in self._live.tick():
-                for outbox in self._watchers.get(tenant_id, ()):
-                    outbox.wake()
-            metrics.FRAMES_RENDERED.value, metrics.FRAMES_SHARED.value = self._live.count_frames()
+    async def _tick_next(self) -> None:
+        await self._rhythm.beat()
+        self.delay.ticked()
+        for tenant_id in self._live.tick():
+            for outbox in self._watchers.get(tenant_id, ()):
+                outbox.wake()
+        metrics.FRAMES_RENDERED.value, metrics.FRAMES_SHARED.value = self._live.count_frames()
 
-    async def _beat_forever(self) -> None:
-        while True:
-            await asyncio.sleep(self._heartbeat_secs / ROUNDS_PER_HEARTBEAT)
-            silent_since_secs = clock.monotonic_secs() - self._heartbeat_secs
-            for watchers in self._watchers.values():
-                for outbox in watchers:
-                    outbox.beat(silent_since_secs=silent_since_secs)
+    async def _beat_next(self) -> None:
+        await asyncio.sleep(self._heartbeat_secs / ROUNDS_PER_HEARTBEAT)
+        silent_since_secs = clock.monotonic_secs() - self._heartbeat_secs
+        for watchers in self._watchers.values():
+            for outbox in watchers:
+                outbox.beat(silent_since_secs=silent_since_secs)

@@ -51,17 +51,16 @@ def is_heartbeat(message: bytes) -> bool:
         return False
 
 
-async def beat_forever(sockets: Callable[[], Iterable[Peer]], heartbeat_secs: float) -> None:
-    """Looks at every socket some times per heartbeat; one task for all of them."""
-    while True:
-        await asyncio.sleep(heartbeat_secs / LOOKS_PER_BEAT)
-        now_secs = clock.monotonic_secs()
-        for socket in sockets():
-            if socket.answers and now_secs - socket.heard_secs >= 2 * heartbeat_secs:
-                socket.dismiss(Close.SILENT)
-            elif _is_due(socket, now_secs, heartbeat_secs):
-                socket.asked_secs = now_secs
-                _ = spawn(_send(socket), name="socket-heartbeat")
+async def beat_next(sockets: Callable[[], Iterable[Peer]], heartbeat_secs: float) -> None:
+    """Looks at every socket after a part of a heartbeat; one task for all of them."""
+    await asyncio.sleep(heartbeat_secs / LOOKS_PER_BEAT)
+    now_secs = clock.monotonic_secs()
+    for socket in sockets():
+        if socket.answers and now_secs - socket.heard_secs >= 2 * heartbeat_secs:
+            socket.dismiss(Close.SILENT)
+        elif _is_due(socket, now_secs, heartbeat_secs):
+            socket.asked_secs = now_secs
+            _ = spawn(_send(socket), name="socket-heartbeat")
 
 
 def _is_due(socket: Peer, now_secs: float, heartbeat_secs: float) -> bool:

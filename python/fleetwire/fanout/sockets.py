@@ -16,8 +16,9 @@ from fleetwire.fanout.close_codes import Close, Closing
 from fleetwire.fanout.event_messages import Authenticated, Failure
 from fleetwire.fanout.introduction import introduce
 from fleetwire.fanout.pace import Pace
-from fleetwire.fanout.pulse import beat_forever, is_heartbeat
-from fleetwire.runtime.tasks import cancel, spawn
+from fleetwire.fanout.pulse import beat_next, is_heartbeat
+from fleetwire.runtime import supervisor
+from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.settings import Settings
 from fleetwire.timelimit import TimeLimit
 
@@ -159,15 +160,15 @@ class Sockets:
         self._open: dict[Kind, set[Socket]] = {"driver": set(), "dispatch": set()}
         self._strangers = 0
         self._stopping = False
-        self._pulse: asyncio.Task[None] | None = None
+        self._pulse: SupervisedTask | None = None
 
     def start(self) -> None:
         """Begins to send heartbeats and to look for peers that are gone."""
-        self._pulse = spawn(beat_forever(self.all, self._settings.feed_heartbeat_secs), name="socket-pulse")
+        self._pulse = supervise(lambda: beat_next(self.all, self._settings.feed_heartbeat_secs), name="socket-pulse")
 
     async def stop(self) -> None:
         """Ends that."""
-        await cancel(self._pulse)
+        await supervisor.stop(self._pulse)
 
     async def serve(
         self,

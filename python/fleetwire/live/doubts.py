@@ -11,19 +11,17 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 import asyncpg
-import structlog
 
 from fleetwire.live.state import Live
-from fleetwire.runtime.tasks import cancel, spawn
+from fleetwire.runtime import supervisor
+from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.store import statements
-from fleetwire.store.faults import PASSING
 from fleetwire.store.pool import borrowed
 
 DEVICES_AT_ONCE: Final = 1000
 RETRY_SECS: Final = 0.5
 
 _SQL = statements.load("live")
-_log = structlog.get_logger(__name__)
 
 
 class Doubts:
@@ -35,15 +33,15 @@ class Doubts:
         self._moved = moved
         self._devices: dict[int, set[int]] = {}
         self._arrived = asyncio.Event()
-        self._settling: asyncio.Task[None] | None = None
+        self._settling: SupervisedTask | None = None
 
     def start(self) -> None:
         """From now on doubts are settled."""
-        self._settling = spawn(self._settle_forever(), name="live-doubts")
+        self._settling = supervise(self._settle_next, name="live-doubts")
 
     async def stop(self) -> None:
         """Ends it; the next start reads everything."""
-        await cancel(self._settling)
+        await supervisor.stop(self._settling)
 
     def look_again(self, devices: Iterable[tuple[int, int]]) -> None:
         """A transaction with these (tenant, device) may have been committed or not. Returns at once and cannot fail.
@@ -58,17 +56,13 @@ class Doubts:
         """Devices in doubt."""
         return sum(map(len, self._devices.values()))
 
-    async def _settle_forever(self) -> None:
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            try:
-                await self._settle()
-            except PASSING as error:
-                _log.warning("What became of commits cannot be read yet.", error=repr(error), devices=len(self))
-            if self._devices:
-                # The database is away, or somebody moves these devices just now.
-                await asyncio.sleep(RETRY_SECS)
+    async def _settle_next(self) -> None:
+        await self._arrived.wait()
+        self._arrived.clear()
+        await self._settle()
+        if self._devices:
+            # Somebody moves these devices just now.
+            await asyncio.sleep(RETRY_SECS)
 
     async def _settle(self) -> None:
         for tenant_id, device_ids in list(self._devices.items()):

@@ -6,19 +6,16 @@ is away, so after each connection the tenants that are in memory are looked up i
 
 import asyncio
 from collections.abc import Callable
-from typing import Final
 
 import asyncpg
 import structlog
 
-from fleetwire.runtime.tasks import cancel, spawn
+from fleetwire.runtime import supervisor
+from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.store import statements
 from fleetwire.store.erasure import ERASED_CHANNEL
-from fleetwire.store.faults import PASSING
 from fleetwire.store.listener import Listener
 from fleetwire.store.pool import borrowed
-
-RETRY_SECS: Final = 1.0
 
 _SQL = statements.load("tenant")
 _log = structlog.get_logger(__name__)
@@ -41,16 +38,16 @@ class Erasures:
         self._known = known
         self._erased = erased
         self._unsure = asyncio.Event()
-        self._looking: asyncio.Task[None] | None = None
+        self._looking: SupervisedTask | None = None
         listener.on(ERASED_CHANNEL, heard=self._heard, connected=self._unsure.set)
 
     def start(self) -> None:
         """From now on tenants are looked up when something may have gone unheard."""
-        self._looking = spawn(self._look_forever(), name="erasures")
+        self._looking = supervise(self._look_when_unsure, name="erasures")
 
     async def stop(self) -> None:
         """Ends it."""
-        await cancel(self._looking)
+        await supervisor.stop(self._looking)
 
     def _heard(self, payload: str) -> None:
         if payload.isdecimal():
@@ -62,16 +59,14 @@ class Erasures:
         _log.info("A tenant was erased.", tenant_id=tenant_id)
         self._erased(tenant_id)
 
-    async def _look_forever(self) -> None:
-        while True:
-            await self._unsure.wait()
-            self._unsure.clear()
-            try:
-                await self._look()
-            except PASSING as error:
-                _log.warning("Which tenants there are cannot be read yet.", error=repr(error))
-                await asyncio.sleep(RETRY_SECS)
-                self._unsure.set()
+    async def _look_when_unsure(self) -> None:
+        await self._unsure.wait()
+        self._unsure.clear()
+        try:
+            await self._look()
+        except BaseException:
+            self._unsure.set()
+            raise
 
     async def _look(self) -> None:
         known = self._known()

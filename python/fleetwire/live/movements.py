@@ -8,12 +8,10 @@ they are the newest position of each device that moved, however long that takes.
 """
 
 import asyncio
-import random
 from collections.abc import Callable
 from typing import Final
 
 import asyncpg
-import structlog
 
 from fleetwire import clock, metrics
 from fleetwire.fanout.rhythm import Rhythm
@@ -21,16 +19,13 @@ from fleetwire.live.kinds import Kind
 from fleetwire.live.peers import LOST_SECS
 from fleetwire.live.relay import Relay
 from fleetwire.live.state import Live
-from fleetwire.runtime.tasks import cancel, spawn
-from fleetwire.store.faults import PASSING
+from fleetwire.runtime.retry import Backoff
+from fleetwire.runtime.supervisor import SupervisedTask, supervise
 
 # A row's time is that of the try to commit it, by the clock of the node that did: both may lie behind.
 MARGIN_MILLIS: Final = 60_000
 GATHER_SECS: Final = 0.2  # several workers of a node are missed at the same moment
 PAUSE_SECS: Final = 1.0  # between two looks into the database, however much is missed
-LONGEST_PAUSE_SECS: Final = 5.0
-
-_log = structlog.get_logger(__name__)
 
 
 class Movements:
@@ -50,7 +45,7 @@ class Movements:
         self._since_millis: int | None = None
         self._was_away = False
         self._missed = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: list[SupervisedTask] = []
         self._second_look: asyncio.TimerHandle | None = None
         relay.on(Kind.MOVED, self._arrive)
         relay.on_missed(self._miss)
@@ -66,8 +61,12 @@ class Movements:
         # One that dies about now may never be heard here, and so never be missed: what it stored is looked for once.
         self._second_look = asyncio.get_running_loop().call_later(LOST_SECS, self._miss, started_millis, "unknown")
         self._tasks = [
-            spawn(self._publish_forever(), name="relay-movements"),
-            spawn(self._catch_up_forever(pool), name="relay-catch-up"),
+            supervise(self._publish_next, name="relay-movements"),
+            supervise(
+                lambda: self._catch_up_next(pool),
+                name="relay-catch-up",
+                backoff=Backoff(first_secs=PAUSE_SECS),
+            ),
         ]
 
     async def stop(self) -> None:
@@ -75,14 +74,13 @@ class Movements:
         if self._second_look is not None:
             self._second_look.cancel()
         for task in self._tasks:
-            await cancel(task)
+            await task.stop()
         self._publish()
         await self._relay.stop()
 
-    async def _publish_forever(self) -> None:
-        while True:
-            await self._rhythm.beat()
-            self._publish()
+    async def _publish_next(self) -> None:
+        await self._rhythm.beat()
+        self._publish()
 
     def _publish(self) -> None:
         if self._relay.state != "disconnected":
@@ -106,32 +104,25 @@ class Movements:
         self._missed.clear()
         return forgotten
 
-    async def _catch_up_forever(self, pool: asyncpg.Pool) -> None:
-        while True:
-            await self._missed.wait()
-            await asyncio.sleep(GATHER_SECS)
-            pause_secs = PAUSE_SECS
-            while not await self._caught_up(pool):
-                # Spread, so that the workers of a restarted database do not come back as one.
-                await asyncio.sleep(pause_secs * random.uniform(0.5, 1.0))  # noqa: S311 - nothing secret
-                pause_secs = min(2 * pause_secs, LONGEST_PAUSE_SECS)
-            await asyncio.sleep(PAUSE_SECS)
-
-    async def _caught_up(self, pool: asyncpg.Pool) -> bool:
-        """Reads what moved since the first moment that was missed; False while the database is away."""
-        if self._since_millis is None:
-            return True
-        since_millis = self._since_millis
-        self._missed.clear()
+    async def _catch_up_next(self, pool: asyncpg.Pool) -> None:
+        await self._missed.wait()
+        await asyncio.sleep(GATHER_SECS)
         try:
-            moved = await self._live.catch_up(pool, since_millis=since_millis - MARGIN_MILLIS)
-        except PASSING as error:
+            await self._catch_up(pool)
+        except BaseException:
             self._missed.set()
-            _log.warning("What was missed cannot be read yet.", error=repr(error))
-            return False
+            raise
+        await asyncio.sleep(PAUSE_SECS)
+
+    async def _catch_up(self, pool: asyncpg.Pool) -> None:
+        """Reads what moved since the first moment that was missed."""
+        self._missed.clear()
+        if self._since_millis is None:
+            return
+        moved = await self._live.catch_up(pool, since_millis=self._since_millis - MARGIN_MILLIS)
         if self._missed.is_set():
             # More was missed while this was read, some of it perhaps just behind the reader.
-            return False
+            return
         _, was_away = self._forget_missed()
         metrics.RELAY_CAUGHT_UP.inc(moved)
         if moved:
@@ -140,4 +131,3 @@ class Movements:
             # Positions are all there, yet what else an epoch stands for may have been missed as well.
             self._live.renew()
             self._renewed()
-        return True

@@ -21,7 +21,8 @@ from fleetwire.live.kinds import Kind
 from fleetwire.live.peers import FIRST_EPOCH, LOST_SECS, Peers
 from fleetwire.live.redis_url import parse
 from fleetwire.live.relay_connection import RelayConnection
-from fleetwire.runtime.tasks import cancel, spawn
+from fleetwire.runtime import supervisor
+from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.settings import Settings
 
 HEARTBEAT_SECS: Final = 1.0
@@ -52,7 +53,7 @@ class Relay:
         self._missed: list[Missed] = []
         self._away_since_millis = clock.now_millis()
         self._first_epoch = FIRST_EPOCH
-        self._beating: asyncio.Task[None] | None = None
+        self._beating: SupervisedTask | None = None
         self.is_catching_up = False
         self._connection = RelayConnection(
             address,
@@ -81,11 +82,11 @@ class Relay:
         if not self._connection.is_connected:
             # Whatever is published until then is missed by all, and the number says so.
             self._first_epoch += 1
-        self._beating = spawn(self._beat_forever(), name="relay-heartbeat")
+        self._beating = supervise(self._beat_next, name="relay-heartbeat")
 
     async def stop(self) -> None:
         """Says goodbye and closes."""
-        await cancel(self._beating)
+        await supervisor.stop(self._beating)
         for channel in self._channels:
             self._send(Kind.GOODBYE, 0, b"", channel)
         await self._connection.stop()
@@ -137,15 +138,14 @@ class Relay:
     def _lost(self) -> None:
         self._away_since_millis = clock.now_millis() - round(LOST_SECS * 1000)
 
-    async def _beat_forever(self) -> None:
-        while True:
-            await asyncio.sleep(HEARTBEAT_SECS)
-            if self._connection.is_connected:
-                for channel in self._channels:
-                    self._send(Kind.HEARTBEAT, 0, b"", channel)
-            if self._peers.lose(now_secs=clock.monotonic_secs()):
-                self._miss_lately("lost")
-            metrics.RELAY_WORKERS.set(len(self._peers) + 1)
+    async def _beat_next(self) -> None:
+        await asyncio.sleep(HEARTBEAT_SECS)
+        if self._connection.is_connected:
+            for channel in self._channels:
+                self._send(Kind.HEARTBEAT, 0, b"", channel)
+        if self._peers.lose(now_secs=clock.monotonic_secs()):
+            self._miss_lately("lost")
+        metrics.RELAY_WORKERS.set(len(self._peers) + 1)
 
     def _hear(self, channel: str, message: bytes) -> None:
         try:

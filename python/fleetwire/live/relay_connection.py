@@ -2,7 +2,7 @@
 
     open -> subscribe on every channel -> connected -> read, publish, watch for silence --+
      ^                                                                                    |
-     +---------------- wait, longer each time, at most LONGEST_WAIT_SECS <- lost <--------+
+     +---------------- wait, longer each time, within a bound <--------- lost <--------+
 
 A server that is frozen answers nothing and refuses nothing. So each worker must hear something on every channel, if
 only its own heartbeat, within `SILENT_SECS`.
@@ -10,26 +10,22 @@ only its own heartbeat, within `SILENT_SECS`.
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, NoReturn
 
-import structlog
 from redis.asyncio.client import PubSub
 
 from fleetwire import clock, metrics
-from fleetwire.live.redis_routes import FAILURES, Lane, Route, close, open_routes
+from fleetwire.live.redis_routes import Lane, Route, close, open_routes
 from fleetwire.live.redis_url import RedisAddress
-from fleetwire.runtime.tasks import cancel, spawn
+from fleetwire.runtime import supervisor
+from fleetwire.runtime.supervisor import NEVER_UNREADY, SupervisedTask, supervise
+from fleetwire.runtime.tasks import spawn
 
-FIRST_WAIT_SECS: Final = 0.1
-LONGEST_WAIT_SECS: Final = 5.0
 SILENT_SECS: Final = 4.0
 OPEN_SECS: Final = 5.0
 CLOSE_SECS: Final = 1.0
 PIPELINE_BYTES: Final = 1 << 20  # published at once; then the next look at what else there is
-
-_log = structlog.get_logger(__name__)
 
 
 class _SilentError(ConnectionError):
@@ -63,16 +59,19 @@ class RelayConnection:
         self._unconfirmed: set[str] = set()
         self._heard_at_secs: dict[str, float] = {}
         self._waiting_bytes = 0
-        self._task: asyncio.Task[None] | None = None
+        self._task: SupervisedTask | None = None
         self._first = asyncio.Event()
         self.is_connected = False
         self.connections = 0
-        self.wait_secs = 0.0
+
+    @property
+    def wait_secs(self) -> float:
         """The pause before the next try while the connection is lost."""
+        return 0.0 if self._task is None else self._task.state.pause_secs
 
     async def start(self, *, wait_secs: float) -> None:
-        """Returns when every channel is subscribed, or after `wait_secs`: then it goes on trying behind."""
-        self._task = spawn(self._run(), name="relay")
+        """Returns when every channel is subscribed, or after `wait_secs`: then it goes on trying in the background."""
+        self._task = supervise(self._serve, name="relay", unready_after_secs=NEVER_UNREADY)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._first.wait(), wait_secs)
 
@@ -82,7 +81,7 @@ class RelayConnection:
             idle = [lane.idle.wait() for lane in set(self._lanes.values())]
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.gather(*idle), CLOSE_SECS)
-        await cancel(self._task)
+        await supervisor.stop(self._task)
 
     def send(self, channel: str, message: bytes) -> bool:
         """Puts a message into the queue; False if it is full or nobody is connected, and the message is dropped."""
@@ -95,24 +94,6 @@ class RelayConnection:
         self._waiting_bytes += len(message)
         self._lanes[channel].put(channel, message)
         return True
-
-    async def _run(self) -> None:
-        tries = 0
-        while True:
-            connected_before = self.connections
-            try:
-                await self._serve()
-            except FAILURES as error:
-                was_connected = self.connections > connected_before
-                _log.warning("The relay is not connected.", error=str(error), was_connected=was_connected)
-            except Exception:  # noqa: BLE001
-                # Whatever it was, a relay that ends would leave this worker alone until its restart.
-                _log.exception("The relay's connection failed.")
-            tries = 0 if self.connections > connected_before else tries + 1
-            # Spread, so that the workers come back to a restarted server one by one.
-            ceiling_secs = min(LONGEST_WAIT_SECS, FIRST_WAIT_SECS * 2.0 ** min(tries, 16))
-            self.wait_secs = ceiling_secs * random.uniform(0.5, 1.0)  # noqa: S311 - nothing secret
-            await asyncio.sleep(self.wait_secs)
 
     async def _serve(self) -> None:
         """One connection from its opening to its end, which is an exception."""
@@ -158,6 +139,8 @@ class RelayConnection:
                 metrics.RELAY_CONNECTIONS.inc()
                 self._connected()
                 self._first.set()
+                if self._task is not None:
+                    self._task.record_success()
         else:
             # A slot that moved to another shard ends its subscriptions.
             raise _SilentError(f"the server ended the subscription to {channel}")

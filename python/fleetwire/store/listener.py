@@ -5,18 +5,15 @@ connection and must then trust nothing it remembers.
 """
 
 import asyncio
-import random
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import asyncpg
 import structlog
 
-from fleetwire.runtime import tasks
-from fleetwire.store.faults import PASSING
+from fleetwire.runtime import supervisor
+from fleetwire.runtime.supervisor import SupervisedTask, supervise
 
-FIRST_WAIT_SECS: Final = 0.1
-LONGEST_WAIT_SECS: Final = 5.0
 # A connection may die without a word (a firewall, a machine that is gone): it is asked this often, and must answer.
 PROBE_SECS: Final = 5.0
 PROBE_LIMIT_SECS: Final = 3.0
@@ -38,7 +35,7 @@ class Listener:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._subscribers: list[_Subscriber] = []
-        self._task: asyncio.Task[None] | None = None
+        self._task: SupervisedTask | None = None
         self._first = asyncio.Event()
         self.is_listening = False
         self.connections = 0
@@ -51,8 +48,8 @@ class Listener:
         self._subscribers.append(_Subscriber(channel, heard, connected))
 
     async def start(self, *, wait_secs: float = 5.0) -> None:
-        """Returns when the first connection listens, or after `wait_secs`: then it goes on trying behind."""
-        self._task = tasks.spawn(self._run(), name="listener")
+        """Returns when the first connection listens, or after `wait_secs`: then it goes on trying in the background."""
+        self._task = supervise(self._listen, name="listener")
         try:
             await asyncio.wait_for(self._first.wait(), wait_secs)
         except TimeoutError:
@@ -60,25 +57,10 @@ class Listener:
 
     async def stop(self) -> None:
         """Closes the connection."""
-        await tasks.cancel(self._task)
-
-    async def _run(self) -> None:
-        wait_secs = FIRST_WAIT_SECS
-        while True:
-            listened = self.connections
-            try:
-                await self._listen()
-            except (asyncpg.PostgresError, *PASSING) as error:
-                _log.warning("The listening connection is lost.", error=str(error))
-            finally:
-                self.is_listening = False
-            if self.connections > listened:
-                wait_secs = FIRST_WAIT_SECS
-            # Spread, so that the workers of a restarted database do not come back as one.
-            await asyncio.sleep(wait_secs * random.uniform(0.5, 1.0))  # noqa: S311 - nothing secret
-            wait_secs = min(2 * wait_secs, LONGEST_WAIT_SECS)
+        await supervisor.stop(self._task)
 
     async def _listen(self) -> None:
+        """Makes a connection and listens on it until it is lost."""
         connection = await asyncpg.connect(
             self._dsn, timeout=PROBE_LIMIT_SECS, server_settings={"application_name": APPLICATION_NAME}
         )
@@ -92,12 +74,16 @@ class Listener:
             for subscriber in self._subscribers:
                 _tell(subscriber.channel, subscriber.connected)
             self._first.set()
+            if self._task is not None:
+                self._task.record_success()
             while not lost.is_set():
                 try:
                     await asyncio.wait_for(lost.wait(), PROBE_SECS)
                 except TimeoutError:
                     await connection.execute("SELECT", timeout=PROBE_LIMIT_SECS)
+            raise ConnectionError("The listening connection is lost.")
         finally:
+            self.is_listening = False
             # Not a polite goodbye: the other side may be gone, and a goodbye would wait for it.
             connection.terminate()
 

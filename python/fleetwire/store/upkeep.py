@@ -17,12 +17,12 @@ import structlog
 
 from fleetwire import clock, metrics
 from fleetwire.errors import FleetwireError
-from fleetwire.runtime.tasks import cancel, spawn
+from fleetwire.runtime import supervisor
+from fleetwire.runtime.supervisor import NEVER_UNREADY, SupervisedTask, supervise
 from fleetwire.settings import Settings
 from fleetwire.store import statements
 from fleetwire.store.compaction import Compaction, Pace
 from fleetwire.store.expiry import Expired, Expiry, agreed_millis
-from fleetwire.store.faults import PASSING
 from fleetwire.store.merging import Merged
 from fleetwire.store.row_expiry import expire_audit, expire_events
 
@@ -66,30 +66,25 @@ class Upkeep:
         self._visited: dict[str, datetime] = {}
         self._expire_at_secs = 0.0
         self._end_sessions_at_secs = 0.0
-        self._task: asyncio.Task[None] | None = None
+        self._task: SupervisedTask | None = None
 
     def start(self) -> None:
         """Begins, unless the setting says never."""
         if self._settings.upkeep_secs > 0:
-            self._task = spawn(self._forever(), name="upkeep")
+            self._task = supervise(self._next_round, name="upkeep", unready_after_secs=NEVER_UNREADY)
 
     async def stop(self) -> None:
         """Ends in the middle of whatever is being done: the transaction at hand is rolled back."""
-        await cancel(self._task)
+        await supervisor.stop(self._task)
 
-    async def _forever(self) -> None:
-        while True:
-            # Several nodes that were started together should not ask together.
-            await asyncio.sleep(self._settings.upkeep_secs * random.uniform(0.5, 1.5))  # noqa: S311
-            try:
-                await self._round()
-            except PASSING as error:
-                metrics.UPKEEP_FAILURES.inc()
-                _log.warning("A round of upkeep is put off.", error=repr(error))
-            except Exception:  # noqa: BLE001
-                # Whatever it was, ingest goes on, and so does the next round.
-                metrics.UPKEEP_FAILURES.inc()
-                _log.exception("A round of upkeep failed.")
+    async def _next_round(self) -> None:
+        # Several nodes that were started together should not ask together.
+        await asyncio.sleep(self._settings.upkeep_secs * random.uniform(0.5, 1.5))  # noqa: S311
+        try:
+            await self._round()
+        except Exception:
+            metrics.UPKEEP_FAILURES.inc()
+            raise
 
     async def _round(self) -> None:
         async with _owner(self._dsn) as connection:

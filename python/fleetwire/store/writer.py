@@ -17,7 +17,7 @@ import structlog
 from fleetwire import clock, metrics
 from fleetwire._core import Batch, Group, Recent, RowTypes, Sealed
 from fleetwire.errors import Overloaded
-from fleetwire.runtime.tasks import spawn
+from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.settings import Settings
 from fleetwire.store.commit import GroupCommit, KnownMillis
 from fleetwire.store.intake import Intake, Waiting, refuse
@@ -56,21 +56,17 @@ class Writer:
         self._on_doubt = on_doubt
         self._partitions = partitions
         self._intake = Intake(settings)
-        self._committers: list[asyncio.Task[None]] = []
+        self._committers: list[SupervisedTask] = []
 
     async def start(self) -> None:
         """Makes today's partitions and starts the committers."""
         await self._partitions.ahead()
-        self._committers = [
-            spawn(self._commit_while_open(number), name=f"committer-{number}")
-            for number in range(self._settings.writer_connections)
-        ]
+        self._committers = [self._start_committer(number) for number in range(self._settings.writer_connections)]
 
     async def stop(self, *, within_secs: float) -> None:
         """Refuses new batches and returns when every held one is answered; those that take longer get 503."""
         self._intake.close()
-        if self._committers:
-            await asyncio.wait(self._committers, timeout=within_secs)
+        await asyncio.gather(*(each.wait(timeout_secs=within_secs) for each in self._committers))
         self._intake.refuse_held()
 
     def write(self, tenant_id: int, device_id: int, batch: Batch) -> Coroutine[Any, Any, bytes]:
@@ -87,7 +83,7 @@ class Writer:
         """Batches that wait for a commit."""
         return len(self._intake)
 
-    async def _commit_while_open(self, committer: int) -> None:
+    def _start_committer(self, committer: int) -> SupervisedTask:
         # Behind a new connection may be a database that was put back, or another one that took its place.
         lane = Lane(self._pool, replaced=self._recent.forget)
         commit = GroupCommit(
@@ -97,11 +93,21 @@ class Writer:
             recent=self._recent,
             patience_secs=self._settings.patience_secs,
         )
-        while self._intake.is_open:
+
+        async def commit_next() -> None:
             group = await self._intake.next_group(committer)
-            await self._answer(group, commit)
-            self._intake.note_answered(committer)
-        await lane.give_back()
+            try:
+                await self._answer(group, commit)
+            except BaseException:
+                # Nobody else has this group: its senders must not wait for what does not come.
+                refuse(group, _failed())
+                raise
+            finally:
+                self._intake.note_answered(committer)
+            if not self._intake.is_open:
+                await lane.give_back()
+
+        return supervise(commit_next, name=f"committer-{committer}", goes_on=lambda: self._intake.is_open)
 
     async def _answer(self, waiting: Sequence[Waiting], on: GroupCommit, *, parted: bool = False) -> None:
         """Commits a group and gives each sender its receipt, or all of them the same refusal.
@@ -131,8 +137,7 @@ class Writer:
                 await self._answer(waiting[middle:], on)
                 return
             _log.exception("A batch could not be stored.", device_id=waiting[0].device_id)
-            failed = Overloaded("store_failed", "The batch is not acknowledged; send it again.", retry_after_secs=5)
-            refuse(waiting, failed)
+            refuse(waiting, _failed())
             return
         self._intake.note_stored(waiting, began_secs=began_secs)
         for each, receipt in zip(waiting, sealed.receipts(), strict=True):
@@ -152,6 +157,10 @@ class Writer:
             # After the commit nothing may fail the sender: watchers miss a movement, the store does not.
             metrics.AFTER_COMMIT_FAILURES.inc()
             _log.exception("Telling watchers of a stored group failed.")
+
+
+def _failed() -> Overloaded:
+    return Overloaded("store_failed", "The batch is not acknowledged; send it again.", retry_after_secs=5)
 
 
 async def _refused(batch: Batch) -> bytes:
