@@ -17,6 +17,7 @@ import structlog
 from granian.server.mp import MPServer, WorkerProcess
 
 from fleetwire import clock, worker_socket
+from fleetwire.runtime.retry import RetryState
 
 POLL_SECS = 0.05
 RESPAWN_PAUSE_SECS = 0.2  # a worker that dies again and again shall not take a processor
@@ -71,8 +72,9 @@ class Workers(MPServer):
                 time.sleep(RESPAWN_PAUSE_SECS)
             else:
                 self.respawned_wrks[index] = time.monotonic()
-            new = self._spawn_worker(idx=index, target=spawn_target, callback_loader=target_loader)
-            new.start()  # type: ignore[no-untyped-call]
+            new = self._start_worker(index, spawn_target, target_loader, needs_it=not old.inner.is_alive())
+            if new is None:
+                continue
             self.wrks[index] = new
             if not old.inner.is_alive():
                 _log.warning("A worker died and is started again.", worker=index + 1, exit_code=old.inner.exitcode)
@@ -85,6 +87,36 @@ class Workers(MPServer):
             self._drain([old.inner.pid])
             _end(old, self.workers_kill_timeout)
             _log.info("A worker was replaced.", worker=index + 1)
+
+    def _start_worker(
+        self,
+        index: int,
+        spawn_target: Any,  # noqa: ANN401 - Granian's own
+        target_loader: Any,  # noqa: ANN401
+        *,
+        needs_it: bool,
+    ) -> WorkerProcess | None:
+        """Starts a process, again and again while the machine refuses one (no memory, no process numbers left).
+
+        An exception here would end the main process, and all its workers. `needs_it`: there is no old one that serves
+        on; otherwise one try is enough. Returns None if there is no new one.
+        """
+        state = RetryState("worker-start")
+        while not self.interrupt_signal:
+            new = self._spawn_worker(idx=index, target=spawn_target, callback_loader=target_loader)
+            try:
+                new.start()  # type: ignore[no-untyped-call]
+            except (OSError, RuntimeError) as error:  # RuntimeError: there was no thread to watch over it
+                if new.inner.pid is not None:
+                    new.kill()  # type: ignore[no-untyped-call]
+                pause_secs = state.record_failure(error)
+                if not needs_it:
+                    _log.error("A new worker cannot be started; the old one stays.", worker=index + 1)
+                    return None
+                time.sleep(pause_secs)
+            else:
+                return new
+        return None
 
     def _is_ready_in_time(self, worker: WorkerProcess) -> bool:
         deadline = clock.monotonic_secs() + READY_SECS

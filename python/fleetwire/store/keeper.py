@@ -39,6 +39,7 @@ def _watch(server: EmbeddedPostgres, wait_for_end: Callable[[float], bool]) -> N
                 _log.error("The embedded PostgreSQL died and is started again.")
                 server.revive()
         except Exception as error:  # noqa: BLE001 - that no error ends it is the point
+            _log.error("The embedded PostgreSQL did not start; trying again.", error=str(error))
             pause_secs = state.record_failure(error)
         else:
             state.record_success()

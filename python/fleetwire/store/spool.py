@@ -25,12 +25,13 @@ import structlog
 
 from fleetwire import metrics
 from fleetwire.errors import ConfigError, Overloaded
-from fleetwire.runtime.tasks import spawn
+from fleetwire.runtime.supervisor import SupervisedTask, supervise
 
 _log = structlog.get_logger(__name__)
 
 MAGIC = b"FWSPOOL1"
 _HEAD = struct.Struct("<II")
+CLOSE_SECS = 30.0  # a disk that takes longer for one append has not acknowledged it
 ROTATE_BYTES = 16 * 1024 * 1024  # a file is read into memory as a whole when it is drained
 
 
@@ -48,7 +49,7 @@ class Spool:
         self._arrived = asyncio.Event()
         # Held while the growing file is written or ended.
         self._writing = asyncio.Lock()
-        self._appending: asyncio.Task[None] | None = None
+        self._appending: SupervisedTask | None = None
         self._closing = False
 
     def open(self) -> None:
@@ -67,14 +68,17 @@ class Spool:
             raise ConfigError(f"The spool folder {self._folder} cannot be used: {error}") from error
         self._held_bytes = sum(path.stat().st_size for path in self._files())
         metrics.SPOOL_BYTES.set(self._held_bytes)
-        self._appending = spawn(self._append_forever(), name="spool")
+        self._appending = supervise(
+            self._append_next, name="spool", goes_on=lambda: bool(self._waiting) or not self._closing
+        )
 
     async def close(self) -> None:
         """Lets go of the folder. What was acknowledged is on disk."""
         self._closing = True
         self._arrived.set()
         if self._appending is not None:
-            await asyncio.wait([self._appending])
+            await self._appending.wait(timeout_secs=CLOSE_SECS)
+            await self._appending.stop()
         self._finish_file()
         if self._lock is not None:
             self._lock.close()
@@ -150,28 +154,30 @@ class Spool:
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("*.spool"))
 
-    async def _append_forever(self) -> None:
+    async def _append_next(self) -> None:
         """One write and one fsync for all that waits: a loaded server makes large appends by itself."""
-        while self._waiting or not self._closing:
-            await self._arrived.wait()
-            self._arrived.clear()
-            waiting, self._waiting = self._waiting, []
-            if not waiting:
-                continue
-            try:
-                async with self._writing:
-                    self._held_bytes += await asyncio.to_thread(self._write, b"".join(record for record, _ in waiting))
-            except OSError as error:
-                _log.error("The spool cannot be written.", error=str(error))
-                refusal = Overloaded("spool_failed", "The database is away and the disk full.", retry_after_secs=30)
-                for _, written in waiting:
-                    if not written.done():
-                        written.set_exception(refusal)
-                continue
+        await self._arrived.wait()
+        self._arrived.clear()
+        waiting, self._waiting = self._waiting, []
+        if not waiting:
+            return
+        try:
+            async with self._writing:
+                grown_bytes = await asyncio.to_thread(self._write, b"".join(record for record, _ in waiting))
+                self._held_bytes += grown_bytes
+        except BaseException as error:
+            _log.error("The spool cannot be written.", error=str(error))
+            refusal = Overloaded("spool_failed", "The database is away and the disk full.", retry_after_secs=30)
             for _, written in waiting:
                 if not written.done():
-                    written.set_result(None)
-            metrics.SPOOL_BYTES.set(self._held_bytes)
+                    written.set_exception(refusal)
+            if not isinstance(error, OSError):
+                raise
+            return
+        for _, written in waiting:
+            if not written.done():
+                written.set_result(None)
+        metrics.SPOOL_BYTES.set(self._held_bytes)
 
     def _write(self, records: bytes) -> int:
         """Runs in a thread, one at a time; returns by how many bytes the folder grew."""
