@@ -46,7 +46,7 @@ def create_api(engine: Engine, lifespan: Callable[[Litestar], AbstractAsyncConte
             *console_routes(),
         ],
         dependencies={
-            "engine": Provide(lambda: engine, sync_to_thread=False),
+            **_parts_of(engine),
             **access_dependencies(lambda: engine.gate),
         },
         middleware=[AccessMiddleware(lambda: engine.gate)],
@@ -63,6 +63,30 @@ def create_api(engine: Engine, lifespan: Callable[[Litestar], AbstractAsyncConte
     )
     describe_hot_routes(api)
     return api
+
+
+def _parts_of(engine: Engine) -> dict[str, Provide]:
+    """The parts of a worker that routes take by name. Most exist only after its start, so each request reads them."""
+
+    def provide(part: Callable[[], Any]) -> Provide:
+        return Provide(part, sync_to_thread=False)
+
+    return {
+        "app_pool": provide(lambda: engine.app_pool),
+        "devices": provide(lambda: engine.devices),
+        "event_hub": provide(lambda: engine.events),
+        "health": provide(lambda: engine.health),
+        "listener": provide(lambda: engine.listener),
+        "live": provide(lambda: engine.live),
+        "packed_metrics": provide(lambda: engine.packed_metrics()),  # noqa: PLW0108 - the method is no plain function
+        "pools": provide(lambda: engine.pools),
+        "relay": provide(lambda: engine.relay),
+        "responses": provide(lambda: engine.responses),
+        "set_live_order": provide(lambda: engine.set_order),
+        "settings": provide(lambda: engine.settings),
+        "sockets": provide(lambda: engine.sockets),
+        "writer": provide(lambda: engine.writer),
+    }
 
 
 def _answer_problem(_: Request[Any, Any, Any], fault: Problem) -> Response[bytes]:

@@ -30,6 +30,7 @@ from fleetwire.engine import Engine
 from fleetwire.envelope import Envelope
 from fleetwire.fanout import watch
 from fleetwire.ingest import http, ws
+from fleetwire.live.routes import LIVE_VERSION
 from fleetwire.serve import adopt_worker_signals
 from fleetwire.settings import Settings
 
@@ -69,7 +70,14 @@ def _calm_the_collector() -> None:
 def front_door(engine: Engine, api: Litestar) -> asgi.App:
     """Takes the hot routes and hands everything else on, past what is kept."""
     plain = cast("asgi.App", api)
-    cached = CacheFront(plain=plain, others=compressing(plain), rules=rules_of(api, kept_files()), engine=engine)
+    cached = CacheFront(
+        plain=plain,
+        others=compressing(plain),
+        rules=rules_of(api, kept_files()),
+        responses=engine.responses,
+        credentials=lambda: engine.gate.credentials,
+        versions={LIVE_VERSION: engine.live.version},
+    )
 
     async def others(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         kind = scope["type"]

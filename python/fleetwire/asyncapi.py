@@ -10,7 +10,6 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 
 from fleetwire import __version__
-from fleetwire.engine import Engine
 from fleetwire.fanout import event_messages, frames, watch, wishes
 from fleetwire.fanout.close_codes import MEANINGS, Close
 from fleetwire.ingest import ws
@@ -72,9 +71,9 @@ _DESCRIPTION: Final = (
 
 
 @get("/asyncapi.json", public=True, include_in_schema=False)
-async def asyncapi_document(engine: NamedDependency[Engine]) -> Response[dict[str, Any]]:
+async def asyncapi_document(settings: NamedDependency[Settings]) -> Response[dict[str, Any]]:
     """The description as JSON."""
-    return Response(document(engine.settings), headers={"cache-control": "no-cache"})
+    return Response(document(settings), headers={"cache-control": "no-cache"})
 
 
 def document(settings: Settings) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from litestar.static_files import create_static_files_router
 from fleetwire import __version__
 from fleetwire.access.guards import requires
 from fleetwire.cache.rules import Cached
-from fleetwire.engine import Engine
 from fleetwire.errors import Problem
 from fleetwire.settings import Settings
 
@@ -42,9 +41,8 @@ def security_headers(settings: Settings) -> dict[str, str]:
 
 
 @get("/api/console", public=True, summary="What the console must know", security=[])
-async def console_facts(engine: NamedDependency[Engine]) -> dict[str, Any]:
+async def console_facts(settings: NamedDependency[Settings]) -> dict[str, Any]:
     """The map style and overlay that the operator set, and the version."""
-    settings = engine.settings
     return {
         "version": __version__,
         "map_style": settings.map_style,
@@ -53,13 +51,13 @@ async def console_facts(engine: NamedDependency[Engine]) -> dict[str, Any]:
 
 
 @get(OVERLAY_PATH, guards=[requires("watch")], summary="The operator's map overlay")
-async def overlay(engine: NamedDependency[Engine]) -> File:
+async def overlay(settings: NamedDependency[Settings]) -> File:
     """The GeoJSON file given with `--map-overlay`.
 
     Raises:
         Problem: 404 `overlay_unset`.
     """
-    path = engine.settings.map_overlay
+    path = settings.map_overlay
     if path is None:
         raise Problem("overlay_unset", "No map overlay is configured.", status=404)
     return File(path, media_type="application/geo+json", content_disposition_type="inline")

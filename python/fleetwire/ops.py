@@ -3,14 +3,20 @@
 import os
 from typing import Any
 
+import asyncpg
 from litestar import Response, Router, get
 from litestar.di import NamedDependency
 
 from fleetwire import metrics, metrics_merge, worker_socket
 from fleetwire.access.guards import requires
-from fleetwire.engine import Engine
-from fleetwire.health import answers
+from fleetwire.cache.responses import Responses
+from fleetwire.fanout.sockets import Sockets
+from fleetwire.health import Health, answers
 from fleetwire.runtime import supervisor
+from fleetwire.settings import Settings
+from fleetwire.store.listener import Listener
+from fleetwire.store.pools import Pools
+from fleetwire.store.writer import Writer
 
 _NO_STORE = {"cache-control": "no-store"}
 
@@ -22,72 +28,81 @@ async def livez() -> dict[str, str]:
 
 
 @get("/readyz", public=True, summary="May traffic come", security=[])
-async def readyz(engine: NamedDependency[Engine]) -> Response[dict[str, str]]:
+async def readyz(
+    health: NamedDependency[Health], app_pool: NamedDependency[asyncpg.Pool], relay: NamedDependency[Any]
+) -> Response[dict[str, str]]:
     """200 when batches can be stored; 503 while the database is away, a background task is stuck, and during a stop."""
-    status: str = engine.health.phase
+    status: str = health.phase
     stuck = supervisor.stuck_names()
-    if status == "ready" and not await answers(engine.app_pool):
+    if status == "ready" and not await answers(app_pool):
         status = "database_unavailable"
     elif status == "ready" and stuck:
         status = "background_task_stuck"
     # Without the relay a worker stores and shows what is sent to it, so traffic may come.
-    relay = {} if engine.relay is None else {"relay": engine.relay.state}
+    relay_state = {} if relay is None else {"relay": relay.state}
     named = {"tasks": ", ".join(stuck)} if stuck else {}
     return Response(
-        {"status": status, **relay, **named}, status_code=200 if status == "ready" else 503, headers=_NO_STORE
+        {"status": status, **relay_state, **named}, status_code=200 if status == "ready" else 503, headers=_NO_STORE
     )
 
 
 @get("/health", public=True, summary="How it goes", security=[])
-async def health(engine: NamedDependency[Engine]) -> Response[dict[str, Any]]:
+async def show_health(
+    health: NamedDependency[Health],
+    app_pool: NamedDependency[asyncpg.Pool],
+    sockets: NamedDependency[Sockets],
+    writer: NamedDependency[Writer],
+    relay: NamedDependency[Any],
+) -> Response[dict[str, Any]]:
     """Database, relay, sockets, held batches, memory and age of this worker; nothing of any tenant.
 
     503 when this worker cannot store or a background task is stuck; without its relay it is degraded and answers 200.
     """
-    report = await engine.health.report(
-        engine.app_pool,
-        sockets=engine.sockets.counts(),
-        held_batches=engine.writer.held_batches,
-        relay=None if engine.relay is None else engine.relay.report(),
+    report = await health.report(
+        app_pool,
+        sockets=sockets.counts(),
+        held_batches=writer.held_batches,
+        relay=None if relay is None else relay.report(),
     )
     serves = report["phase"] == "ready" and report["database"]["ok"] and not report["stuck_tasks"]
     return Response(report, status_code=200 if serves else 503, headers=_NO_STORE)
 
 
 @get("/metrics", guards=[requires("operate")], summary="Prometheus metrics")
-async def prometheus(engine: NamedDependency[Engine]) -> Response[bytes]:
+async def prometheus(settings: NamedDependency[Settings], packed_metrics: NamedDependency[bytes]) -> Response[bytes]:
     """The counters of all workers of this node, added up.
 
     They count for all tenants together, hence the permission `operate`.
     """
-    folder = engine.settings.runtime_dir
+    folder = settings.runtime_dir
     workers = {} if folder is None else await worker_socket.ask_all(folder, b"metrics")
     # Itself in any case, also where it has no socket to be asked by.
-    workers[os.getpid()] = engine.packed_metrics()
+    workers[os.getpid()] = packed_metrics
     return Response(metrics_merge.render(workers.values()), headers={"content-type": metrics.CONTENT_TYPE})
 
 
 @get("/api/db/stats", guards=[requires("operate")], summary="How the database's pools are used")
-async def database_stats(engine: NamedDependency[Engine]) -> Response[dict[str, Any]]:
+async def database_stats(
+    settings: NamedDependency[Settings], pools: NamedDependency[Pools], listener: NamedDependency[Listener]
+) -> Response[dict[str, Any]]:
     """Connections of this worker by pool: in use, idle, open, and how many there may be; slow statements so far."""
-    settings = engine.settings
     stats = {
-        "pools": engine.pools.stats(),
+        "pools": pools.stats(),
         "max_connections": settings.max_connections,
         "connect_timeout_secs": settings.connect_timeout_secs,
         "idle_connection_secs": settings.idle_connection_secs,
         "slow_query_secs": settings.slow_query_secs,
-        "listens_for_revocations": engine.listener.is_listening,
+        "listens_for_revocations": listener.is_listening,
     }
     return Response(stats, headers=_NO_STORE)
 
 
 @get("/api/cache/stats", guards=[requires("operate")], summary="Figures of the response cache")
-async def cache_stats(engine: NamedDependency[Engine]) -> Response[dict[str, Any]]:
+async def cache_stats(responses: NamedDependency[Responses]) -> Response[dict[str, Any]]:
     """Hits, misses, entries, bytes and the second level, of the worker that answers. They count for all tenants."""
-    return Response(engine.responses.stats(), headers=_NO_STORE)
+    return Response(responses.stats(), headers=_NO_STORE)
 
 
 ops_router = Router(
-    "/", route_handlers=[livez, readyz, health, prometheus, database_stats, cache_stats], tags=["Operations"]
+    "/", route_handlers=[livez, readyz, show_health, prometheus, database_stats, cache_stats], tags=["Operations"]
 )

@@ -3,6 +3,7 @@
 import uuid
 from typing import Annotated, Any, Final, Literal
 
+import asyncpg
 import msgspec
 from litestar import Request, Response, Router, delete, get, patch, post
 from litestar.di import NamedDependency
@@ -18,8 +19,8 @@ from fleetwire.access.people import Change, User
 from fleetwire.access.principal import Kind, Permission, Principal, UserRole
 from fleetwire.access.rules import MAX_NAME_CHARS, check_name
 from fleetwire.access.session_list import Session
-from fleetwire.engine import Engine
 from fleetwire.errors import Problem
+from fleetwire.store.devices import Devices
 
 MAX_PAGE: Final = 500
 _MAX_ID: Final = 2**63 - 1
@@ -146,42 +147,42 @@ async def list_users(
 async def create_user(
     data: JSONBody[NewUser],
     principal: NamedDependency[Principal],
-    engine: NamedDependency[Engine],
+    gate: NamedDependency[Gate],
+    devices: NamedDependency[Devices],
     request: Request[Any, Any, Any],
 ) -> Response[User]:
     """Errors: 400 `name_invalid`, `password_short`, `password_long`, `device_of_driver`; 409 `user_exists`."""
     check_name("user", data.name)
     if data.display_name is not None:
         check_name("user", data.display_name)
-    user = await engine.gate.people.create(
+    user = await gate.people.create(
         principal,
         data.name,
         data.role,
-        engine.gate.whence(request.scope),
+        gate.whence(request.scope),
         password=data.password,
-        device_id=await _device_id(engine, principal, data.device),
+        device_id=await _device_id(devices, principal, data.device),
         display_name=data.display_name,
     )
     return _unkept(user, status_code=201)
 
 
 @patch("/users/{name:str}", guards=_ADMIN, operation_id="changeUser", summary="Change a user")
-async def change_user(
+async def change_user(  # noqa: PLR0917 - the framework passes by name
     name: str,
     data: JSONBody[UserChange],
     principal: NamedDependency[Principal],
-    engine: NamedDependency[Engine],
+    gate: NamedDependency[Gate],
+    devices: NamedDependency[Devices],
     request: Request[Any, Any, Any],
 ) -> Response[User]:
     """Role, status, password or device. Ends the user's sessions; the user's tokens count anew within a second.
 
     Errors: as for a new user; 404 `user_unknown`; 409 `last_admin`.
     """
-    device_id = msgspec.UNSET if data.device is msgspec.UNSET else await _device_id(engine, principal, data.device)
+    device_id = msgspec.UNSET if data.device is msgspec.UNSET else await _device_id(devices, principal, data.device)
     change = Change(role=data.role, status=data.status, password=data.password, device_id=device_id)
-    return _unkept(
-        await engine.gate.people.change(principal, asgi.unveil(name), change, engine.gate.whence(request.scope))
-    )
+    return _unkept(await gate.people.change(principal, asgi.unveil(name), change, gate.whence(request.scope)))
 
 
 @get("/tokens", guards=_ADMIN, operation_id="listTokens", summary="List tokens")
@@ -197,18 +198,19 @@ async def list_tokens(
 async def create_token(
     data: JSONBody[NewToken],
     principal: NamedDependency[Principal],
-    engine: NamedDependency[Engine],
+    gate: NamedDependency[Gate],
+    devices: NamedDependency[Devices],
     request: Request[Any, Any, Any],
 ) -> Response[TokenMade]:
     """Errors: 400 `name_invalid`, `scope_unknown`, `life_invalid`; 404 `user_unknown`; 403 `device_limit`."""
     device_id = user_id = None
     if data.kind == "device":
-        device_id = await _device_id(engine, principal, data.name)
+        device_id = await _device_id(devices, principal, data.name)
     elif data.kind == "user":
-        user_id = await engine.gate.people.find_id(principal.tenant_id, data.name)
+        user_id = await gate.people.find_id(principal.tenant_id, data.name)
     bearer = Bearer(data.kind, data.name, device_id, user_id)
-    token_id, token = await engine.gate.grants.create(
-        principal, bearer, engine.gate.whence(request.scope), scopes=data.scopes, life_secs=data.life_secs
+    token_id, token = await gate.grants.create(
+        principal, bearer, gate.whence(request.scope), scopes=data.scopes, life_secs=data.life_secs
     )
     return _unkept(TokenMade(token_id, token), status_code=201)
 
@@ -228,10 +230,13 @@ async def revoke_token(
 
 @get("/audit", guards=_ADMIN, operation_id="listAudit", summary="Who changed what")
 async def list_audit(
-    principal: NamedDependency[Principal], engine: NamedDependency[Engine], before: _Before = None, limit: _Limit = 100
+    principal: NamedDependency[Principal],
+    app_pool: NamedDependency[asyncpg.Pool],
+    before: _Before = None,
+    limit: _Limit = 100,
 ) -> Response[AuditPage]:
     """Changes to users, tokens and sessions of the tenant, newest first, in pages."""
-    entries = await audit.page(engine.app_pool, principal.tenant_id, before_id=before, most=limit)
+    entries = await audit.page(app_pool, principal.tenant_id, before_id=before, most=limit)
     return _unkept(AuditPage(entries, entries[-1].audit_id if len(entries) == limit else None))
 
 
@@ -258,9 +263,9 @@ def _unkept(body: Any, *, status_code: int = 200) -> Response[Any]:  # noqa: ANN
     return Response(body, status_code=status_code, headers=_NO_STORE)
 
 
-async def _device_id(engine: Engine, admin: Principal, name: str | None) -> int | None:
+async def _device_id(devices: Devices, admin: Principal, name: str | None) -> int | None:
     """The number of a device, which is created if it is missing."""
     if name is None:
         return None
     check_name("device", name)
-    return await engine.devices.resolve(admin.tenant_id, name)
+    return await devices.resolve(admin.tenant_id, name)

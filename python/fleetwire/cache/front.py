@@ -5,6 +5,7 @@ framework runs only if nothing is kept. What it answers is the same for all who 
 """
 
 import asyncio
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import structlog
@@ -12,11 +13,11 @@ import structlog
 from fleetwire import asgi, clock, metrics
 from fleetwire.access.guards import FOUND_KEY, authenticate
 from fleetwire.access.principal import Principal
+from fleetwire.access.tokens import Credentials
 from fleetwire.cache.encodings import negotiate
 from fleetwire.cache.entry import OK, Answer, matches
-from fleetwire.cache.responses import State
+from fleetwire.cache.responses import Responses, State
 from fleetwire.cache.rules import Rule, Rules
-from fleetwire.engine import Engine
 from fleetwire.errors import Problem
 
 MAX_QUERY_BYTES: Final = 1024  # a longer one is answered by the framework each time
@@ -29,11 +30,23 @@ _log = structlog.get_logger(__name__)
 class Front:
     """The cache as an ASGI callable. `plain` is the framework, `others` what answers all that is not cached."""
 
-    def __init__(self, *, plain: asgi.App, others: asgi.App, rules: Rules, engine: Engine) -> None:
+    def __init__(
+        self,
+        *,
+        plain: asgi.App,
+        others: asgi.App,
+        rules: Rules,
+        responses: Responses,
+        credentials: Callable[[], Credentials],
+        versions: Mapping[str, Callable[[int], str]],
+    ) -> None:
+        """`versions` gives for each name that a rule may have the present version of a tenant's state."""
         self._plain = plain
         self._others = others
         self._rules = rules
-        self._engine = engine
+        self._responses = responses
+        self._credentials = credentials
+        self._versions = versions
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         """Answers, or hands on."""
@@ -57,7 +70,7 @@ class Front:
         started_secs = clock.monotonic_secs()
         principal = None
         if rule.permission is not None:
-            principal = await authenticate(scope, self._engine.gate.credentials)
+            principal = await authenticate(scope, self._credentials())
             if not principal.may(rule.permission):
                 # The route's guard refuses, or lets pass who sees less and gets an answer of its own.
                 await self._others(scope, receive, send)
@@ -68,7 +81,7 @@ class Front:
             raise unacceptable()
         key = rule.key(scope["path"], scope["query_string"], principal)
         version = self._version(rule, principal)
-        entry, state = await self._engine.responses.answer(
+        entry, state = await self._responses.answer(
             rule,
             principal,
             key,
@@ -90,7 +103,7 @@ class Front:
     def _version(self, rule: Rule, principal: Principal | None) -> str | None:
         if rule.cached.version is None or principal is None:
             return None
-        return rule.cached.version(self._engine, principal.tenant_id)
+        return self._versions[rule.cached.version](principal.tenant_id)
 
     async def _ask(self, scope: asgi.Scope, principal: Principal | None) -> Answer:
         """The framework's answer to a request without conditions, as a whole."""

@@ -7,9 +7,9 @@ and the scope. A handler that looks at anything else of the request (a header, t
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
@@ -45,7 +45,7 @@ class Cached:
     scope: Scope = "tenant"
     tags: tuple[str, ...] = ()
     """What the answer rests on, within the tenant: `invalidate(tenant_id, tag)` drops it."""
-    version: Callable[[Any, int], str] | None = None
+    version: str | None = None
     """For answers from memory: from the engine and a tenant to the name of the state that they show. An answer of the
     present state is fresh however old it is; of a past one as the times above say, and not at all to a client that
     sends `Cache-Control: no-cache`."""

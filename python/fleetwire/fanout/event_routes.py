@@ -2,6 +2,7 @@
 
 from typing import Annotated, Any, Final
 
+import asyncpg
 import msgspec
 from litestar import Request, Response, Router, get, post
 from litestar.di import NamedDependency
@@ -9,11 +10,12 @@ from litestar.params import Parameter
 
 from fleetwire.access.guards import requires
 from fleetwire.access.principal import Principal
-from fleetwire.engine import Engine
 from fleetwire.errors import Problem
 from fleetwire.fanout import rooms
 from fleetwire.fanout.event_messages import MAX_EVENT_MESSAGE_BYTES, ClientId, Millis, Publish, RoomName
+from fleetwire.fanout.events import EventHub
 from fleetwire.fanout.publishing import orders_heard, publish
+from fleetwire.settings import Settings
 from fleetwire.store import events
 
 LATEST_SEQ: Final = 2**63 - 1  # of PostgreSQL's bigint
@@ -60,7 +62,10 @@ class EventPage(msgspec.Struct, frozen=True):
     "`kind_forbidden`.",
 )
 async def publish_event(
-    request: Request[Any, Any, Any], principal: NamedDependency[Principal], engine: NamedDependency[Engine]
+    request: Request[Any, Any, Any],
+    principal: NamedDependency[Principal],
+    event_hub: NamedDependency[EventHub],
+    settings: NamedDependency[Settings],
 ) -> Response[EventStoredAnswer]:
     """Stores it, then tells the watchers."""
     form = _form(await request.body())
@@ -71,15 +76,16 @@ async def publish_event(
         client_id=form.client_id,
         occurred_at=form.occurred_at,
     )
-    stored = await publish(engine.events, principal, message, future_secs=engine.settings.future_secs)
+    stored = await publish(event_hub, principal, message, future_secs=settings.future_secs)
     answer = EventStoredAnswer(stored.seq, stored.recorded_millis)
     return Response(answer, status_code=201 if stored.is_new else 200, headers=_NO_STORE)
 
 
 @get("/api/events", guards=[requires("events")], operation_id="listEvents", summary="A page of events")
-async def list_events(
+async def list_events(  # noqa: PLR0917 - the framework passes by name
     principal: NamedDependency[Principal],
-    engine: NamedDependency[Engine],
+    event_hub: NamedDependency[EventHub],
+    app_pool: NamedDependency[asyncpg.Pool],
     room: Annotated[str | None, _ROOM] = None,
     after: Annotated[int, _AFTER] = 0,
     limit: Annotated[int, _LIMIT] = 100,
@@ -93,11 +99,11 @@ async def list_events(
     wanted = [room] if room is not None else None if own is None else [own]
     if wanted is not None:
         rooms.check_names(wanted)
-        rooms.check_hears(principal, wanted, await orders_heard(engine.events, principal, wanted))
-    pool, tenant_id = engine.app_pool, principal.tenant_id
-    span = await events.span(pool, tenant_id)
+        rooms.check_hears(principal, wanted, await orders_heard(event_hub, principal, wanted))
+    tenant_id = principal.tenant_id
+    span = await events.span(app_pool, tenant_id)
     named = None if wanted is None or rooms.EVERY in wanted else wanted
-    found = await events.page(pool, tenant_id, after_seq=after, rooms=named, limit=limit)
+    found = await events.page(app_pool, tenant_id, after_seq=after, rooms=named, limit=limit)
     page = EventPage(found, span.newest, gap=after + 1 < span.oldest)
     return Response(page, headers=_NO_STORE)
 

@@ -1,7 +1,9 @@
 """`/api/orders/{order}/devices`: which devices work on an order, for feeds that watch orders."""
 
+from collections.abc import Callable
 from typing import Annotated
 
+import asyncpg
 import msgspec
 from litestar import Router, delete, put
 from litestar.di import NamedDependency
@@ -9,10 +11,12 @@ from litestar.di import NamedDependency
 from fleetwire import asgi
 from fleetwire.access.guards import requires
 from fleetwire.access.principal import Principal
-from fleetwire.engine import Engine
 from fleetwire.errors import Problem
 from fleetwire.fanout.wishes import LONGEST_NAME, MOST_DEVICES
 from fleetwire.store import orders
+
+SetLiveOrder = Callable[[int, str, list[int]], None]
+"""Sets, on every worker, the devices of an order: tenant, order, numbers of the devices."""
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_NAME, pattern=r"^[^\x00]*$")]
 
@@ -25,37 +29,48 @@ class OrderDevices(msgspec.Struct):
 
 @put("/api/orders/{order:str}/devices", guards=[requires("dispatch")], status_code=204, summary="Say who does an order")
 async def set_order_devices(
-    principal: NamedDependency[Principal], engine: NamedDependency[Engine], order: str, data: OrderDevices
+    principal: NamedDependency[Principal],
+    app_pool: NamedDependency[asyncpg.Pool],
+    set_live_order: NamedDependency[SetLiveOrder],
+    order: str,
+    data: OrderDevices,
 ) -> None:
     """Gives the order these devices and no others. Feeds that watch it see them from the next tick on.
 
     Raises:
         Problem: 404 `device_unknown`; 400 `order_name`; 503 `database_unavailable`.
     """
-    await _set(engine, principal.tenant_id, order, data.devices)
+    await _set(app_pool, set_live_order, principal.tenant_id, order, data.devices)
 
 
 @delete("/api/orders/{order:str}/devices", guards=[requires("dispatch")], summary="End an order's watch")
-async def end_order_devices(principal: NamedDependency[Principal], engine: NamedDependency[Engine], order: str) -> None:
+async def end_order_devices(
+    principal: NamedDependency[Principal],
+    app_pool: NamedDependency[asyncpg.Pool],
+    set_live_order: NamedDependency[SetLiveOrder],
+    order: str,
+) -> None:
     """Takes all devices from the order; feeds that watch it are told that they left.
 
     Raises:
         Problem: 400 `order_name`; 503 `database_unavailable`.
     """
-    await _set(engine, principal.tenant_id, order, [])
+    await _set(app_pool, set_live_order, principal.tenant_id, order, [])
 
 
-async def _set(engine: Engine, tenant_id: int, veiled: str, devices: list[str]) -> None:
+async def _set(
+    app_pool: asyncpg.Pool, set_live_order: SetLiveOrder, tenant_id: int, veiled: str, devices: list[str]
+) -> None:
     order = asgi.unveil(veiled)
     if not 0 < len(order) <= LONGEST_NAME or "\0" in order:
         detail = f"An order's name has 1 to {LONGEST_NAME} characters and no NUL."
         raise Problem("order_name", detail, status=400)
     await orders.set_devices(
-        engine.app_pool,
+        app_pool,
         tenant_id,
         order,
         devices,
-        on_stored=lambda device_ids: engine.set_order(tenant_id, order, list(device_ids)),
+        on_stored=lambda device_ids: set_live_order(tenant_id, order, list(device_ids)),
     )
 
 

@@ -10,8 +10,8 @@ from prometheus_client.registry import Collector
 
 from fleetwire import metrics
 from fleetwire.access.guards import requires
-from fleetwire.engine import Engine
 from fleetwire.fanout.close_codes import Close
+from fleetwire.fanout.sockets import Sockets
 
 QUANTILES: Final = (0.5, 0.9, 0.99)
 
@@ -51,12 +51,12 @@ class SocketStats(msgspec.Struct, frozen=True):
     description="Sockets by kind and by protocol, frames and bytes out by type, closes by code, the delay from a "
     "commit to a watcher's socket, and events. Of the worker that answers, since its start.",
 )
-async def socket_stats(engine: NamedDependency[Engine]) -> Response[SocketStats]:
+async def socket_stats(sockets: NamedDependency[Sockets]) -> Response[SocketStats]:
     """Reads the counters."""
     closes = _by_label(metrics.CLOSES, "code")
     stats = SocketStats(
-        sockets=engine.sockets.counts(),
-        protocols=dict(Tally(socket.protocol for socket in engine.sockets.all())),
+        sockets=sockets.counts(),
+        protocols=dict(Tally(socket.protocol for socket in sockets.all())),
         frames=_by_label(metrics.FRAMES, "type"),
         bytes=_by_label(metrics.FRAME_BYTES, "type"),
         conflated=_sum(metrics.CONFLATED),

@@ -2,6 +2,7 @@
 
 from typing import Annotated, Final
 
+import asyncpg
 from litestar import Response, get
 from litestar.di import NamedDependency
 from litestar.params import Parameter
@@ -9,7 +10,6 @@ from litestar.params import Parameter
 from fleetwire.access.guards import requires
 from fleetwire.access.principal import Principal
 from fleetwire.cache.rules import OPTION, Cached
-from fleetwire.engine import Engine
 from fleetwire.errors import DatabaseAway
 from fleetwire.store.device_pages import DevicesPage, list_page
 from fleetwire.store.devices import DEVICES_TAG
@@ -33,7 +33,7 @@ _LIMIT = Parameter(query="limit", ge=1, le=MAX_PAGE, description="Devices on the
 )
 async def list_devices(
     principal: NamedDependency[Principal],
-    engine: NamedDependency[Engine],
+    app_pool: NamedDependency[asyncpg.Pool],
     after: Annotated[str, _AFTER] = "",
     limit: Annotated[int, _LIMIT] = DEFAULT_PAGE,
 ) -> Response[DevicesPage]:
@@ -44,7 +44,7 @@ async def list_devices(
     """
     try:
         # PostgreSQL takes no text with a zero character, and no name has one.
-        page = await list_page(engine.app_pool, principal.tenant_id, after=after.replace("\0", ""), limit=limit)
+        page = await list_page(app_pool, principal.tenant_id, after=after.replace("\0", ""), limit=limit)
     except PASSING:
         raise DatabaseAway from None
     return Response(page)

@@ -4,6 +4,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+import asyncpg
 from litestar import Request, Router, get
 from litestar.di import NamedDependency
 from litestar.params import Parameter
@@ -14,10 +15,11 @@ from fleetwire.access.guards import requires
 from fleetwire.access.principal import Principal
 from fleetwire.cache.entry import matches
 from fleetwire.cache.rules import ASK_AGAIN, OPTION, Cached
-from fleetwire.engine import Engine
 from fleetwire.errors import Problem
 from fleetwire.live.device_list import list_devices
 from fleetwire.live.own import own_position
+from fleetwire.live.state import Live
+from fleetwire.settings import Settings
 from fleetwire.store import tracks
 
 _MILLIS = re.compile(r"-?[0-9]{1,18}")
@@ -26,6 +28,7 @@ DEFAULT_SPAN_MILLIS = 24 * 3600 * 1000
 # is; and this much older to who asks while a new one is made.
 FRESH_SECS = 0.25
 STALE_SECS = 1.75
+LIVE_VERSION = "live"  # the name of the version that the live table counts
 UNCHANGED_SECS = 60.0  # an answer nobody asks for any more gives its memory back
 LATEST_MILLIS = 253_402_300_799_999  # the end of the year 9999, where ISO 8601 ends
 
@@ -38,10 +41,6 @@ _TO = Parameter(
 _FORMAT = Parameter(query="format", description="geojson, gpx or csv.")
 
 
-def _positions_version(engine: Engine, tenant_id: int) -> str:
-    return engine.live.version(tenant_id)
-
-
 @get(
     "/api/live",
     guards=[requires("watch", "watch_own")],
@@ -50,14 +49,19 @@ def _positions_version(engine: Engine, tenant_id: int) -> str:
         OPTION: Cached(
             secs=FRESH_SECS,
             stale_secs=STALE_SECS,
-            version=_positions_version,
+            version=LIVE_VERSION,
             unchanged_secs=UNCHANGED_SECS,
             is_shared=False,
         )
     },
     summary="Live positions as GeoJSON",
 )
-async def live_positions(principal: NamedDependency[Principal], engine: NamedDependency[Engine]) -> Response[bytes]:
+async def live_positions(
+    principal: NamedDependency[Principal],
+    app_pool: NamedDependency[asyncpg.Pool],
+    live: NamedDependency[Live],
+    settings: NamedDependency[Settings],
+) -> Response[bytes]:
     """The newest position of every device of the tenant, a Point feature each; to a driver, of the own device.
 
     The answer is up to 2 seconds old while devices move, and of the newest commit with `Cache-Control: no-cache`.
@@ -66,15 +70,16 @@ async def live_positions(principal: NamedDependency[Principal], engine: NamedDep
         Problem: 503 `database_unavailable`, for a driver only.
     """
     if not principal.may("watch"):
-        own = await own_position(engine.app_pool, engine.settings, principal.tenant_id, principal.device_id or 0)
+        own = await own_position(app_pool, settings, principal.tenant_id, principal.device_id or 0)
         return Response(own, media_type="application/geo+json", headers={"cache-control": "no-store"})
-    return Response(engine.live.geojson(principal.tenant_id), media_type="application/geo+json")
+    return Response(live.geojson(principal.tenant_id), media_type="application/geo+json")
 
 
 @get("/api/devices/{name:str}/track", guards=[requires("watch", "watch_own")], summary="A device's track")
 async def device_track(  # noqa: PLR0917 - the framework passes by name
     principal: NamedDependency[Principal],
-    engine: NamedDependency[Engine],
+    app_pool: NamedDependency[asyncpg.Pool],
+    settings: NamedDependency[Settings],
     request: Request[Any, Any, Any],
     name: str,
     from_: Annotated[str | None, _FROM] = None,
@@ -88,25 +93,25 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
     Raises:
         Problem: 404 `device_unknown`; 400 `time_invalid` or `span_invalid`; 503 `database_unavailable`.
     """
-    to_millis = _millis(to) if to else clock.now_millis() + engine.settings.future_secs * 1000
+    to_millis = _millis(to) if to else clock.now_millis() + settings.future_secs * 1000
     from_millis = _millis(from_) if from_ else to_millis - DEFAULT_SPAN_MILLIS
     if from_millis > to_millis:
         raise Problem("span_invalid", "The start lies after the end.", status=400)
     tenant_id, device = principal.tenant_id, asgi.unveil(name)
-    device_id = await tracks.find_device(engine.app_pool, tenant_id, device)
+    device_id = await tracks.find_device(app_pool, tenant_id, device)
     if not principal.sees_device(device_id):
         raise tracks.unknown(device)
     headers = {"cache-control": "no-store"}
     if from_ and to_millis < clock.now_millis():
         # Asked before the track is read: a fix that comes between the two is in the track, and in the next state.
         state = await tracks.state(
-            engine.app_pool, tenant_id=tenant_id, device_id=device_id, from_millis=from_millis, to_millis=to_millis
+            app_pool, tenant_id=tenant_id, device_id=device_id, from_millis=from_millis, to_millis=to_millis
         )
         headers = {"etag": f'W/"{state}"', "cache-control": ASK_AGAIN}
         if matches(request.headers.get("if-none-match", "").encode("latin-1"), headers["etag"].encode()):
             return Response(None, status_code=304, headers=headers)
     pieces = tracks.stream(
-        engine.app_pool,
+        app_pool,
         tenant_id=tenant_id,
         device_id=device_id,
         device=device,
