@@ -19,8 +19,12 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from fleetwire.store import pool
 from fleetwire.store.embedded import EmbeddedPostgres
 from fleetwire.store.migrate import migrate
+
+# Servers that a test starts check it where PYTHONASYNCIODEBUG is set, as `make test` does.
+pool.checks_nesting = True
 
 T = TypeVar("T")
 

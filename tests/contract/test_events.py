@@ -71,10 +71,13 @@ async def test_whoever_reads_a_number_reads_all_below_it(pool, acme):
 
 
 async def test_tenants_count_for_themselves_and_do_not_wait_for_each_other(pool, acme, rival):
+    async def publish_of_rival():
+        async with tenant_transaction(pool, rival.tenant_id) as other:
+            return await publish(other, rival.tenant_id)
+
     async with tenant_transaction(pool, acme.tenant_id) as connection:
         await publish(connection, acme.tenant_id)
-        async with tenant_transaction(pool, rival.tenant_id) as other:
-            assert (await publish(other, rival.tenant_id)).seq == 1
+        assert (await asyncio.create_task(publish_of_rival())).seq == 1
     assert await numbers(pool, acme.tenant_id) == await numbers(pool, rival.tenant_id) == [1]
 
 

@@ -19,7 +19,7 @@ from fleetwire.access.tokens import REVOKED_CHANNEL, Credentials
 from fleetwire.access.uses import Uses
 from fleetwire.errors import Problem
 from fleetwire.store.listener import Listener
-from fleetwire.store.pool import open_pool
+from fleetwire.store.pool import NestedAcquireError, borrowed, open_pool
 
 PASSWORD = "correct horse battery"
 
@@ -408,6 +408,28 @@ async def test_a_drivers_session_ends_eight_hours_after_the_login(owner, worker)
     await owner.execute("UPDATE session SET expires_at = now() + interval '5 minutes'")
     renewed = await worker.sessions.renew(login.refresh_token)
     assert renewed.expires_at_millis <= renewed.session_ends_at_millis < clock.now_millis() + 301_000
+
+
+async def test_as_many_renewals_as_the_pool_has_connections_do_not_wait_for_each_other_at_a_key_reload(owner, worker):
+    """A renewal that held a connection while it read the keys over a second one of the same pool would wait for all."""
+    logins = [await worker.sessions.login("acme", "dora", PASSWORD) for _ in range(8)]
+    worker.keys.forget()
+    async with asyncio.timeout(3):
+        renewed = await asyncio.gather(*(worker.sessions.renew(login.refresh_token) for login in logins))
+    assert len({login.token for login in renewed}) == len(logins)
+
+
+async def test_no_connection_is_acquired_while_one_of_the_same_pool_is_held(pool, database):
+    """It raises wherever that happens in a test; another pool may be used."""
+    async with await open_pool(database, "fleetwire_app", 1, 1) as other:
+        async with borrowed(pool), borrowed(other) as connection:
+            assert await connection.fetchval("SELECT 1") == 1
+        async with borrowed(pool):
+            with pytest.raises(NestedAcquireError):
+                async with borrowed(pool):
+                    pass
+        async with borrowed(pool) as connection:
+            assert await connection.fetchval("SELECT 1") == 1
 
 
 async def test_no_secret_of_a_session_is_stored(owner, worker):

@@ -17,7 +17,7 @@ import structlog
 from fleetwire import clock
 from fleetwire.access import audit, refresh, signed
 from fleetwire.access.away import refusing_while_away
-from fleetwire.access.keys import Keys
+from fleetwire.access.keys import Key, Keys
 from fleetwire.access.opaque import is_opaque
 from fleetwire.access.passwords import Passwords
 from fleetwire.access.tokens import REVOKED_CHANNEL
@@ -91,6 +91,7 @@ class Sessions:
         first = refresh.first(tenant_id, session_id)
         life_secs = DRIVER_LIFE_SECS if found["role"] == "driver" else SESSION_LIFE_SECS
         with refusing_while_away():
+            key = await self._keys.signing()
             async with tenant_transaction(self._pool, tenant_id) as connection:
                 ends_at = await connection.fetchval(
                     _session_sql["open"],
@@ -105,7 +106,7 @@ class Sessions:
                 )
             row = {**found, "tenant": tenant, "user_name": user}
             _log.info("A user logged in.", tenant=tenant, user=user, address=whence.address)
-            return await self._sign(first, row, ends_at, refresh_token=first.text())
+            return self._sign(key, first, row, ends_at, refresh_token=first.text())
 
     async def renew(self, presented: str, whence: Whence = NOWHERE, *, by_page: bool = False) -> Login:
         """Prolongs a session and gives new tokens for the newest refresh token of it.
@@ -125,6 +126,9 @@ class Sessions:
         if shown is None:
             raise Problem("token_invalid", "The refresh token is not valid here.", status=401)
         with refusing_while_away():
+            # Before the transaction: reading the keys takes a connection, and a token is replaced only by one that can
+            # be signed.
+            key = await self._keys.signing()
             async with tenant_transaction(self._pool, shown.tenant_id) as connection:
                 row = await connection.fetchrow(
                     _session_sql["lock_refreshed"], shown.tenant_id, shown.session_id, GRACE_SECS
@@ -136,9 +140,9 @@ class Sessions:
                     ends_at = await connection.fetchval(
                         _session_sql["rotate"], shown.tenant_id, shown.session_id, successor.hash, life_secs
                     )
-                    return await self._sign(successor, row, ends_at, refresh_token=successor.text())
+                    return self._sign(key, successor, row, ends_at, refresh_token=successor.text())
                 if by_page and row["just_refreshed"] and row["previous_hash"] == shown.hash:
-                    return await self._sign(shown, row, row["expires_at"], refresh_token=None)
+                    return self._sign(key, shown, row, row["expires_at"], refresh_token=None)
                 await self._end(connection, shown.tenant_id, shown.session_id)
                 await audit.note(
                     connection, shown.tenant_id, row["user_name"], "session.reuse", str(shown.session_id), whence=whence
@@ -170,8 +174,9 @@ class Sessions:
         async with borrowed(self._pool) as connection:
             return await connection.fetchrow(_sql["find_login"], tenant, user)
 
-    async def _sign(
+    def _sign(
         self,
+        key: Key,
         session: refresh.RefreshToken,
         row: Any,  # noqa: ANN401 - asyncpg ships no types
         ends_at: Any,  # noqa: ANN401
@@ -182,7 +187,7 @@ class Sessions:
         # Not beyond its session: a driver's last token is a short one.
         life_secs = max(1, min(signed.LIFE_SECS, (ends_at_millis - now_millis) // 1000))
         token = signed.sign(
-            await self._keys.signing(),
+            key,
             tenant_id=session.tenant_id,
             user_id=row["user_id"],
             role=row["role"],

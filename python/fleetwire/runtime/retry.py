@@ -24,6 +24,8 @@ T = TypeVar("T")
 FIRST_PAUSE_SECS: Final = 0.1
 MAX_PAUSE_SECS: Final = 5.0
 
+_DRIVERS: Final = {"asyncpg", "redis"}
+
 failures_by_task: Counter[str] = Counter()
 """Failed tries in this process by the name of their task; read by the metrics."""
 
@@ -138,5 +140,5 @@ def _is_being_cancelled() -> bool:
 
 
 def _is_from_outside(error: BaseException) -> bool:
-    """Whether the system or the database reported it: a traceback of our own frames would add nothing to that."""
-    return isinstance(error, OSError) or getattr(error, "sqlstate", None) is not None
+    """Whether the system, the database or Redis reported it: a traceback would add nothing to its text."""
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _DRIVERS

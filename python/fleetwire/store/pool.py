@@ -4,10 +4,11 @@ The role is a start-up setting of the session, so that it outlives what the pool
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from types import MappingProxyType
 from typing import Any, Literal, get_args
+from weakref import WeakKeyDictionary
 
 import asyncpg
 
@@ -120,16 +121,46 @@ async def borrowed(pool: asyncpg.Pool, *, limit_secs: float = ANSWER_SECS) -> As
     A time limit by cancellation would not do: the driver then waits for the server to confirm the cancellation, and a
     server that is frozen never does.
 
+    Nothing that holds a connection may wait for a second one of the same pool: as many of its kind as the pool has
+    connections would wait for each other. That raises where it is checked: in tests, and in asyncio's debug mode.
+
     Raises:
         TimeoutError: none was free in time.
     """
-    connection = await pool.acquire(timeout=limit_secs)
-    watchdog = asyncio.get_running_loop().call_later(limit_secs, connection.terminate)
+    loop = asyncio.get_running_loop()
+    with _not_nested(pool) if checks_nesting or loop.get_debug() else nullcontext():
+        connection = await pool.acquire(timeout=limit_secs)
+        watchdog = loop.call_later(limit_secs, connection.terminate)
+        try:
+            yield connection
+        finally:
+            watchdog.cancel()
+            await _give_back(pool, connection, limit_secs)
+
+
+checks_nesting = False
+"""Whether a second connection of a pool is refused to who holds one; set by tests."""
+
+
+class NestedAcquireError(AssertionError):
+    """Code that holds a connection waits for another one of the same pool."""
+
+
+_held: WeakKeyDictionary[asyncio.Task[Any], list[asyncpg.Pool]] = WeakKeyDictionary()
+"""Pools of which a task holds, or waits for, a connection; only where nesting is checked."""
+
+
+@contextmanager
+def _not_nested(pool: asyncpg.Pool) -> Iterator[None]:
+    task = asyncio.current_task()
+    held = [] if task is None else _held.setdefault(task, [])
+    if pool in held:
+        raise NestedAcquireError("A connection is acquired while one of the same pool is held.")
+    held.append(pool)
     try:
-        yield connection
+        yield
     finally:
-        watchdog.cancel()
-        await _give_back(pool, connection, limit_secs)
+        held.remove(pool)
 
 
 async def _give_back(pool: asyncpg.Pool, connection: asyncpg.Connection, limit_secs: float) -> None:
