@@ -71,7 +71,8 @@ class Users:
         """Opens the connections, a few at a time, as a queue for new ones is bounded."""
         for begin in range(0, count, 100):
             opened = [asyncio.open_connection("127.0.0.1", self._port) for _ in range(begin, min(begin + 100, count))]
-            self._connections += await asyncio.gather(*opened)
+            connected = await asyncio.gather(*opened)
+            self._connections += connected
 
     async def at_once(self, request: bytes) -> None:
         """Every user sends the same request at the same time."""

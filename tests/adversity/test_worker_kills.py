@@ -52,7 +52,7 @@ async def _kill_servers(servers, chance):
         await asyncio.to_thread(server.kill)  # asserts that its worker goes too
         assert server.faults() == []
         server.close()
-        servers[number] = server.successor()
+        servers[number] = servers[number].successor()
         await asyncio.to_thread(servers[number].start)
 
 

@@ -41,7 +41,8 @@ async def erase(connection: asyncpg.Connection, name: str) -> dict[str, int]:
     for attempt in range(1, ROUNDS + 1):
         await _delete_tracks(connection, tenant_id, deleted)
         for table in await _children_first(connection):
-            deleted[table] += await _delete_rows(connection, tenant_id, table)
+            rows = await _delete_rows(connection, tenant_id, table)
+            deleted[table] += rows
         # Of batches that were being committed while their devices were deleted.
         await _delete_tracks(connection, tenant_id, deleted)
         try:
