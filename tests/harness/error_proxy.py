@@ -21,11 +21,12 @@ class ErrorProxy(Proxy):
     def __init__(self, dsn: str) -> None:
         super().__init__(dsn)
         self._sqlstate: str | None = None
+        self._containing = b""
 
     @contextmanager
-    def answering(self, sqlstate: str) -> Iterator[None]:
-        """Answers every statement with an error until the block ends."""
-        self._sqlstate = sqlstate
+    def answering(self, sqlstate: str, *, containing: bytes = b"") -> Iterator[None]:
+        """Answers every statement, or those with a part that are prepared now, with an error until the block ends."""
+        self._containing, self._sqlstate = containing, sqlstate
         try:
             yield
         finally:
@@ -44,7 +45,7 @@ class ErrorProxy(Proxy):
                 body = await reader.readexactly(_length(head) - 4)
                 if not begun:
                     # A statement is answered as a whole: what began before the error was set passes on up to its Sync.
-                    sqlstate, told = self._sqlstate, False
+                    sqlstate, told = self._sqlstate if self._containing in body else None, False
                 begun = kind not in b"SQpX"
                 if sqlstate is None or kind in _PASSED_ON:
                     writer.write(kind + head + body)
