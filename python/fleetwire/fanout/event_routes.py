@@ -10,6 +10,7 @@ from litestar.params import Parameter
 
 from fleetwire.access.guards import requires
 from fleetwire.access.principal import Principal
+from fleetwire.client_data import Undecodable, decode
 from fleetwire.errors import Problem
 from fleetwire.fanout import rooms
 from fleetwire.fanout.event_messages import MAX_EVENT_MESSAGE_BYTES, ClientId, Millis, Publish, RoomName
@@ -34,6 +35,9 @@ class EventForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     payload: msgspec.Raw
     client_id: ClientId | None = None
     occurred_at: Millis | None = None
+
+
+_FORMS: Final[msgspec.json.Decoder[EventForm]] = msgspec.json.Decoder(EventForm)
 
 
 class EventStoredAnswer(msgspec.Struct, frozen=True):
@@ -116,6 +120,6 @@ def _form(body: bytes) -> EventForm:
     if len(body) > MAX_EVENT_MESSAGE_BYTES:
         raise Problem("body_too_large", f"The body holds more than {MAX_EVENT_MESSAGE_BYTES} bytes.", status=413)
     try:
-        return msgspec.json.decode(body, type=EventForm)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return decode(_FORMS, body)
+    except Undecodable as error:
         raise Problem("request_invalid", f"The body does not fit: {error}.", status=400) from error

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from fleetwire import metrics
+from fleetwire.client_data import Undecodable, decode
 from fleetwire.errors import DatabaseAway, Problem
 from fleetwire.fanout import rooms
 from fleetwire.fanout.event_feed import MAX_PAUSE_SECS, EventFeed, Line
@@ -77,8 +78,8 @@ class EventTalk:
         if not message.is_text or message.data.startswith(_BATCHES):
             return False
         try:
-            typed = _TYPED.decode(message.data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            typed = decode(_TYPED, message.data)
+        except Undecodable:
             return False
         if typed.type not in TYPES:
             return False
@@ -213,6 +214,6 @@ def _read(data: bytes) -> EventMessage:
             "message_invalid", f"A message about events holds at most {MAX_EVENT_MESSAGE_BYTES} bytes.", status=400
         )
     try:
-        return _MESSAGES.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return decode(_MESSAGES, data)
+    except Undecodable as error:
         raise Problem("message_invalid", f"The message does not fit its type: {error}.", status=400) from error

@@ -1,16 +1,19 @@
 """The first message of a socket that was opened without a credential: browsers and some apps cannot set headers."""
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from fleetwire.access.bearer import MAX_TOKEN_CHARS
 from fleetwire.access.principal import Permission, Principal
 from fleetwire.access.tokens import Credentials
+from fleetwire.client_data import Undecodable, decode
 from fleetwire.errors import Problem
 from fleetwire.fanout.close_codes import Close, Closing
 from fleetwire.fanout.event_messages import Auth, Failure
+
+_AUTH: Final[msgspec.json.Decoder[Auth]] = msgspec.json.Decoder(Auth)
 
 
 class Received(Protocol):
@@ -53,8 +56,8 @@ async def introduce(socket: Stranger, permission: Permission, credentials: Crede
 
 def _token(message: bytes) -> str:
     try:
-        token = msgspec.json.decode(message, type=Auth).token.strip()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        token = decode(_AUTH, message).token.strip()
+    except Undecodable as error:
         raise Problem(
             "token_missing", "The first message must be of type auth and have a token.", status=401
         ) from error

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import msgspec
 
 from fleetwire import clock, metrics
+from fleetwire.client_data import Undecodable, decode
 from fleetwire.fanout.close_codes import Close, Closing
 from fleetwire.fanout.event_messages import Heartbeat, Typed
 from fleetwire.runtime.tasks import spawn
@@ -46,8 +47,8 @@ def is_heartbeat(message: bytes) -> bool:
     if len(message) > _LONGEST_BYTES or b"heartbeat" not in message:
         return False
     try:
-        return _TYPED.decode(message).type == "heartbeat"
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        return decode(_TYPED, message).type == "heartbeat"
+    except Undecodable:
         return False
 
 

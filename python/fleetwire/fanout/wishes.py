@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
+from fleetwire.client_data import Undecodable, decode
 from fleetwire.errors import Problem
 
 Status = Literal["moving", "stopped", "offline"]
@@ -72,8 +73,8 @@ def read_wish(data: bytes) -> tuple[Wish, Filter]:
         Problem: 400 `message_invalid`, or a code that names the member of the filter.
     """
     try:
-        wish = _WISHES.decode(data)
-    except (msgspec.DecodeError, RecursionError) as error:
+        wish = decode(_WISHES, data)
+    except Undecodable as error:
         raise Problem("message_invalid", f"Not a watch or resume message: {error}.", status=400) from error
     return wish, Filter(
         area_e7=None if wish.area is None else _area(wish.area),

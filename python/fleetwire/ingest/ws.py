@@ -6,11 +6,13 @@ TCP connection and not in our memory.
 """
 
 import asyncio
+from typing import Final
 
 import msgspec
 import structlog
 
 from fleetwire import asgi, metrics
+from fleetwire.client_data import Undecodable, decode
 from fleetwire.errors import Problem
 from fleetwire.fanout.event_messages import Failure
 from fleetwire.fanout.event_talk import EventTalk
@@ -32,6 +34,10 @@ class _Named(msgspec.Struct):
     """What an error answer needs of a message that could not be used."""
 
     id: str | int | None = None
+
+
+_NAMED_TEXT: Final[msgspec.json.Decoder[_Named]] = msgspec.json.Decoder(_Named)
+_NAMED_BINARY: Final[msgspec.msgpack.Decoder[_Named]] = msgspec.msgpack.Decoder(_Named)
 
 
 class DriverSocket:
@@ -95,8 +101,7 @@ def _receipt_frame(receipt: bytes) -> bytes:
 
 def _error_frame(message: Message, problem: Problem) -> bytes:
     try:
-        decode = msgspec.json.decode if message.is_text else msgspec.msgpack.decode
-        message_id = decode(message.data, type=_Named).id
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        message_id = decode(_NAMED_TEXT if message.is_text else _NAMED_BINARY, message.data).id
+    except Undecodable:
         message_id = None  # The message is too broken to have a name.
     return msgspec.json.encode(Failure.of(problem, None if message_id is None else str(message_id)))

@@ -6,6 +6,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from fleetwire.client_data import Undecodable, decode
 from fleetwire.errors import Problem
 
 PAYLOAD_BYTES: Final = 16 * 1024
@@ -59,6 +60,9 @@ KINDS: Final[Mapping[str, type[Payload]]] = MappingProxyType(
 )
 
 
+_DECODERS: Final = {kind: msgspec.json.Decoder(payload) for kind, payload in KINDS.items()}
+
+
 def check_kind(kind: str) -> None:
     """Lets the name of a kind pass.
 
@@ -79,8 +83,8 @@ def check(kind: str, payload: bytes) -> bytes:
     if len(payload) > PAYLOAD_BYTES:
         raise Problem("event_payload", f"The payload holds more than {PAYLOAD_BYTES} bytes.", status=400)
     try:
-        stored = msgspec.json.encode(msgspec.json.decode(payload, type=KINDS[kind]))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        stored = msgspec.json.encode(decode(_DECODERS[kind], payload))
+    except Undecodable as error:
         raise Problem("event_payload", f"The payload does not fit its kind: {error}.", status=400) from error
     if _NUL in stored:
         raise Problem("event_payload", "The payload holds a NUL character.", status=400)
