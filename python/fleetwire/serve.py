@@ -33,6 +33,7 @@ from granian.log import LogLevels
 
 from fleetwire import logs
 from fleetwire.errors import ConfigError
+from fleetwire.private_files import OTHERS, make_private_dir
 from fleetwire.settings import Settings
 from fleetwire.store.embedded import EmbeddedPostgres
 from fleetwire.store.keeper import kept_running
@@ -61,6 +62,7 @@ def serve(
         OSError: it cannot be reached.
     """
     logs.configure(level=settings.log_level, form=settings.log_format)
+    os.umask(OTHERS)  # what this process and its workers make is nobody else's to read
     _check_address(settings)
     with database(settings) as dsn:
         ran = asyncio.run(migrate(dsn, connect_timeout_secs=settings.connect_timeout_secs))
@@ -100,7 +102,7 @@ def _runtime_dir(settings: Settings) -> Iterator[Path]:
         with tempfile.TemporaryDirectory(prefix="fleetwire-") as temporary:
             yield Path(temporary)
         return
-    settings.runtime_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_private_dir(settings.runtime_dir)
     yield settings.runtime_dir
 
 

@@ -26,10 +26,15 @@ def demo(
     stops everything; a second start goes on with the same data.
     """
     from fleetwire import demo as parts
+    from fleetwire.private_files import make_private_dir
     from fleetwire.serve import serve
+    from fleetwire.store.embedded import make_data_dir
 
     settings = Settings.from_env(data_dir=data_dir, host=host, port=port, database_url=database_url)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    if settings.database_url is None:
+        make_data_dir(settings.data_dir)
+    else:
+        make_private_dir(settings.data_dir)
     settings = replace(settings, map_overlay=parts.write_streets(settings.data_dir, seed=seed))
     with contextlib.ExitStack() as exits:
 

@@ -23,6 +23,7 @@ import structlog
 
 from fleetwire.clock import monotonic_secs
 from fleetwire.errors import ConfigError
+from fleetwire.private_files import make_private_dir, open_private
 from fleetwire.store import cluster, postmaster, sysuser
 
 START_LIMIT_SECS = 120.0
@@ -75,8 +76,8 @@ class EmbeddedPostgres:
 
     def start_unless_managed(self) -> bool:
         """As `start`, but returns False at once when another process manages the folder."""
-        self._data_dir.mkdir(parents=True, exist_ok=True)
-        lock = (self._data_dir / "postgres.lock").open("a+", encoding="ascii")
+        make_data_dir(self._data_dir)
+        lock = open_private(self._data_dir / "postgres.lock", "a+", encoding="ascii")
         if not _try_lock(lock, fcntl.LOCK_EX):
             lock.close()
             return False
@@ -205,6 +206,11 @@ class EmbeddedPostgres:
             sleep(_POLL_SECS)
 
 
+def make_data_dir(data_dir: Path) -> None:
+    """Makes the folder, or closes it to other users; the user of the database server may pass through it."""
+    make_private_dir(data_dir, group=sysuser.choose(data_dir / "postgres").group_to_pass)
+
+
 def running_dsn(data_dir: Path) -> str | None:
     """The owner's DSN of the server that runs on `data_dir`, whoever started it; None if none does or it is not ready.
 
@@ -225,10 +231,10 @@ def borrow(data_dir: Path) -> Iterator[str]:
         ConfigError: the server does not start.
     """
     data_dir = data_dir.expanduser().resolve()
-    data_dir.mkdir(parents=True, exist_ok=True)
+    make_data_dir(data_dir)
     server = EmbeddedPostgres(data_dir)
     give_up_at = monotonic_secs() + START_LIMIT_SECS
-    with (data_dir / "postgres.users").open("a") as users:
+    with open_private(data_dir / "postgres.users", "a") as users:
         # Whoever stops the server of borrowers holds this alone.
         _lock_until(users, fcntl.LOCK_SH, give_up_at)
         while (dsn := server.dsn if server.start_unless_managed() else running_dsn(data_dir)) is None:

@@ -35,6 +35,11 @@ class SysUser:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
 
+    @property
+    def group_to_pass(self) -> int | None:
+        """The group that has to pass through the folders of this process; None if the server runs as we do."""
+        return None if self.uid == os.geteuid() else self.gid
+
     def own(self, folder: Path) -> None:
         """Gives the user a folder that this process has just made."""
         if self.uid != os.geteuid():
