@@ -308,8 +308,12 @@ class Engine:
     async def _drain(self) -> None:
         # At once: a driver's socket stays open for the receipts of its batches under way, a feed has none to wait for.
         within_secs = self.settings.drain_secs
-        await asyncio.gather(self.writer.stop(within_secs=within_secs), self.sockets.goodbye(within_secs=within_secs))
-        self.health.phase = "drained"
+        try:
+            await asyncio.gather(
+                self.writer.stop(within_secs=within_secs), self.sockets.goodbye(within_secs=within_secs)
+            )
+        finally:
+            self.health.phase = "drained"  # Whatever happened, the main process need not wait any longer.
         _log.info("Nothing is held any more.")
 
     async def stop(self) -> None:

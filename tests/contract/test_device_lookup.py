@@ -110,3 +110,19 @@ async def test_a_tenant_at_its_limit_gives_its_places_back(pool, owner, acme, mo
     for name in ("x", "y", "z"):
         with pytest.raises(Exception, match="device_limit"):
             await asking.resolve(acme.tenant_id, name)
+
+
+async def test_a_lookup_that_ends_early_refuses_who_waits_and_leaves_room(pool, acme):
+    """What is told of a new device fails in the middle of a round."""
+
+    def failing(*_):
+        raise KeyError
+
+    asking = Devices(pool, patience_secs=10.0, on_met=failing)
+    async with asyncio.timeout(5):
+        outcomes = await asyncio.gather(
+            *(asking.resolve(acme.tenant_id, name) for name in ("one", "two")), return_exceptions=True
+        )
+    assert all(isinstance(each, DatabaseAway | int) for each in outcomes), outcomes
+    assert any(isinstance(each, DatabaseAway) for each in outcomes)
+    assert (asking._asked_count, asking._asked) == (0, {})

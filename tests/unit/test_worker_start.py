@@ -7,7 +7,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from fleetwire.runtime import retry
 from fleetwire.workers import Workers
 
 
@@ -35,8 +34,7 @@ class Started:
 
 
 @pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setattr(retry, "FIRST_PAUSE_SECS", 0.01)
+def server():
     made = Workers.__new__(Workers)
     made.interrupt_signal = False
     return made

@@ -13,6 +13,7 @@ from fleetwire import metrics
 from fleetwire.client_data import Undecodable, decode
 from fleetwire.errors import DatabaseAway, Problem
 from fleetwire.fanout import rooms
+from fleetwire.fanout.close_codes import Close
 from fleetwire.fanout.event_feed import MAX_PAUSE_SECS, EventFeed, Line
 from fleetwire.fanout.event_messages import (
     MAX_EVENT_MESSAGE_BYTES,
@@ -62,7 +63,7 @@ class EventTalk:
     def start(self) -> None:
         """Joins the rooms of a socket that asks for none."""
         if first := rooms.first_rooms(self._socket.principal):
-            self._starting = spawn(self._join(first, None), name="event-start")
+            self._starting = spawn(self._join_first(first), name="event-start")
 
     async def stop(self) -> None:
         """Leaves everything."""
@@ -117,6 +118,13 @@ class EventTalk:
                 await self._join(names, message.after, answers=True)
         except TimeoutError:
             raise DatabaseAway from None
+
+    async def _join_first(self, names: list[str]) -> None:
+        try:
+            await self._join(names, None)
+        except Exception:  # noqa: BLE001 - an open socket that is told nothing looks like one without events
+            _log.exception("A watcher could not be told of events.")
+            self._socket.dismiss(Close.INTERNAL)
 
     async def _join(self, names: list[str], after: int | None, *, answers: bool = False) -> None:
         own = rooms.own_room(self._socket.principal)

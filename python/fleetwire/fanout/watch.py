@@ -3,10 +3,12 @@
 import asyncio
 
 import msgspec
+import structlog
 
 from fleetwire import asgi
 from fleetwire.access.limits import Limits
 from fleetwire.errors import Problem
+from fleetwire.fanout.close_codes import Close
 from fleetwire.fanout.event_messages import Failure
 from fleetwire.fanout.event_talk import EventTalk
 from fleetwire.fanout.events import EventHub
@@ -17,6 +19,8 @@ from fleetwire.fanout.wishes import read_wish
 from fleetwire.live.state import Format, Live
 from fleetwire.runtime.tasks import cancel, spawn
 from fleetwire.settings import Settings
+
+_log = structlog.get_logger(__name__)
 
 PATH = "/ws/dispatch"
 SUBPROTOCOLS: dict[str, Format] = {
@@ -83,3 +87,6 @@ class DispatchSocket:
                     self._hub.delay.sent()
         except Closing as closing:
             socket.dismiss(closing.code)
+        except Exception:  # noqa: BLE001 - an open socket that is told nothing any more looks like a fleet at rest
+            _log.exception("A watcher could not be fed.")
+            socket.dismiss(Close.INTERNAL)

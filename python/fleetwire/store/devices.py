@@ -121,6 +121,7 @@ class Devices:
             while asked:
                 await self._ask_once(tenant_id, asked, list(asked))
         finally:
+            self._refuse(asked, list(asked), DatabaseAway())  # If the task ends early, nobody waits or counts for it.
             del self._asked[tenant_id], self._asking[tenant_id]
 
     async def _ask_once(self, tenant_id: int, asked: dict[str, _Asked], names: list[str]) -> None:
