@@ -1,12 +1,16 @@
 """Every background task of a worker goes on after an error of every class that PostgreSQL has, and does its work then.
 
-The worker is a real one, in this process; a proxy answers its statements with the error.
+The worker is a real one, in this process; a proxy answers its statements with the error. The same with a Redis that
+refuses.
 """
 
 import asyncio
+from contextlib import contextmanager
 
 import pytest
+import redis
 
+from fleetwire import clock
 from fleetwire.access import uses
 from fleetwire.engine import Engine
 from fleetwire.runtime import supervisor
@@ -16,6 +20,7 @@ from fleetwire.store import listener, retention
 from harness.database import execute, rows
 from harness.error_proxy import ErrorProxy
 from harness.tenants import Tenant
+from harness.valkey import valkey
 
 SQLSTATES = {
     "08006": "connection failure",
@@ -45,6 +50,7 @@ FAILING = {
 }
 """Those that meet the error by themselves; the committers and the spool's drain answer it or wait for a probe."""
 TASKS = FAILING | {"committer-0", "erasures", "feed-heartbeat", "feed-tick", "socket-pulse", "spool", "spool-drain"}
+REDIS_TASKS = {"cache-shared", "limits-report", "relay", "relay-catch-up", "relay-heartbeat", "relay-movements"}
 PATIENCE_SECS = 30
 
 
@@ -108,3 +114,47 @@ async def test_every_task_goes_on_after_an_error_of_every_class(database, proxy,
     await until(lambda: ended and ended[0].code == "token_revoked", "the follower of a revoked credential is told")
     assert await rows(database, "SELECT FROM credential WHERE last_used_at IS NOT NULL")
     assert engine.listener.is_listening
+
+
+@contextmanager
+def another_password(server):
+    with redis.Redis(port=server.port, socket_timeout=5) as client:
+        client.config_set("requirepass", "changed")
+        client.client_kill_filter(_type="normal", skipme=True)
+        client.client_kill_filter(_type="pubsub")
+        yield
+        client.config_set("requirepass", "")
+
+
+@contextmanager
+def no_memory(server):
+    server.command("CONFIG", "SET", "maxmemory", 1)
+    server.command("CLIENT", "KILL", "TYPE", "pubsub")
+    yield
+    server.command("CONFIG", "SET", "maxmemory", 0)
+
+
+@pytest.mark.parametrize("refusing", [another_password, no_memory], ids=lambda refusing: refusing.__name__)
+async def test_every_task_goes_on_after_a_redis_that_refused(database, tmp_path, refusing):
+    company = await asyncio.to_thread(Tenant, database)
+    with valkey() as server:
+        engine = Engine(Settings(database_url=database, redis_url=server.url, redis_prefix="test"))
+        await engine.start()
+        try:
+            principal = await engine.gate.credentials.principal(company.ingest)
+            started = {task.name for task in supervisor.supervised()}
+            assert started >= REDIS_TASKS, started
+            failures_before = sum(failures_by_task.values())
+            connections = engine.relay.connections
+            with refusing(server):
+                for _ in range(10):
+                    engine.responses.invalidate(principal.tenant_id, "devices")
+                    engine.limits.take(engine.limits.policies()["feed"], "acme", "anna", 1, clock.monotonic_secs())
+                    await asyncio.sleep(0.2)
+            assert sum(failures_by_task.values()) > failures_before
+            await until(lambda: engine.relay.connections > connections and engine.relay.state == "connected", "back")
+            await until(lambda: not any(task.state.failing_secs for task in supervisor.supervised()), "nothing fails")
+            assert {task.name for task in supervisor.supervised()} == started
+            assert engine.responses.stats()["second_level"]["untold_writes"] == 0
+        finally:
+            await engine.stop()
