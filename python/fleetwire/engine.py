@@ -294,6 +294,7 @@ class Engine:
             self.listener,
             allowed_origins=self.settings.origins,
             limits=self.limits,
+            recheck_secs=self.settings.socket_recheck_secs,
             make_credentials=Credentials if self.tracing is None else self.tracing.credentials,
             tell_revoked=self._tell_revoked,
         )

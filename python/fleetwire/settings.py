@@ -138,6 +138,9 @@ class Settings:
     socket_message_bytes: int = _setting(1024 * 1024, "Bytes of one message on a socket.", at_least=1024)
     socket_inflight_batches: int = _setting(16, "Batches of one socket under way; beyond, it is not read.", at_least=1)
     socket_auth_secs: float = _setting(10.0, "Time a socket opened without a credential has to send one.", at_least=0.1)
+    socket_recheck_secs: float = _setting(
+        60.0, "In this time the credential of every open socket is looked up once more.", at_least=0.1
+    )
     socket_strangers: int = _setting(256, "Sockets of a worker that may be without a credential at once.", at_least=0)
     socket_messages_per_sec: float = _setting(1000.0, "Messages a socket may send on average.", at_least=1)
     socket_messages_burst: int = _setting(2000, "Messages a socket may send at once.", at_least=1)

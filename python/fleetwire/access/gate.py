@@ -50,6 +50,7 @@ def open_gate(
     *,
     allowed_origins: frozenset[str] = frozenset(),
     limits: Limits | None = None,
+    recheck_secs: float = 60.0,
     make_memory: MakeMemory = lru,
     make_credentials: type[Credentials] = Credentials,
     tell_revoked: Callable[[str], None] = lambda _: None,
@@ -61,12 +62,15 @@ def open_gate(
         listener: hears of revocations; not started yet, and started before anybody is let in.
         allowed_origins: besides the server's own, origins in lower case whose pages may use the session cookie.
         limits: of this worker; without them, the usual ones of a worker alone.
+        recheck_secs: time in which the credential of every open socket is looked up once more.
         make_memory: from a capacity and a life in milliseconds to a bounded map.
         make_credentials: what verifies tokens.
         tell_revoked: is told what this worker revokes, besides the database, which tells everyone.
     """
     keys, uses, passwords = Keys(pool, keep_retired_secs=LONGEST_LIFE_SECS), Uses(pool), Passwords()
-    credentials = make_credentials(pool, keys, uses, make_memory=make_memory, allowed_origins=allowed_origins)
+    credentials = make_credentials(
+        pool, keys, uses, make_memory=make_memory, allowed_origins=allowed_origins, recheck_secs=recheck_secs
+    )
     listener.on(REVOKED_CHANNEL, heard=credentials.revoke, connected=credentials.forget)
 
     def revoke(key: str) -> None:

@@ -64,6 +64,11 @@ class Principal:
         return self.credential_hash if self.session_id is None else self.session_id
 
     @property
+    def rights(self) -> tuple[object, ...]:
+        """Everything that permissions follow from, for comparing an open socket with its row."""
+        return (self.tenant_id, self.role, self.device_id, self.user_id, self.scopes)
+
+    @property
     def actor(self) -> str:
         """Who the audit log says it was."""
         return self.user or f"{self.kind} token {self.credential_id}"

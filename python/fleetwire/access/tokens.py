@@ -30,6 +30,7 @@ from fleetwire.store.faults import PASSING
 REVOKED_CHANNEL: Final = "fleetwire_revoked"
 CHANGED: Final = "changed "
 FORGET: Final = "forget"
+TENANT: Final = "tenant "
 
 # Cold lookups run beside logins and reads on one small pool, and leave it most of its connections.
 LOOKUPS_AT_ONCE: Final = 4
@@ -59,6 +60,7 @@ class Credentials:
         make_memory: MakeMemory = lru,
         allowed_origins: frozenset[str] = frozenset(),
         now_millis: Callable[[], int] = clock.now_millis,
+        recheck_secs: float = 60.0,
     ) -> None:
         self.allowed_origins = allowed_origins
         self.lookup = Lookup(pool)
@@ -77,6 +79,11 @@ class Credentials:
         """Of open sockets whose credentials are to be looked up again."""
         self._unsure = asyncio.Event()
         self._follow_up: SupervisedTask | None = None
+        self._recheck_secs = recheck_secs
+        self._to_recheck: list[Principal] = []
+        """Of open sockets that are still to be looked up in this round."""
+        self._recheck_pause_secs = recheck_secs
+        self._rechecking: SupervisedTask | None = None
         # Counts how often everything was forgotten: an answer that was asked for before is not remembered after.
         self._epoch = 0
 
@@ -135,8 +142,13 @@ class Credentials:
     def revoke(self, payload: str) -> None:
         """Takes a notification: the hex of a credential's hash or of a session's id. Anything else forgets all.
 
-        `CHANGED` before it says that the credential lives on, and is to be asked for again.
+        `CHANGED` before it says that the credential lives on, and is to be asked for again; `TENANT` before a number
+        says that a tenant was suspended or resumed.
         """
+        number = payload.removeprefix(TENANT)
+        if payload != number and number.isdecimal():
+            self._tenant_changed(int(number))
+            return
         try:
             key = bytes.fromhex(payload.removeprefix(CHANGED))
         except ValueError:
@@ -160,13 +172,21 @@ class Credentials:
         self._to_check = self._followers.principals()
         self._unsure.set()
 
+    def _tenant_changed(self, tenant_id: int) -> None:
+        """Clears the caches and re-checks the tenant's open sockets before all others."""
+        self._forget_memories()
+        self._to_check += [each for each in self._followers.principals() if each.tenant_id == tenant_id]
+        self._unsure.set()
+
     def start(self) -> None:
-        """Starts to re-check the credentials of open sockets in the background, whenever `forget` was called."""
+        """Starts to re-check the credentials of open sockets: whenever `forget` was called, and once a minute."""
+        self._rechecking = supervise(self._recheck_next, name="credential-rechecks")
         self._follow_up = supervise(self._check_followers, name="credential-followers")
 
     async def stop(self) -> None:
-        """Stops the background task."""
+        """Stops the background tasks."""
         await supervisor.stop(self._follow_up)
+        await supervisor.stop(self._rechecking)
 
     def _forget_memories(self) -> None:
         self._epoch += 1
@@ -222,13 +242,28 @@ class Credentials:
         while self._to_check:
             principal = self._to_check.pop()
             try:
-                answer = await self._ask_again(principal)
+                await self._check_follower(principal)
             except BaseException:
                 self._to_check.append(principal)
                 self._unsure.set()
                 raise
-            if isinstance(answer, Refusal):
-                self._followers.end_all(principal.revocation_key, answer)
+
+    async def _recheck_next(self) -> None:
+        """Looks up the credential of one open socket; those of all of them, evenly, once in `recheck_secs`."""
+        if not self._to_recheck:
+            self._to_recheck = self._followers.principals()
+            self._recheck_pause_secs = self._recheck_secs / max(1, len(self._to_recheck))
+        await asyncio.sleep(self._recheck_pause_secs)
+        if self._to_recheck:
+            # After an error the next one has its turn: the order of a round says nothing about who is reached.
+            await self._check_follower(self._to_recheck.pop())
+
+    async def _check_follower(self, principal: Principal) -> None:
+        answer = await self._ask_again(principal)
+        if isinstance(answer, Refusal):
+            self._followers.end_all(principal.revocation_key, answer)
+        elif answer.rights != principal.rights:
+            self._followers.end_all(principal.revocation_key, memory.REVOKED_TOKEN)
 
     async def _ask_again(self, principal: Principal) -> Principal | Refusal:
         if principal.session_id is None:

@@ -56,6 +56,24 @@ def retention(
 
 
 @app.command
+def suspend(name: Name, *, data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
+    """Let nobody of a tenant in and close its sockets, also in running servers. Nothing is deleted."""
+    from fleetwire.access.suspension import set_suspended
+
+    as_owner(data_dir, database_url, lambda connection: set_suspended(connection, name, suspended=True))
+    print(f"suspended {name}")
+
+
+@app.command
+def resume(name: Name, *, data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
+    """Let the users and devices of a suspended tenant in again. Its users log in once more."""
+    from fleetwire.access.suspension import set_suspended
+
+    as_owner(data_dir, database_url, lambda connection: set_suspended(connection, name, suspended=False))
+    print(f"resumed {name}")
+
+
+@app.command
 def export(
     name: Name,
     folder: Annotated[Path, Parameter(help="A new folder for the CSV files.")],

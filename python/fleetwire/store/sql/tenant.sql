@@ -40,6 +40,11 @@ JOIN pg_class AS child ON child.oid = k.conrelid
 JOIN pg_class AS parent ON parent.oid = k.confrelid
 WHERE k.contype = 'f' AND k.conrelid <> k.confrelid;
 
+-- set_status --
+-- Suspends a tenant or lets it in again; no row: no such tenant.
+-- $1 name text, $2 status text
+UPDATE tenant SET status = $2 WHERE name = $1 RETURNING tenant_id;
+
 -- suspend --
 -- Nobody of the tenant is let in any more.
 -- $1 tenant_id int
