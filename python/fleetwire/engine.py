@@ -33,7 +33,7 @@ from fleetwire.live.doubts import Doubts
 from fleetwire.live.erasures import Erasures
 from fleetwire.live.kinds import Kind
 from fleetwire.live.state import Live
-from fleetwire.runtime.retry import retry
+from fleetwire.runtime.retry import Backoff, RetryState, retry
 from fleetwire.runtime.tasks import spawn
 from fleetwire.settings import INGEST_CONNECTIONS, Settings
 from fleetwire.store.devices import DEVICES_TAG, Devices
@@ -96,7 +96,12 @@ class Engine:
         Raises:
             ConfigError: as `start`; waiting would not help.
         """
-        await retry(self._start_or_stop, name="start", fatal=(ConfigError, *MISTAKES))
+        await retry(
+            self._start_or_stop,
+            name="start",
+            state=RetryState("start", Backoff(first_secs=0.5, max_secs=2.0)),
+            fatal=(ConfigError, *MISTAKES),
+        )
 
     async def _start_or_stop(self) -> None:
         """As `start`, but leaves nothing half open."""

@@ -10,15 +10,16 @@ from contextlib import contextmanager
 import pytest
 import redis
 
-from fleetwire import clock
+from fleetwire import clock, metrics
 from fleetwire.access import uses
 from fleetwire.engine import Engine
 from fleetwire.runtime import supervisor
 from fleetwire.runtime.retry import failures_by_task
 from fleetwire.settings import Settings
-from fleetwire.store import listener, retention
+from fleetwire.store import listener, retention, upkeep
 from harness.database import execute, rows
 from harness.error_proxy import ErrorProxy
+from harness.proxy import Proxy
 from harness.tenants import Tenant
 from harness.valkey import valkey
 
@@ -158,3 +159,22 @@ async def test_every_task_goes_on_after_a_redis_that_refused(database, tmp_path,
             assert engine.responses.stats()["second_level"]["untold_writes"] == 0
         finally:
             await engine.stop()
+
+
+async def test_a_round_of_upkeep_that_the_network_swallowed_is_given_up(database, monkeypatch):
+    """Its connection waits for an answer that never comes, and no statement's time limit reaches the server."""
+    monkeypatch.setattr(upkeep, "MAX_ROUND_SECS", 0.5)
+    with Proxy(database) as network:
+        rounds = upkeep.Upkeep(network.dsn, Settings(database_url=network.dsn, upkeep_secs=0.05))
+        rounds.start()
+        try:
+            done = metrics.UPKEEP_SECONDS._sum
+            before = done.get()
+            await until(lambda: done.get() > before, "rounds are done")
+            failures = failures_by_task["upkeep"]
+            with network.half_open("down"):
+                await until(lambda: failures_by_task["upkeep"] >= failures + 2, "rounds are given up")
+            before = done.get()
+            await until(lambda: done.get() > before, "rounds are done again")
+        finally:
+            await rounds.stop()

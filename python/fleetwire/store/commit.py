@@ -16,6 +16,7 @@ import structlog
 from fleetwire import clock, metrics
 from fleetwire._core import Group, Recent, RowTypes, Sealed
 from fleetwire.errors import DatabaseAway
+from fleetwire.runtime.retry import Backoff
 from fleetwire.store import statements
 from fleetwire.store.faults import PASSING
 from fleetwire.store.lane import Lane
@@ -52,7 +53,7 @@ class GroupCommit:
             LockNotAvailableError: others keep devices locked, and `waits_for_locks` is not set.
         """
         deadline = clock.monotonic_secs() + self._patience_secs
-        pause_secs = FIRST_PAUSE_SECS
+        backoff: Backoff | None = None
         while True:
             try:
                 return await self._commit_once(group, limit_secs=max(0.1, deadline - clock.monotonic_secs()))
@@ -65,10 +66,11 @@ class GroupCommit:
                 on_doubt()
                 _log.warning("A group is tried again.", error=repr(error))
             metrics.COMMIT_RETRIES.inc()
+            backoff = backoff or Backoff(first_secs=FIRST_PAUSE_SECS, max_secs=LONGEST_PAUSE_SECS)
+            pause_secs = backoff.next_secs()
             if clock.monotonic_secs() + pause_secs >= deadline:
                 raise DatabaseAway
             await asyncio.sleep(pause_secs)
-            pause_secs = min(pause_secs * 2, LONGEST_PAUSE_SECS)
 
     async def free_devices(self, devices: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
         """Returns those (tenant, device) that nobody keeps locked; an empty set if the query fails."""

@@ -22,7 +22,6 @@ PASSING = (
     asyncpg.LockNotAvailableError,
     asyncpg.InvalidCatalogNameError,
     asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidPasswordError,
     asyncpg.ReadOnlySQLTransactionError,
     asyncpg.PostgresSystemError,
     ConfigError,  # a new connection found settings under which the database would lose what it acknowledges

@@ -32,6 +32,7 @@ _INGEST_SQL = statements.load("ingest")
 
 DAYS_AHEAD = 3
 ROUND_SECS = 30.0  # of the server's rounds
+MAX_ROUND_SECS = 3600.0  # a network that swallows what is sent never answers; each statement ends by itself before
 QUIET_ROUNDS = 10  # what still grows is left alone; at the usual pause, ten minutes
 EXPIRY_EVERY_SECS = 3600.0
 SESSIONS_EVERY_SECS = 900.0
@@ -81,7 +82,8 @@ class Upkeep:
         # Several nodes that were started together should not ask together.
         await asyncio.sleep(self._settings.upkeep_secs * random.uniform(0.5, 1.5))  # noqa: S311
         try:
-            await self._round()
+            async with asyncio.timeout(MAX_ROUND_SECS):
+                await self._round()
         except Exception:
             metrics.UPKEEP_FAILURES.inc()
             raise
