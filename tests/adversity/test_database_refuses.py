@@ -5,7 +5,7 @@ anything.
 """
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -22,6 +22,7 @@ from harness.tenants import Tenant
 
 ROLE, PASSWORD = "operated", "before"
 REFUSED_SECS = 3.0
+OUTAGE_SECS = 2.0  # longer than a commit is tried
 HEAL_SECS = 30.0
 SETTINGS = {"FLEETWIRE_COMMIT_GIVE_UP_SECS": "1", "FLEETWIRE_UPKEEP_SECS": "0.5"}
 
@@ -45,12 +46,16 @@ async def dsn(postgres):
 
 
 @asynccontextmanager
-async def _connection(dsn):
-    connection = await asyncpg.connect(dsn.replace("/fleetwire?", "/postgres?"))
-    try:
-        yield connection
-    finally:
-        await connection.close()
+async def _connection_later():
+    """Connects to the maintenance database when it is called."""
+    async with AsyncExitStack() as exits:
+
+        async def connect(dsn):
+            connection = await asyncpg.connect(dsn.replace("/fleetwire?", "/postgres?"))
+            exits.push_async_callback(connection.close)
+            return connection
+
+        yield connect
 
 
 async def _end_sessions(connection):
@@ -102,8 +107,13 @@ async def test_tasks_go_on_after_a_database_that_refused(postgres, dsn, session,
     with serving("--database-url", dsn, *spool, settings=SETTINGS) as server:
         client = Client(server.url, session)
         (worker,) = server.workers()
-        async with _connection(postgres.dsn) as connection, sending([client], tenant.ingest, ledger) as senders:
-            async with refusing(connection):
+        async with sending([client], tenant.ingest, ledger) as senders, _connection_later() as connect:
+            if spools:
+                # There is something to drain when the refusals begin.
+                await asyncio.to_thread(postgres.stop)
+                await asyncio.sleep(OUTAGE_SECS)
+                await asyncio.to_thread(postgres.start)
+            async with refusing(await connect(postgres.dsn)):
                 await asyncio.sleep(REFUSED_SECS)
                 assert (await client.get("/livez")).status == 200
                 assert refusing is read_only or (await client.get("/readyz")).status == 503
