@@ -244,7 +244,7 @@ class Credentials:
             try:
                 await self._check_follower(principal)
             except BaseException:
-                self._to_check.append(principal)
+                self._to_check.insert(0, principal)  # The others have their turn first.
                 self._unsure.set()
                 raise
 
