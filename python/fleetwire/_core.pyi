@@ -58,6 +58,17 @@ class Batch:
     def queued_receipt(self) -> bytes:
         """The receipt of a batch that is kept in the spool: `queued` instead of `stored` and `duplicate`."""
 
+    def pack(self) -> bytes:
+        """Packs the accepted fixes for the spool: 28 bytes per fix."""
+
+    @staticmethod
+    def unpack(packed: list[bytes]) -> Batch:
+        """Makes one batch of the fixes of several packed ones, in their order.
+
+        Raises:
+            ValueError: one of them cannot be read.
+        """
+
     def rejected_by_code(self) -> dict[str, int]:
         """How many fixes were refused with each code, for the counters."""
 

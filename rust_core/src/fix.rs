@@ -46,6 +46,42 @@ pub struct Fix {
     pub battery_permille: i16,
 }
 
+impl Fix {
+    /// Bytes of a packed fix.
+    pub const PACKED_BYTES: usize = 28;
+
+    /// Appends the members in the order of their declaration, big-endian.
+    pub fn pack_into(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.fixed_at_millis.to_be_bytes());
+        for word in [self.lat_e7, self.lon_e7, self.altitude_dm] {
+            out.extend_from_slice(&word.to_be_bytes());
+        }
+        for half in [self.speed_cmps, self.heading_cdeg, self.accuracy_dm, self.battery_permille] {
+            out.extend_from_slice(&half.to_be_bytes());
+        }
+    }
+
+    /// Reads a packed fix off the front of `rest`; `None` if that is too short.
+    pub fn unpack_from(rest: &mut &[u8]) -> Option<Self> {
+        Some(Self {
+            fixed_at_millis: i64::from_be_bytes(take(rest)?),
+            lat_e7: i32::from_be_bytes(take(rest)?),
+            lon_e7: i32::from_be_bytes(take(rest)?),
+            altitude_dm: i32::from_be_bytes(take(rest)?),
+            speed_cmps: i16::from_be_bytes(take(rest)?),
+            heading_cdeg: i16::from_be_bytes(take(rest)?),
+            accuracy_dm: i16::from_be_bytes(take(rest)?),
+            battery_permille: i16::from_be_bytes(take(rest)?),
+        })
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, tail) = rest.split_first_chunk()?;
+    *rest = tail;
+    Some(*head)
+}
+
 /// A fix as a sender wrote it: doubles in the units of the wire, `None` for what is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RawFix {

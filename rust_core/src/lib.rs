@@ -27,4 +27,5 @@ pub mod reject;
 pub mod relay;
 pub mod segment;
 pub mod sharing;
+pub mod spooled;
 pub mod track;

@@ -20,7 +20,7 @@ const VERSION: u8 = 1;
 const HAS_NAME: u8 = 1;
 const HAS_FIX: u8 = 2;
 /// Flags, number and fix: the size of an entry without a name.
-const FIX_ENTRY_BYTES: usize = 1 + 8 + 28;
+const FIX_ENTRY_BYTES: usize = 1 + 8 + Fix::PACKED_BYTES;
 
 /// Why a message cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -123,33 +123,14 @@ fn pack(entries: &BTreeMap<i64, Entry>) -> Vec<u8> {
             out.extend_from_slice(name.as_bytes());
         }
         if let Some(fix) = &entry.fix {
-            push_fix(&mut out, fix);
+            fix.pack_into(&mut out);
         }
     }
     out
 }
 
-fn push_fix(out: &mut Vec<u8>, fix: &Fix) {
-    out.extend_from_slice(&fix.fixed_at_millis.to_be_bytes());
-    for word in [fix.lat_e7, fix.lon_e7, fix.altitude_dm] {
-        out.extend_from_slice(&word.to_be_bytes());
-    }
-    for half in [fix.speed_cmps, fix.heading_cdeg, fix.accuracy_dm, fix.battery_permille] {
-        out.extend_from_slice(&half.to_be_bytes());
-    }
-}
-
 fn take_fix(rest: &mut &[u8]) -> Result<Fix, RelayError> {
-    Ok(Fix {
-        fixed_at_millis: i64::from_be_bytes(take(rest)?),
-        lat_e7: i32::from_be_bytes(take(rest)?),
-        lon_e7: i32::from_be_bytes(take(rest)?),
-        altitude_dm: i32::from_be_bytes(take(rest)?),
-        speed_cmps: i16::from_be_bytes(take(rest)?),
-        heading_cdeg: i16::from_be_bytes(take(rest)?),
-        accuracy_dm: i16::from_be_bytes(take(rest)?),
-        battery_permille: i16::from_be_bytes(take(rest)?),
-    })
+    Fix::unpack_from(rest).ok_or(RelayError::Damaged)
 }
 
 fn take_name<'a>(rest: &mut &'a [u8]) -> Result<&'a str, RelayError> {

@@ -9,6 +9,7 @@ use pyo3::types::PyBytes;
 use crate::batch;
 use crate::decode::{self, Limits};
 use crate::receipt;
+use crate::spooled;
 
 /// A decoded batch. `accepted + rejected` is the number of fixes sent.
 #[pyclass(frozen, module = "fleetwire._core")]
@@ -54,6 +55,20 @@ impl Batch {
         let batch = self.inner();
         let receipt = receipt::render_queued(batch.columns.len(), &batch.rejects, batch.message_id.as_deref());
         PyBytes::new(py, &receipt)
+    }
+
+    /// The accepted fixes as bytes, for the spool.
+    fn pack<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        PyBytes::new(py, &spooled::pack(&self.inner.columns))
+    }
+
+    /// One batch of the fixes of several packed ones.
+    #[staticmethod]
+    #[expect(clippy::needless_pass_by_value, reason = "a list is extracted into a vector")]
+    fn unpack(packed: Vec<Bound<'_, PyBytes>>) -> PyResult<Self> {
+        let inner = spooled::unpack(packed.iter().map(PyBytesMethods::as_bytes))
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        Ok(Self { inner })
     }
 
     fn rejected_by_code(&self) -> BTreeMap<String, usize> {
