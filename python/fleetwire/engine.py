@@ -26,8 +26,9 @@ from fleetwire.health import Health
 from fleetwire.ingest.decode import BatchDecoder
 from fleetwire.ingest.http import LocationRoute
 from fleetwire.ingest.limit import IngestLimit
-from fleetwire.ingest.outage import Outage
 from fleetwire.ingest.pipeline import Pipeline
+from fleetwire.ingest.spool import Spool
+from fleetwire.ingest.spooling import SpoolFallback
 from fleetwire.ingest.ws import DriverSocket
 from fleetwire.live.doubts import Doubts
 from fleetwire.live.erasures import Erasures
@@ -44,7 +45,6 @@ from fleetwire.store.migrate import keep_up
 from fleetwire.store.partitions import Partitions
 from fleetwire.store.pools import Pools
 from fleetwire.store.retention import Retention
-from fleetwire.store.spool import Spool
 from fleetwire.store.upkeep import Upkeep
 from fleetwire.store.writer import Writer
 from fleetwire.worker_socket import Answers
@@ -187,13 +187,15 @@ class Engine:
         retention.start()
         self._exits.push_async_callback(retention.stop)
         decoder = BatchDecoder(settings, retention)
-        outage = None
+        spooling = None
         if settings.spool is not None:
             spool = Spool(settings.spool, max_bytes=settings.spool_max_bytes)
-            outage = Outage(spool, pool=pool, decoder=decoder, devices=self.devices, writer=self.writer)
-            outage.start()
-            self._exits.push_async_callback(outage.stop)
-        return Pipeline(decoder=decoder, limit=limit, devices=self.devices, writer=self.writer, outage=outage)
+            spooling = SpoolFallback(spool, pool=pool, devices=self.devices, writer=self.writer)
+            spooling.start()
+            self.health.warnings.append(spooling.warnings)
+            self._exits.callback(self.health.warnings.remove, spooling.warnings)
+            self._exits.push_async_callback(spooling.stop)
+        return Pipeline(decoder=decoder, limit=limit, devices=self.devices, writer=self.writer, spooling=spooling)
 
     def _open_doors(self, pipeline: Pipeline, limit: IngestLimit, hub: Hub) -> None:
         settings, credentials = self.settings, self.gate.credentials

@@ -36,14 +36,17 @@ DEVICE_LOOKUPS_REFUSED = Counter(
     "Batches refused: too many unknown devices were being asked for.",
     registry=REGISTRY,
 )
-SPOOL_BYTES = Gauge("fleetwire_store_spool_bytes", "Bytes in the spool.", registry=REGISTRY)
+SPOOL_BYTES = Gauge("fleetwire_store_spool_bytes", "Bytes that wait in the spool.", registry=REGISTRY)
+SPOOL_ASIDE_BYTES = Gauge(
+    "fleetwire_store_spool_aside_bytes", "Bytes of spool files that wait for a person.", registry=REGISTRY
+)
 SPOOL_QUEUED = Counter("fleetwire_store_spool_queued_fixes", "Fixes put into the spool.", registry=REGISTRY)
 SPOOL_REFUSED = Counter("fleetwire_store_spool_refused", "Batches refused: the spool was full.", registry=REGISTRY)
 SPOOL_SKIPPED_BYTES = Counter(
     "fleetwire_store_spool_skipped_bytes", "Bytes behind a damaged record, kept aside.", registry=REGISTRY
 )
 SPOOL_UNSTORABLE = Counter(
-    "fleetwire_store_spool_unstorable", "Spooled batches that were refused for good, kept aside.", registry=REGISTRY
+    "fleetwire_store_spool_unstorable", "Spooled batches that were put aside.", registry=REGISTRY
 )
 COMMIT_SECONDS = Histogram("fleetwire_store_commit_seconds", "Length of a group's commit.", registry=REGISTRY)
 COMMITS_IN_STEPS = Counter(

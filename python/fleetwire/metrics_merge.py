@@ -65,5 +65,5 @@ def _rule(sample: str) -> Callable[[float, float], float]:
     """How two workers' values of a sample become one."""
     if sample.endswith("_created"):
         return min
-    # A moment, not an amount.
-    return max if sample.endswith("_last_seconds") else float.__add__
+    # A moment, or what all workers see alike, is no amount.
+    return max if sample.endswith(("_last_seconds", "_spool_bytes", "_spool_aside_bytes")) else float.__add__

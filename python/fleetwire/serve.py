@@ -33,6 +33,7 @@ from granian.log import LogLevels
 
 from fleetwire import logs
 from fleetwire.errors import ConfigError
+from fleetwire.ingest import spool_folder
 from fleetwire.private_files import OTHERS, make_private_dir
 from fleetwire.settings import Settings
 from fleetwire.store.embedded import EmbeddedPostgres
@@ -64,6 +65,8 @@ def serve(
     logs.configure(level=settings.log_level, form=settings.log_format)
     os.umask(OTHERS)  # what this process and its workers make is nobody else's to read
     _check_address(settings)
+    if settings.spool is not None:
+        spool_folder.check_root(settings.spool)
     with database(settings) as dsn:
         ran = asyncio.run(migrate(dsn, connect_timeout_secs=settings.connect_timeout_secs))
         asyncio.run(check_roles(dsn))

@@ -108,8 +108,12 @@ class Settings:
     intake_batches: int = _setting(4_096, "Batches that may wait for a commit; beyond, senders get 503.", at_least=1)
     intake_fixes: int = _setting(1_000_000, "Fixes that may wait for a commit; beyond, senders get 503.", at_least=1)
     intake_secs: float = _setting(2.0, "How long a batch may expect to wait for its commit.", at_least=0.1)
-    spool: Path | None = _setting(None, "Folder in which batches wait while the database is away.")
-    spool_max_bytes: int = _setting(1024**3, "Bytes the spool may hold; beyond, senders get 503.", at_least=1024**2)
+    spool: Path | None = _setting(
+        None, "Folder in which batches wait while they cannot be stored; the workers share it."
+    )
+    spool_max_bytes: int = _setting(
+        1024**3, "Bytes the spool may hold, of all workers; beyond, senders get 503.", at_least=1024**2
+    )
     spool_after_secs: float = _setting(2.0, "With a spool, how long a group is tried before it goes there.")
     commit_give_up_secs: float = _setting(10.0, "How long a group is tried before its senders get 503.", at_least=1)
     statement_timeout_secs: float = _setting(30.0, "Longest a statement may run.", at_least=1)

@@ -58,7 +58,7 @@ async def test_batches_of_an_outage_are_queued_and_then_stored_exactly_once(
         await _until_stored(dsn, tenant, times[:30])
         assert await _send(client, tenant, fixes) == {"stored": 10, "duplicate": 30}
     assert await stored_times(dsn, tenant.name) == times
-    assert list((scratch_dir / "spool").glob("*.spool")) == []
+    assert list((scratch_dir / "spool").rglob("*.spool")) == []
 
 
 async def test_a_killed_server_finds_its_spool_again(
@@ -87,7 +87,7 @@ async def test_a_full_spool_answers_503_and_what_it_holds_is_stored(
     await migrate(dsn)
     tenant = await asyncio.to_thread(Tenant, dsn)
     settings = {"FLEETWIRE_SPOOL_MAX_BYTES": str(1024 * 1024)}
-    fixes = track(30_000, start_millis=now_millis() - 40_000_000)
+    fixes = track(60_000, start_millis=now_millis() - 80_000_000)
     queued: list[int] = []
     with serving("--database-url", dsn, "--spool", scratch_dir / "spool", settings=settings) as server:
         client = Client(server.url, session)

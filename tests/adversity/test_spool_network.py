@@ -38,7 +38,7 @@ async def test_batches_go_to_the_spool_and_from_there_into_the_table_once(proxy,
         await client.until("/readyz", 200, within_secs=HEAL_SECS)
         await senders.acknowledged(3)
     async with asyncio.timeout(HEAL_SECS):
-        while list((scratch_dir / "spool").glob("*.spool")):
+        while list((scratch_dir / "spool").rglob("*.spool")):
             await asyncio.sleep(0.1)
     assert ledger.refusals == {}
     assert ledger.lost == 0

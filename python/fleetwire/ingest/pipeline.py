@@ -1,7 +1,7 @@
 """The way of a batch, in order: who sends it, may they, what it holds, which device it is, and then it is durable.
 
 auth -> limit -> decode -> limit -> device -> store/writer -> (after the commit) live/state -> fanout/hub -> watch
-database away: -> outage -> store/spool
+database away: -> spooling -> spool
 """
 
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from fleetwire.access.principal import Principal
 from fleetwire.errors import BatchError, DatabaseAway, Overloaded, Problem
 from fleetwire.ingest.decode import Batch, BatchDecoder, Body
 from fleetwire.ingest.limit import IngestLimit
-from fleetwire.ingest.outage import Outage
+from fleetwire.ingest.spooling import SpoolFallback
 from fleetwire.store.devices import Devices
 from fleetwire.store.writer import Writer
 
@@ -27,13 +27,19 @@ class Pipeline:
     """What both doors, HTTP and socket, do with a batch."""
 
     def __init__(
-        self, *, decoder: BatchDecoder, limit: IngestLimit, devices: Devices, writer: Writer, outage: Outage | None
+        self,
+        *,
+        decoder: BatchDecoder,
+        limit: IngestLimit,
+        devices: Devices,
+        writer: Writer,
+        spooling: SpoolFallback | None,
     ) -> None:
         self._decoder = decoder
         self._limit = limit
         self._devices = devices
         self._writer = writer
-        self._outage = outage
+        self._spooling = spooling
 
     async def take(self, principal: Principal, body: Body, *, door: metrics.Door) -> Receipt:
         """Stores one batch of `principal` and returns the receipt.
@@ -46,7 +52,7 @@ class Pipeline:
             batch = self._decoder.decode(body, tenant_id=principal.tenant_id)
             _check_device(principal, batch)
             self._limit.fixes(principal, batch, started_secs)
-            receipt = await self._make_durable(principal, batch, body)
+            receipt = await self._make_durable(principal, batch)
         except Problem as problem:
             door.unavailable.inc() if isinstance(problem, Overloaded) else door.refused.inc()
             raise
@@ -56,15 +62,15 @@ class Pipeline:
         metrics.RECEIPT_SECONDS.observe(clock.monotonic_secs() - started_secs)
         return receipt
 
-    async def _make_durable(self, principal: Principal, batch: Batch, body: Body) -> Receipt:
-        if self._outage is None:
+    async def _make_durable(self, principal: Principal, batch: Batch) -> Receipt:
+        if self._spooling is None:
             return Receipt(await self._store(principal, batch))
-        if not self._outage.is_on:
+        if not self._spooling.is_outage:
             try:
                 return Receipt(await self._store(principal, batch))
-            except DatabaseAway:
-                self._outage.is_on = True
-        return Receipt(await self._outage.keep(principal, batch, body), is_queued=True)
+            except DatabaseAway as refusal:
+                self._spooling.note_failure(refusal)
+        return Receipt(await self._spooling.append(principal, batch), is_queued=True)
 
     async def _store(self, principal: Principal, batch: Batch) -> bytes:
         if principal.device_id is not None and principal.device is not None:

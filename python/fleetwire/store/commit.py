@@ -57,10 +57,12 @@ class GroupCommit:
         while True:
             try:
                 return await self._commit_once(group, limit_secs=max(0.1, deadline - clock.monotonic_secs()))
-            except asyncpg.CheckViolationError:
+            except asyncpg.CheckViolationError as error:
                 # There is no partition for it: retention dropped it after it was made.
+                cause: Exception = error
                 self._partitions.forget()
             except PASSING as error:
+                cause = error
                 if isinstance(error, asyncpg.LockNotAvailableError) and not waits_for_locks:
                     raise
                 on_doubt()
@@ -69,7 +71,7 @@ class GroupCommit:
             backoff = backoff or Backoff(first_secs=FIRST_PAUSE_SECS, max_secs=LONGEST_PAUSE_SECS)
             pause_secs = backoff.next_secs()
             if clock.monotonic_secs() + pause_secs >= deadline:
-                raise DatabaseAway
+                raise DatabaseAway from cause
             await asyncio.sleep(pause_secs)
 
     async def free_devices(self, devices: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:

@@ -130,14 +130,14 @@ class Writer:
         except Overloaded as refusal:
             refuse(waiting, refusal)
             return
-        except Exception:  # noqa: BLE001 - whatever it is, it must not leave the senders waiting
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not leave the senders waiting
             if len(waiting) > 1:
                 middle = len(waiting) // 2
                 await self._answer(waiting[:middle], on)
                 await self._answer(waiting[middle:], on)
                 return
             _log.exception("A batch could not be stored.", device_id=waiting[0].device_id)
-            refuse(waiting, _failed())
+            refuse(waiting, _failed(error))
             return
         self._intake.note_stored(waiting, began_secs=began_secs)
         for each, receipt in zip(waiting, sealed.receipts(), strict=True):
@@ -159,8 +159,11 @@ class Writer:
             _log.exception("Telling watchers of a stored group failed.")
 
 
-def _failed() -> Overloaded:
-    return Overloaded("store_failed", "The batch is not acknowledged; send it again.", retry_after_secs=5)
+def _failed(cause: Exception | None = None) -> Overloaded:
+    failed = Overloaded("store_failed", "The batch is not acknowledged; send it again.", retry_after_secs=5)
+    # The spool sees by it whether the batch itself is at fault.
+    failed.__cause__ = cause
+    return failed
 
 
 async def _refused(batch: Batch) -> bytes:
