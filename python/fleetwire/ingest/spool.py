@@ -77,6 +77,8 @@ class Spool:
             raise ConfigError(f"The spool folder {self._root} cannot be used: {error}") from error
         self.use = _look(self._root)
         self._held_bytes = self.use.size_bytes
+        if unread := sorted(path.name for path in self._root.glob("*.spool")):
+            _log.error("The spool has files of an earlier build, which alone can drain them.", files=unread)
         self._appending = supervise(
             self._append_next, name="spool-append", goes_on=lambda: not self._closing or bool(self._pending)
         )

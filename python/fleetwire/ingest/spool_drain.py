@@ -42,7 +42,7 @@ REFUSED_SQLSTATES: Final = frozenset({"22003", "22008", "22021", "22P05"})
 
 
 class UnstorableError(FleetwireError):
-    """A spooled batch is at fault itself. No client is told: it was acknowledged long before."""
+    """A spooled batch is at fault itself. It never reaches a client, to whom the batch was acknowledged long before."""
 
     def __init__(self, code: str, detail: str) -> None:
         super().__init__(detail)
