@@ -97,6 +97,7 @@ def _parts_of(engine: Engine) -> dict[str, Provide]:
         "packed_metrics": provide(lambda: engine.packed_metrics()),  # noqa: PLW0108 - the method is no plain function
         "pools": provide(lambda: engine.pools),
         "relay": provide(lambda: engine.relay),
+        "retention": provide(lambda: engine.retention),
         "responses": provide(lambda: engine.responses),
         "set_live_order": provide(lambda: engine.set_order),
         "settings": provide(lambda: engine.settings),

@@ -70,6 +70,7 @@ class Engine:
     gate: Gate
     devices: Devices
     doubts: Doubts
+    retention: Retention
     writer: Writer
     events: EventHub
     sockets: Sockets
@@ -150,6 +151,8 @@ class Engine:
         self._exits.push_async_callback(self.events.stop)
         self._open_doors(pipeline, limit, hub)
         upkeep = Upkeep(dsn, settings)
+        self.health.warnings.append(upkeep.warnings)
+        self._exits.callback(self.health.warnings.remove, upkeep.warnings)
         upkeep.start()
         self._exits.push_async_callback(upkeep.stop)
         self.health.phase = "ready"
@@ -182,11 +185,11 @@ class Engine:
 
     async def _open_pipeline(self, pool: asyncpg.Pool, limit: IngestLimit) -> Pipeline:
         settings = self.settings
-        retention = Retention(pool, default_days=settings.retention_days)
-        await retention.load()
-        retention.start()
-        self._exits.push_async_callback(retention.stop)
-        decoder = BatchDecoder(settings, retention)
+        self.retention = Retention(pool, default_days=settings.retention_days)
+        await self.retention.load()
+        self.retention.start()
+        self._exits.push_async_callback(self.retention.stop)
+        decoder = BatchDecoder(settings, self.retention)
         spooling = None
         if settings.spool is not None:
             spool = Spool(settings.spool, max_bytes=settings.spool_max_bytes)

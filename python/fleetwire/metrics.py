@@ -69,6 +69,16 @@ UPKEEP_SECONDS = Histogram(
     buckets=(0.01, 0.1, 1.0, 10.0, 60.0, 600.0),
     registry=REGISTRY,
 )
+ENDED_CREDENTIALS = Counter("fleetwire_store_ended_credentials", "Rows of ended tokens deleted.", registry=REGISTRY)
+IDLE_ORDER_DEVICES = Counter(
+    "fleetwire_store_idle_order_devices", "Devices taken from orders that nobody ended.", registry=REGISTRY
+)
+UPKEEP_LAG = Gauge(
+    "fleetwire_store_upkeep_lag_seconds",
+    "How long a job's pass over everything has been due or under way, whichever worker does it.",
+    ["job"],
+    registry=REGISTRY,
+)
 UPKEEP_FAILURES = Counter("fleetwire_store_upkeep_failures", "Rounds of upkeep that failed.", registry=REGISTRY)
 UPKEEP_LAST = Gauge(
     "fleetwire_store_upkeep_last_seconds", "When this worker's last round ended, Unix time.", registry=REGISTRY

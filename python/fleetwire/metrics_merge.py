@@ -66,4 +66,5 @@ def _rule(sample: str) -> Callable[[float, float], float]:
     if sample.endswith("_created"):
         return min
     # A moment, or what all workers see alike, is no amount.
-    return max if sample.endswith(("_last_seconds", "_spool_bytes", "_spool_aside_bytes")) else float.__add__
+    alike = ("_last_seconds", "_lag_seconds", "_spool_bytes", "_spool_aside_bytes")
+    return max if sample.endswith(alike) else float.__add__

@@ -155,6 +155,11 @@ class Settings:
     event_window: int = _setting(256, "Events a socket may leave unacknowledged before it gets no more.", at_least=1)
     event_ack_secs: float = _setting(30.0, "An acknowledging watcher that is later than this is closed.", at_least=0.1)
     event_retention_days: int = _setting(30, "Days that events are kept; 0 keeps them for ever.", at_least=0)
+    order_retention_days: int = _setting(
+        90,
+        "Days after which a device that was given to an order, and not again since, is taken from it; 0: never.",
+        at_least=0,
+    )
     audit_retention_days: int = _setting(
         400, "Days that the audit log is kept: a year and a month. 0 keeps it for ever.", at_least=0
     )

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime
 
-from fleetwire.store import row_expiry
-from fleetwire.store.row_expiry import expire_audit
+from fleetwire.store.maintenance import row_expiry
+from fleetwire.store.maintenance.row_expiry import expire_audit
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 NOW_MILLIS = int(NOW.timestamp() * 1000)

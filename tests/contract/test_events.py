@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fleetwire.errors import Problem
-from fleetwire.store import events, orders, row_expiry
+from fleetwire.store import events, orders
+from fleetwire.store.maintenance import row_expiry
+from fleetwire.store.maintenance.row_expiry import expire_events
 from fleetwire.store.pool import open_pool, tenant_transaction
-from fleetwire.store.row_expiry import expire_events
 
 DAY_MILLIS = 86_400_000
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,9 +10,10 @@ from fleetwire import clock
 from fleetwire.errors import Problem
 from fleetwire.runtime.retry import failures_by_task
 from fleetwire.settings import Settings
-from fleetwire.store import expiry, retention
-from fleetwire.store.compaction import Compaction
-from fleetwire.store.expiry import Expiry, agreed_millis
+from fleetwire.store import retention
+from fleetwire.store.maintenance import fix_expiry
+from fleetwire.store.maintenance.compaction import Compaction
+from fleetwire.store.maintenance.fix_expiry import Expiry, agreed_millis
 from fleetwire.store.pool import open_pool
 from fleetwire.store.retention import Retention
 from fleetwire.store.tenants import set_retention
@@ -61,7 +62,7 @@ async def test_nothing_expires_by_default(database, owner, acme):
 
 async def test_partitions_go_when_all_their_days_have_expired_for_everybody(database, owner, acme):
     await store_daily(database, acme, 6)
-    await Compaction(owner, merge_after_secs=0, pace=at_once).run(now_millis=NOON_MILLIS - 4 * DAY_MILLIS, visited={})
+    await Compaction(owner, merge_after_secs=0, pace=at_once).run(now_millis=NOON_MILLIS - 4 * DAY_MILLIS, place={})
     assert await partitions(owner) == names("merged", 14, 15, 16) + names("segment", *range(14, 21))
     done = await expire(owner, days=4)
     # At noon of the 20th, the 16th has not expired as a whole.
@@ -73,10 +74,10 @@ async def test_partitions_go_when_all_their_days_have_expired_for_everybody(data
 
 
 async def test_rows_of_a_tenant_that_keeps_less_are_deleted_a_few_at_a_time(database, owner, acme, rival, monkeypatch):
-    monkeypatch.setattr(expiry, "ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(fix_expiry, "ROWS_AT_ONCE", 2)
     await store_daily(database, acme, 9)
     await store_daily(database, rival, 9)
-    await Compaction(owner, merge_after_secs=0, pace=at_once).run(now_millis=NOON_MILLIS - 6 * DAY_MILLIS, visited={})
+    await Compaction(owner, merge_after_secs=0, pace=at_once).run(now_millis=NOON_MILLIS - 6 * DAY_MILLIS, place={})
     await set_retention(owner, "acme", 3)
     paced = []
 
@@ -98,15 +99,42 @@ async def test_rows_of_a_tenant_that_keeps_less_are_deleted_a_few_at_a_time(data
 
 
 async def test_a_round_ends_when_its_time_is_over(database, owner, acme, rival, monkeypatch):
-    monkeypatch.setattr(expiry, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(fix_expiry, "ROWS_AT_ONCE", 1)
     await store_daily(database, acme, 9)
     await set_retention(owner, "acme", 3)
 
     async def stop(_):
         return False
 
-    assert (await expire(owner, days=0, pace=stop)).fixes == 10
-    assert (await expire(owner, days=0)).fixes == 50
+    place = {}
+    done = [await Expiry(owner, retention_days=0, pace=stop).run(now_millis=NOON_MILLIS, place=place) for _ in range(3)]
+    # Each goes on where the one before ended, with one transaction.
+    assert [each.fixes for each in done] == [10, 0, 10]
+    assert place["partition"][1].startswith("track_segment_d20251112")
+    assert (await expire(owner, days=0)).fixes == 40
+
+
+async def test_rows_of_a_partition_that_is_expiring_go_with_its_hours(database, owner, acme, rival):
+    """Also those of the tenant that keeps its fixes the longest: they do not wait for the day's end."""
+    async with writing(database, acme.tenant_id) as write:
+        for hour in range(24):
+            start = NOON_MILLIS - 5 * DAY_MILLIS + (hour - 12) * 3_600_000
+            await write.store(acme.device_ids[0], at(range(start, start + 1_800_000, 60_000)))
+    for now_hours, left in ((0, 24), (1, 24), (2, 23), (12, 13), (24, 1)):
+        midnight_millis = NOON_MILLIS - DAY_MILLIS // 2
+        await expire(owner, days=5, now_millis=midnight_millis + now_hours * 3_600_000)
+        assert await owner.fetchval("SELECT count(*) FROM track_segment") == left
+    assert (await expire(owner, days=5, now_millis=midnight_millis + 25 * 3_600_000)).partitions_dropped == 1
+
+
+async def test_a_month_is_expired_by_its_rows_too(database, owner, acme):
+    start_millis = int(datetime(2020, 3, 1, tzinfo=UTC).timestamp() * 1000)
+    async with writing(database, acme.tenant_id) as write:
+        for midnight in range(start_millis, start_millis + 31 * DAY_MILLIS, DAY_MILLIS):
+            await write.store(acme.device_ids[0], at(range(midnight, midnight + 10)))
+    done = await expire(owner, days=100, now_millis=start_millis + 110 * DAY_MILLIS + 3_600_000 + 1_000)
+    assert (done.partitions_dropped, done.fixes) == (0, 110)
+    assert len(await fixes_of(owner)) == 200
 
 
 async def test_a_partition_in_use_is_dropped_later_and_ingest_does_not_wait(database, owner, acme):
@@ -175,7 +203,7 @@ async def test_a_retention_that_cannot_be_is_refused(owner, acme, days, code):
 
 
 def test_the_margin_is_longer_than_a_worker_is_out_of_date():
-    assert timedelta(seconds=retention.FRESH_SECS) * 10 < expiry.MARGIN
+    assert timedelta(seconds=retention.FRESH_SECS) * 10 < fix_expiry.MARGIN
 
 
 @pytest.mark.parametrize("ahead_days", [20, 400, -400])

@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from fleetwire.store import merging, tracks
-from fleetwire.store.compaction import Compaction
+from fleetwire.store import tracks
 from fleetwire.store.faults import PASSING
-from fleetwire.store.merging import FULL_FIXES
+from fleetwire.store.maintenance import compact_device
+from fleetwire.store.maintenance.compact_device import FULL_FIXES
+from fleetwire.store.maintenance.compaction import Compaction
 from fleetwire.store.pool import open_pool
 from fleetwire.store.upkeep import exclusive
 from harness.fixes import now_millis
@@ -27,9 +28,9 @@ async def at_once(_):
     return True
 
 
-async def merge(connection, *, now_millis=TWO_DAYS_LATER, visited=None):
+async def merge(connection, *, now_millis=TWO_DAYS_LATER, place=None):
     compaction = Compaction(connection, merge_after_secs=7200, pace=at_once)
-    return await compaction.run(now_millis=now_millis, visited={} if visited is None else visited)
+    return await compaction.run(now_millis=now_millis, place=place)
 
 
 async def segments(owner):
@@ -90,18 +91,18 @@ async def test_of_an_open_day_full_rows_are_packed_and_rows_of_one_become_one_an
     await write.store_in_batches(often, at(range(DAY_MILLIS, DAY_MILLIS + 5 * HOUR_MILLIS, 5_000)), 100)
     await write.store_in_batches(few, at(range(DAY_MILLIS, DAY_MILLIS + 5 * HOUR_MILLIS, HOUR_MILLIS)), 1)
     before = await fixes_of(owner)
-    visited = {}
+    place = {}
     # At half past five, the hours before three o'clock have been over for two hours.
     half_past_five = DAY_MILLIS + 11 * HOUR_MILLIS // 2
-    await merge(owner, now_millis=half_past_five, visited=visited)
+    await merge(owner, now_millis=half_past_five, place=place)
     assert await fixes_of(owner) == before
     counts = await owner.fetch("SELECT device_id, fix_count FROM track_segment ORDER BY device_id, first_at")
     of = {device: [row["fix_count"] for row in counts if row["device_id"] == device] for device in (rare, often, few)}
     assert of == {rare: [18, 18, 18] + 36 * [1], often: 14 * [100], few: 5 * [1]}
     assert await owner.fetchval("SELECT array_agg(fix_count) FROM track_merged") == [2200]
     # The same hour is not gone through twice, and the end of the day finds everything.
-    assert (await merge(owner, now_millis=half_past_five + 60_000, visited=visited)).segments_before == 0
-    await merge(owner, visited=visited)
+    assert (await merge(owner, now_millis=half_past_five + 60_000, place=place)).segments_before == 0
+    await merge(owner, place=place)
     assert await fixes_of(owner) == before
     assert tuple(await segments(owner)) == (0, 1 + 1 + 2)
 
@@ -273,8 +274,8 @@ async def test_a_track_has_each_fix_once_though_segments_are_merged_between_its_
 
 
 async def test_a_long_merge_goes_on_where_it_stopped(owner, acme, write, monkeypatch):
-    monkeypatch.setattr(merging, "FIXES_AT_ONCE", 25)
-    monkeypatch.setattr(merging, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(compact_device, "FIXES_AT_ONCE", 25)
+    monkeypatch.setattr(compact_device, "ROWS_AT_ONCE", 7)
     await write.store_in_batches(acme.device_ids[0], at(range(DAY_MILLIS, DAY_MILLIS + 500_000, 1_000)), 5)
     before = await fixes_of(owner)
     done = await merge(owner)
@@ -302,7 +303,7 @@ async def test_what_still_grows_is_left_alone(owner, acme, write):
         await write.store_in_batches(device, at(range(DAY_MILLIS, DAY_MILLIS + 30_000, 1_000)), 3)
     await owner.execute("UPDATE track_segment SET received_at = $1 WHERE device_id = $2", DAY, quiet)
     compaction = Compaction(owner, merge_after_secs=0, pace=at_once, quiet_secs=600)
-    assert (await compaction.run(now_millis=now_millis(), visited={})).segments_before == 10
+    assert (await compaction.run(now_millis=now_millis(), place={})).segments_before == 10
     assert await owner.fetchval("SELECT count(*) FROM track_segment WHERE device_id = $1", growing) == 10
     compaction = Compaction(owner, merge_after_secs=0, pace=at_once, quiet_secs=600)
-    assert (await compaction.run(now_millis=now_millis() + 601_000, visited={})).segments_before == 10
+    assert (await compaction.run(now_millis=now_millis() + 601_000, place={})).segments_before == 10

@@ -13,8 +13,8 @@ from fleetwire.access.issue import create_user, issue_token
 from fleetwire.access.tokens import REVOKED_CHANNEL
 from fleetwire.errors import FleetwireError, Problem
 from fleetwire.replay.csv_rows import read_csv
-from fleetwire.store.compaction import Compaction
 from fleetwire.store.erasure import erase
+from fleetwire.store.maintenance.compaction import Compaction
 from fleetwire.store.tenants import export, list_tenants
 from fleetwire.store.upkeep import exclusive
 from harness.writing import at, fixes_of, writing
@@ -34,9 +34,7 @@ async def token(database, owner, acme, rival):
         async with writing(database, fleet.tenant_id) as write:
             for device in fleet.device_ids[:2]:
                 await write.store_in_batches(device, at(TIMES), 5)
-        await Compaction(owner, merge_after_secs=0, pace=at_once).run(
-            now_millis=NOON_MILLIS + 2 * 86_400_000, visited={}
-        )
+        await Compaction(owner, merge_after_secs=0, pace=at_once).run(now_millis=NOON_MILLIS + 2 * 86_400_000, place={})
         async with writing(database, fleet.tenant_id) as write:
             await write.store(fleet.device_ids[0], at([NOON_MILLIS + 500, NOON_MILLIS + 1_500]))
         await create_user(owner, name, "dora", "correct horse battery staple", "dispatcher")

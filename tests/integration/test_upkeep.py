@@ -83,6 +83,15 @@ async def test_what_is_too_old_is_refused_and_deleted(dsn, company, session):
         answer = await client.send({"device": "van", "fixes": old}, token=company.ingest)
         assert answer.receipt == (0, 3, {0: "timestamp_expired"})
         assert answer.json["rejected"][0]["detail"] == "timestamp is older than fixes are kept here."
+        since = {"from": str(old[0]["timestamp"] - 1), "format": "csv"}
+        seen = await client.get("/api/devices/van/track", token=company.dispatcher, **since)
+        assert [int(line.split(",")[1]) for line in seen.body.decode().splitlines()[1:]] == [
+            each["timestamp"] for each in old[1:]
+        ]
+        assert "etag" not in seen.headers
+        before = since | {"to": str(old[0]["timestamp"] + 1)}
+        none = await client.get("/api/devices/van/track", token=company.dispatcher, **before)
+        assert (none.status, len(none.body.decode().splitlines())) == (200, 1)
 
         async def expired():
             return await stored_times(dsn, company.name) == [each["timestamp"] for each in old[1:]]

@@ -44,7 +44,7 @@ def retention(
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
 ) -> None:
-    """Say for how long a tenant keeps its fixes. Older ones are refused within a minute and deleted within an hour."""
+    """Say for how long a tenant keeps its fixes. Older ones are refused and hidden within a minute."""
     from fleetwire.store.tenants import set_retention
 
     words = {"default": None, "forever": 0}

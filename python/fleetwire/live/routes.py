@@ -21,6 +21,7 @@ from fleetwire.live.own import own_position
 from fleetwire.live.state import Live
 from fleetwire.settings import Settings
 from fleetwire.store import tracks
+from fleetwire.store.retention import Retention
 
 _MILLIS = re.compile(r"-?[0-9]{1,18}")
 DEFAULT_SPAN_MILLIS = 24 * 3600 * 1000
@@ -80,6 +81,7 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
     principal: NamedDependency[Principal],
     app_pool: NamedDependency[asyncpg.Pool],
     settings: NamedDependency[Settings],
+    retention: NamedDependency[Retention],
     request: Request[Any, Any, Any],
     name: str,
     from_: Annotated[str | None, _FROM] = None,
@@ -88,7 +90,8 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
 ) -> Response[Any]:
     """Every stored fix of a device in a span, in order of time, streamed; 304 for a past span that is as it was.
 
-    A driver sees the own device alone.
+    A driver sees the own device alone. Fixes older than the tenant keeps them are left out, also where they are not
+    deleted yet.
 
     Raises:
         Problem: 404 `device_unknown`; 400 `time_invalid` or `span_invalid`; 503 `database_unavailable`.
@@ -102,7 +105,10 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
     if not principal.sees_device(device_id):
         raise tracks.unknown(device)
     headers = {"cache-control": "no-store"}
-    if from_ and to_millis < clock.now_millis():
+    earliest_millis = retention.earliest_millis(tenant_id, clock.now_millis())
+    is_cut, from_millis = from_millis < earliest_millis, max(from_millis, earliest_millis)
+    # Of a span that is cut, no name is given: it holds less with every moment.
+    if from_ and not is_cut and to_millis < clock.now_millis():
         # Asked before the track is read: a fix that comes between the two is in the track, and in the next state.
         state = await tracks.state(
             app_pool, tenant_id=tenant_id, device_id=device_id, from_millis=from_millis, to_millis=to_millis

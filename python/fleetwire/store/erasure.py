@@ -13,6 +13,7 @@ import asyncpg
 
 from fleetwire.access.tokens import REVOKED_CHANNEL
 from fleetwire.store import statements
+from fleetwire.store.partitions import on_partition
 from fleetwire.store.tenants import find_tenant, quoted
 
 _SQL = statements.load("tenant")
@@ -69,10 +70,13 @@ async def _let_nobody_in(connection: asyncpg.Connection, tenant_id: int) -> None
 
 
 async def _delete_tracks(connection: asyncpg.Connection, tenant_id: int, deleted: Counter[str]) -> None:
-    for table, statement in (("track_segment", "delete_segments"), ("track_merged", "delete_merged")):
+    """Deletes a tenant's segments partition by partition: a statement over all is planned over all, each time."""
+    for row in await connection.fetch(_EXPIRY_SQL["partitions"]):
+        statement = on_partition(_EXPIRY_SQL["delete_expired"], row["name"])
+        table = row["name"].rpartition("_")[0]
         segments = ROWS_AT_ONCE
         while segments == ROWS_AT_ONCE:
-            segments, fixes = await connection.fetchrow(_EXPIRY_SQL[statement], tenant_id, _EVER, ROWS_AT_ONCE)
+            segments, fixes = await connection.fetchrow(statement, [tenant_id], [_EVER], ROWS_AT_ONCE)
             deleted.update({table: segments, "fix": fixes})
             await asyncio.sleep(0)
 

@@ -15,6 +15,7 @@ from fleetwire.store import statements
 from fleetwire.store.pool import borrowed
 
 _SQL = statements.load("ingest")
+_PARENT = re.compile(r"\btrack_(?:segment|merged)\b")
 _EPOCH = date(1970, 1, 1)
 _NAME = re.compile(r"track_(?:segment|merged)_(?:d(\d{4})(\d\d)(\d\d)|m(\d{4})(\d\d))")
 
@@ -60,3 +61,18 @@ def span_of(name: str) -> tuple[datetime, datetime]:
         return start, start + timedelta(days=1)
     start = datetime(int(found[4]), int(found[5]), 1, tzinfo=UTC)
     return start, (start + timedelta(days=31)).replace(day=1)
+
+
+def merged_name(segment_partition: str) -> str:
+    """The partition of track_merged for the time of one of track_segment."""
+    return segment_partition.replace("track_segment_", "track_merged_")
+
+
+def on_partition(statement: str, partition: str) -> str:
+    """A statement on track_segment or track_merged for one partition: no other one is planned over or locked.
+
+    Raises:
+        ValueError: it is not the name of a partition.
+    """
+    span_of(partition)
+    return _PARENT.sub(partition, statement)

@@ -62,7 +62,7 @@ async def find_tenant(connection: asyncpg.Connection, name: str) -> int:
 async def set_retention(connection: asyncpg.Connection, name: str, days: int | None) -> None:
     """Says how many days a tenant keeps its fixes; None as the server's setting says, 0 for ever.
 
-    Servers heed it within a minute and delete what has expired within an hour.
+    Servers refuse and hide what has expired within a minute, and delete it as docs/tuning.md says.
 
     Raises:
         Problem: `tenant_unknown`, or `retention_invalid` for less than 0 or more than 36,500 days.

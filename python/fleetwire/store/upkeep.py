@@ -1,14 +1,15 @@
-"""What the store needs from time to time: partitions ahead, retention, ended logins, merging. One process does it.
+"""Upkeep of the store: partitions ahead, retention, rows of what has ended, merging. One process does it at a time.
 
-A round opens a connection of the database's owner, takes an advisory lock for its session and does a bounded amount of
-work, resting after each transaction as long as that took. What is left over is the next round's.
+A round opens a connection of the database's owner, takes an advisory lock for its session and runs each job that is due
+for its slice of time (`maintenance/job.py`), with rests after each transaction. What is left over is the next round's,
+which follows at once.
 """
 
 import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,39 +22,45 @@ from fleetwire.runtime import supervisor
 from fleetwire.runtime.supervisor import NEVER_UNREADY, SupervisedTask, supervise
 from fleetwire.settings import Settings
 from fleetwire.store import statements
-from fleetwire.store.compaction import Compaction, Pace
-from fleetwire.store.expiry import Expired, Expiry, agreed_millis
-from fleetwire.store.merging import Merged
-from fleetwire.store.row_expiry import expire_audit, expire_events
+from fleetwire.store.maintenance import ended_rows
+from fleetwire.store.maintenance.compact_device import Merged
+from fleetwire.store.maintenance.compaction import Compaction
+from fleetwire.store.maintenance.fix_expiry import Expired, Expiry, agreed_millis
+from fleetwire.store.maintenance.job import LATE_SECS, Job, Pace, Place, at_once, load_states, run_jobs
+from fleetwire.store.maintenance.row_expiry import expire_audit, expire_events
 
 _log = structlog.get_logger(__name__)
 _SQL = statements.load("upkeep")
 _INGEST_SQL = statements.load("ingest")
 
 DAYS_AHEAD = 3
-ROUND_SECS = 30.0  # of the server's rounds
 MAX_ROUND_SECS = 3600.0  # a network that swallows what is sent never answers; each statement ends by itself before
 QUIET_ROUNDS = 10  # what still grows is left alone; at the usual pause, ten minutes
-EXPIRY_EVERY_SECS = 3600.0
-SESSIONS_EVERY_SECS = 900.0
+BUSY_PAUSE_SECS = 1.0  # before the next round, if a job has not come to its end
+SLICE_SECS = 10.0  # of a round, for each job but merging
+MERGE_SLICE_SECS = 30.0
 TAKE_TURNS_SECS = 60.0  # how long a command waits for the server's round
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Round:
     """What one round did."""
 
-    merged: Merged
-    expired: Expired
-    sessions: int
-    seconds: float
+    merged: Merged = field(default_factory=Merged)
+    expired: Expired = field(default_factory=Expired)
+    ended_sessions: int = 0
+    ended_credentials: int = 0
+    idle_order_devices: int = 0
+    seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """For people and programs."""
         return {
             **asdict(self.merged),
             **{f"expired_{name}": value for name, value in asdict(self.expired).items()},
-            "ended_sessions": self.sessions,
+            "ended_sessions": self.ended_sessions,
+            "ended_credentials": self.ended_credentials,
+            "idle_order_devices": self.idle_order_devices,
             "seconds": round(self.seconds, 3),
         }
 
@@ -64,9 +71,8 @@ class Upkeep:
     def __init__(self, dsn: str, settings: Settings) -> None:
         self._dsn = dsn
         self._settings = settings
-        self._visited: dict[str, datetime] = {}
-        self._expire_at_secs = 0.0
-        self._end_sessions_at_secs = 0.0
+        self._late: list[str] = []
+        self._is_busy = False
         self._task: SupervisedTask | None = None
 
     def start(self) -> None:
@@ -78,9 +84,14 @@ class Upkeep:
         """Ends in the middle of whatever is being done: the transaction at hand is rolled back."""
         await supervisor.stop(self._task)
 
+    def warnings(self) -> list[str]:
+        """Sentences for `/health` about jobs that are late, whichever worker does them."""
+        return self._late
+
     async def _next_round(self) -> None:
+        pause_secs = min(BUSY_PAUSE_SECS, self._settings.upkeep_secs) if self._is_busy else self._settings.upkeep_secs
         # Several nodes that were started together should not ask together.
-        await asyncio.sleep(self._settings.upkeep_secs * random.uniform(0.5, 1.5))  # noqa: S311
+        await asyncio.sleep(pause_secs * random.uniform(0.5, 1.5))  # noqa: S311
         try:
             async with asyncio.timeout(MAX_ROUND_SECS):
                 await self._round()
@@ -89,28 +100,36 @@ class Upkeep:
             raise
 
     async def _round(self) -> None:
+        self._is_busy = False
         async with _owner(self._dsn) as connection:
-            if not await connection.fetchval(_SQL["try_lock"]):
-                return
-            now_secs = clock.monotonic_secs()
-            expires, ends_sessions = now_secs >= self._expire_at_secs, now_secs >= self._end_sessions_at_secs
-            done = await _do(
-                connection,
-                self._settings,
-                visited=self._visited,
-                pace=_resting(ROUND_SECS),
-                quiet_secs=QUIET_ROUNDS * self._settings.upkeep_secs,
-                expires=expires,
-                ends_sessions=ends_sessions,
-            )
-        if ends_sessions:
-            self._end_sessions_at_secs = now_secs + SESSIONS_EVERY_SECS
-        if expires and done.seconds < ROUND_SECS:
-            self._expire_at_secs = clock.monotonic_secs() + EXPIRY_EVERY_SECS
+            done, quiet_secs = Round(), QUIET_ROUNDS * self._settings.upkeep_secs
+            jobs = await _jobs(connection, self._settings, done, quiet_secs=quiet_secs)
+            failed = []
+            if is_ours := await connection.fetchval(_SQL["try_lock"]):
+                began_secs = clock.monotonic_secs()
+                failed = await run_jobs(connection, jobs)
+                done.seconds = clock.monotonic_secs() - began_secs
+            await self._measure(connection, jobs)
+        if not is_ours:
+            self._is_busy = False
+            return
         metrics.UPKEEP_SECONDS.observe(done.seconds)
         metrics.UPKEEP_LAST.set(clock.now_millis() / 1000)
         if done.merged.segments_before or done.expired.rows:
             _log.info("A round of upkeep is done.", **done.as_dict())
+        _raise_first(failed)
+
+    async def _measure(self, connection: asyncpg.Connection, jobs: list[Job]) -> None:
+        states = await load_states(connection)
+        lags = {job: states[job.name].lag_secs(job.every_secs) for job in jobs if job.name in states}
+        for job, lag_secs in lags.items():
+            metrics.UPKEEP_LAG.labels(job.name).set(lag_secs)
+        self._late = [
+            f"The upkeep job {job.name} is {lag_secs / 3600:.1f} h late: {job.late}."
+            for job, lag_secs in lags.items()
+            if lag_secs > LATE_SECS
+        ]
+        self._is_busy = any(state.under_way_secs is not None for state in states.values())
 
 
 async def run_once(dsn: str, settings: Settings) -> Round:
@@ -120,7 +139,19 @@ async def run_once(dsn: str, settings: Settings) -> Round:
         FleetwireError: another process is at it for longer than `TAKE_TURNS_SECS`.
     """
     async with exclusive(dsn) as connection:
-        return await _do(connection, settings, visited={}, pace=_at_once, quiet_secs=0.0)
+        done, began_secs = Round(), clock.monotonic_secs()
+        failed = await run_jobs(connection, await _jobs(connection, settings, done, quiet_secs=0.0), pace=at_once)
+        _raise_first(failed)
+        done.seconds = clock.monotonic_secs() - began_secs
+        return done
+
+
+def _raise_first(failed: list[tuple[str, Exception]]) -> None:
+    """Logs the errors of jobs; the first one is for the supervisor, which counts it and waits."""
+    for name, error in failed:
+        _log.error("A job of upkeep failed.", job=name, exc_info=error)
+    for _, error in failed:
+        raise error
 
 
 @asynccontextmanager
@@ -139,40 +170,73 @@ async def exclusive(dsn: str) -> AsyncIterator[asyncpg.Connection]:
         yield connection
 
 
-async def _do(
-    connection: asyncpg.Connection,
-    settings: Settings,
-    *,
-    visited: dict[str, datetime],
-    pace: Pace,
-    quiet_secs: float,
-    expires: bool = True,
-    ends_sessions: bool = True,
-) -> Round:
-    began_secs, now_millis = clock.monotonic_secs(), clock.now_millis()
+async def _jobs(connection: asyncpg.Connection, settings: Settings, done: Round, *, quiet_secs: float) -> list[Job]:
+    """The jobs of a round in their order; each adds to `done` what it did."""
+    now_millis = clock.now_millis()
     earlier_millis = await agreed_millis(connection, now_millis=now_millis)
-    today = datetime.fromtimestamp(earlier_millis / 1000, UTC).date()
-    await connection.execute(_INGEST_SQL["ensure_days"], [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD)])
-    sessions = await _delete_ended_sessions(connection) if ends_sessions else 0
-    expired = Expired()
-    if expires:
+
+    async def make_partitions(_: Place, pace: Pace) -> bool:
+        today = datetime.fromtimestamp(earlier_millis / 1000, UTC).date()
+        days = [today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD)]
+        await connection.execute(_INGEST_SQL["ensure_days"], days)
+        await pace(0.0)
+        return True
+
+    async def end_sessions(_: Place, pace: Pace) -> bool:
+        deleted = await ended_rows.delete_sessions(connection)
+        done.ended_sessions += deleted
+        await pace(0.0)
+        return True
+
+    async def end_credentials(_: Place, pace: Pace) -> bool:
+        deleted, is_complete = await ended_rows.delete_credentials(connection, pace=pace)
+        done.ended_credentials += deleted
+        return is_complete
+
+    async def end_orders(_: Place, pace: Pace) -> bool:
+        days = settings.order_retention_days
+        deleted, is_complete = await ended_rows.delete_order_devices(connection, days=days, pace=pace)
+        done.idle_order_devices += deleted
+        return is_complete
+
+    async def expire_fixes(place: Place, pace: Pace) -> bool:
         expiry = Expiry(connection, retention_days=settings.retention_days, pace=pace)
-        expired = await expiry.run(now_millis=earlier_millis)
-        expired.events = await expire_events(
-            connection, retention_days=settings.event_retention_days, now_millis=earlier_millis, pace=pace
-        )
-        expired.audit_entries = await expire_audit(
-            connection, retention_days=settings.audit_retention_days, now_millis=earlier_millis, pace=pace
-        )
-    compaction = Compaction(connection, merge_after_secs=settings.merge_after_secs, pace=pace, quiet_secs=quiet_secs)
-    merged = await compaction.run(now_millis=now_millis, visited=visited)
-    return Round(merged, expired, sessions, clock.monotonic_secs() - began_secs)
+        expired = await expiry.run(now_millis=earlier_millis, place=place)
+        done.expired.partitions_dropped, done.expired.fixes = expired.partitions_dropped, expired.fixes
+        return not place
 
+    async def expire_old_events(place: Place, pace: Pace) -> bool:
+        days = settings.event_retention_days
+        done.expired.events = await expire_events(
+            connection, retention_days=days, now_millis=earlier_millis, pace=pace, place=place
+        )
+        return not place
 
-async def _delete_ended_sessions(connection: asyncpg.Connection) -> int:
-    deleted = int((await connection.execute(_SQL["delete_ended_sessions"])).removeprefix("DELETE "))
-    metrics.ENDED_SESSIONS.inc(deleted)
-    return deleted
+    async def expire_audit_log(place: Place, pace: Pace) -> bool:
+        days = settings.audit_retention_days
+        done.expired.audit_entries = await expire_audit(
+            connection, retention_days=days, now_millis=earlier_millis, pace=pace, place=place
+        )
+        return not place
+
+    async def merge(place: Place, pace: Pace) -> bool:
+        compaction = Compaction(
+            connection, merge_after_secs=settings.merge_after_secs, pace=pace, quiet_secs=quiet_secs
+        )
+        done.merged = await compaction.run(now_millis=now_millis, place=place)
+        return "until" not in place
+
+    kept = "what has expired is not deleted yet"
+    return [
+        Job("partitions", make_partitions, 0.0, SLICE_SECS, "days to come have no partition"),
+        Job("sessions", end_sessions, 900.0, SLICE_SECS, "rows of ended logins pile up"),
+        Job("credentials", end_credentials, 3600.0, SLICE_SECS, "rows of ended tokens pile up"),
+        Job("orders", end_orders, 3600.0, SLICE_SECS, "orders that nobody ended stay on feeds"),
+        Job("fixes", expire_fixes, 900.0, SLICE_SECS, kept),
+        Job("events", expire_old_events, 3600.0, SLICE_SECS, kept),
+        Job("audit", expire_audit_log, 3600.0, SLICE_SECS, kept),
+        Job("merging", merge, 0.0, MERGE_SLICE_SECS, "rows arrive faster than they are merged, and take up more space"),
+    ]
 
 
 @asynccontextmanager
@@ -200,18 +264,3 @@ async def _owner(dsn: str) -> AsyncIterator[asyncpg.Connection]:
     finally:
         # Its lock goes with the session; a server that is frozen would not answer to a farewell.
         connection.terminate()
-
-
-def _resting(limit_secs: float) -> Pace:
-    """Half of the time for others, and no more than so long in all."""
-    stop_at_secs = clock.monotonic_secs() + limit_secs
-
-    async def pace(spent_secs: float) -> bool:
-        await asyncio.sleep(spent_secs)
-        return clock.monotonic_secs() < stop_at_secs
-
-    return pace
-
-
-async def _at_once(_: float) -> bool:
-    return True

@@ -1,5 +1,6 @@
--- Merging. A device's segments are read, deleted and written while its live position is locked, in one transaction:
--- lock_group, segments and merged_segments, delete_segments and delete_merged, COPY, count_merge.
+-- Merging. A device's segments are deleted, read by that, and written again while its live position is locked, in one
+-- transaction: lock_group, segment_keys, merged_keys, take_segments and take_merged, COPY, count_merge. Whoever runs a
+-- statement puts the name of a partition in place of track_segment or track_merged, so that no other is planned over.
 
 -- read_in_order --
 -- For the rest of the transaction a page of keys is read from the index, in order, and not sorted out of the whole.
@@ -28,17 +29,41 @@ ORDER BY c.relname;
 SELECT ensure_merged_partition($1);
 
 -- to_merge --
--- A page of devices whose segments that begin in a span are worth merging and were all received before a time, after a
--- device in the order of the keys.
+-- A page of the devices of a partition after a device in the order of the keys, and whether the segments of each that
+-- begin in a span are worth merging and were all received before a time. The devices are found by one step in the index
+-- for each, and the first 128 segments tell: so many have 8 small ones or 1,800 fixes, if all have.
 -- $1 from_at timestamptz, $2 to_at timestamptz, $3 after_tenant_id int, $4 after_device_id bigint,
 -- $5 least_fixes bigint, $6 least_small bigint, $7 small_fixes int, $8 quiet_since timestamptz, $9 limit_rows bigint
-SELECT tenant_id, device_id
-FROM track_segment
-WHERE first_at >= $1 AND first_at < $2 AND (tenant_id, device_id) > ($3, $4)
-GROUP BY tenant_id, device_id
-HAVING (sum(fix_count) >= $5 OR count(*) FILTER (WHERE fix_count < $7) >= $6) AND max(received_at) < $8
-ORDER BY tenant_id, device_id
-LIMIT $9;
+WITH RECURSIVE found AS (
+    (
+        SELECT tenant_id, device_id FROM ONLY track_segment
+        WHERE (tenant_id, device_id) > ($3, $4)
+        ORDER BY tenant_id, device_id LIMIT 1
+    )
+    UNION ALL
+    SELECT later.tenant_id, later.device_id
+    FROM found AS f
+    CROSS JOIN LATERAL (
+        SELECT s.tenant_id, s.device_id FROM ONLY track_segment AS s
+        WHERE (s.tenant_id, s.device_id) > (f.tenant_id, f.device_id)
+        ORDER BY s.tenant_id, s.device_id LIMIT 1
+    ) AS later
+), page AS MATERIALIZED (
+    SELECT tenant_id, device_id FROM found LIMIT $9
+)
+SELECT p.tenant_id, p.device_id, (
+    SELECT sum(first.fix_count) >= $5 OR count(*) FILTER (WHERE first.fix_count < $7) >= $6
+    FROM (
+        SELECT s.fix_count FROM ONLY track_segment AS s
+        WHERE s.tenant_id = p.tenant_id AND s.device_id = p.device_id AND s.first_at >= $1 AND s.first_at < $2
+        ORDER BY s.first_at LIMIT 128
+    ) AS first
+) AND ($8 > now() OR NOT EXISTS (
+    SELECT FROM ONLY track_segment AS s
+    WHERE s.tenant_id = p.tenant_id AND s.device_id = p.device_id AND s.first_at >= $1 AND s.first_at < $2
+        AND s.received_at >= $8
+)) AS is_due
+FROM page AS p;
 
 -- lock_device --
 -- Locks the live position of a device, as every writer does; no row: the device is gone.
@@ -49,7 +74,7 @@ SELECT device_id FROM lock_group($1::int[], $2::bigint[]);
 -- The segments of a device that begin in a span, in order of time.
 -- $1 tenant_id int, $2 device_id bigint, $3 from_at timestamptz, $4 to_at timestamptz, $5 limit_rows bigint
 SELECT first_at, fix_count
-FROM track_segment
+FROM ONLY track_segment
 WHERE tenant_id = $1 AND device_id = $2 AND first_at >= $3 AND first_at < $4
 ORDER BY first_at
 LIMIT $5;
@@ -58,15 +83,18 @@ LIMIT $5;
 -- The same for its merged segments.
 -- $1 tenant_id int, $2 device_id bigint, $3 from_at timestamptz, $4 to_at timestamptz, $5 limit_rows bigint
 SELECT first_at, fix_count
-FROM track_merged
+FROM ONLY track_merged
 WHERE tenant_id = $1 AND device_id = $2 AND first_at >= $3 AND first_at < $4
 ORDER BY first_at
 LIMIT $5;
 
--- segments --
--- Columns of segments as the core merges them.
--- $1 tenant_id int, $2 device_id bigint, $3 first_ats timestamptz[]
-SELECT
+-- take_segments --
+-- Deletes a device's segments from one to another that have fewer fixes than a number, and returns them as the core
+-- merges them.
+-- $1 tenant_id int, $2 device_id bigint, $3 from_at timestamptz, $4 last_at timestamptz, $5 below_fixes int
+DELETE FROM ONLY track_segment
+WHERE tenant_id = $1 AND device_id = $2 AND first_at >= $3 AND first_at <= $4 AND fix_count < $5
+RETURNING
     (extract(epoch FROM first_at) * 1000)::bigint AS first_at_millis,
     (extract(epoch FROM received_at) * 1000)::bigint AS received_at_millis,
     record_send(offset_millis) AS offset_millis,
@@ -76,14 +104,14 @@ SELECT
     array_send(speed_cmps) AS speed_cmps,
     array_send(heading_cdeg) AS heading_cdeg,
     array_send(accuracy_dm) AS accuracy_dm,
-    array_send(battery_permille) AS battery_permille
-FROM track_segment
-WHERE tenant_id = $1 AND device_id = $2 AND first_at = ANY ($3);
+    array_send(battery_permille) AS battery_permille;
 
--- merged_segments --
--- The same for merged segments.
+-- take_merged --
+-- The same for merged segments, by their keys.
 -- $1 tenant_id int, $2 device_id bigint, $3 first_ats timestamptz[]
-SELECT
+DELETE FROM ONLY track_merged
+WHERE tenant_id = $1 AND device_id = $2 AND first_at = ANY ($3)
+RETURNING
     (extract(epoch FROM first_at) * 1000)::bigint AS first_at_millis,
     (extract(epoch FROM received_at) * 1000)::bigint AS received_at_millis,
     record_send(offset_millis) AS offset_millis,
@@ -93,25 +121,7 @@ SELECT
     array_send(speed_cmps) AS speed_cmps,
     array_send(heading_cdeg) AS heading_cdeg,
     array_send(accuracy_dm) AS accuracy_dm,
-    array_send(battery_permille) AS battery_permille
-FROM track_merged
-WHERE tenant_id = $1 AND device_id = $2 AND first_at = ANY ($3);
-
--- delete_segments --
--- Deletes segments by their keys and says how many fixes they had.
--- $1 tenant_id int, $2 device_id bigint, $3 first_ats timestamptz[]
-WITH gone AS (
-    DELETE FROM track_segment WHERE tenant_id = $1 AND device_id = $2 AND first_at = ANY ($3) RETURNING fix_count
-)
-SELECT coalesce(sum(fix_count), 0)::bigint AS fixes FROM gone;
-
--- delete_merged --
--- The same for merged segments.
--- $1 tenant_id int, $2 device_id bigint, $3 first_ats timestamptz[]
-WITH gone AS (
-    DELETE FROM track_merged WHERE tenant_id = $1 AND device_id = $2 AND first_at = ANY ($3) RETURNING fix_count
-)
-SELECT coalesce(sum(fix_count), 0)::bigint AS fixes FROM gone;
+    array_send(battery_permille) AS battery_permille;
 
 -- count_merge --
 -- Tells readers that are between two pages of the device's track.

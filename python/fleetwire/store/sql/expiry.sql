@@ -22,26 +22,16 @@ WHERE c.relkind = 'r'
     AND c.relname ~ '^track_(segment|merged)_(d[0-9]{8}|m[0-9]{6})$'
 ORDER BY c.relname;
 
--- delete_segments --
--- Deletes some of a tenant's segments that lie wholly before a time, and says how many fixes they had.
--- $1 tenant_id int, $2 before timestamptz, $3 limit_rows bigint
-WITH old AS (
-    SELECT device_id, first_at FROM track_segment WHERE tenant_id = $1 AND first_at < $2 AND last_at < $2 LIMIT $3
+-- delete_expired --
+-- Deletes some segments of a partition that lie wholly before their tenants' times, and says how many fixes they had.
+-- Whoever runs it puts the name of a partition, of either table, in place of track_segment.
+-- $1 tenant_ids int[], $2 befores timestamptz[], $3 limit_rows bigint
+WITH expired AS (
+    SELECT s.ctid FROM ONLY track_segment AS s
+    JOIN unnest($1::int[], $2::timestamptz[]) AS t (tenant_id, before) ON t.tenant_id = s.tenant_id
+    WHERE s.first_at < t.before AND s.last_at < t.before
+    LIMIT $3
 ), gone AS (
-    DELETE FROM track_segment AS s USING old
-    WHERE s.tenant_id = $1 AND s.first_at < $2 AND s.device_id = old.device_id AND s.first_at = old.first_at
-    RETURNING s.fix_count
-)
-SELECT count(*) AS segments, coalesce(sum(fix_count), 0)::bigint AS fixes FROM gone;
-
--- delete_merged --
--- The same for merged segments.
--- $1 tenant_id int, $2 before timestamptz, $3 limit_rows bigint
-WITH old AS (
-    SELECT device_id, first_at FROM track_merged WHERE tenant_id = $1 AND first_at < $2 AND last_at < $2 LIMIT $3
-), gone AS (
-    DELETE FROM track_merged AS s USING old
-    WHERE s.tenant_id = $1 AND s.first_at < $2 AND s.device_id = old.device_id AND s.first_at = old.first_at
-    RETURNING s.fix_count
+    DELETE FROM ONLY track_segment WHERE ctid = ANY (ARRAY(SELECT ctid FROM expired)) RETURNING fix_count
 )
 SELECT count(*) AS segments, coalesce(sum(fix_count), 0)::bigint AS fixes FROM gone;

@@ -4,7 +4,7 @@ What is due is found partition by partition, the oldest first, and merged device
 is busy is left for the next round. A closed day's partition of `track_segment` ends up empty and gives back its space.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
@@ -12,18 +12,17 @@ import structlog
 
 from fleetwire import clock, metrics
 from fleetwire.store import statements
-from fleetwire.store.merging import READY_FIXES, TINY_FIXES, TINY_ROWS, Merged, Merger, Span
-from fleetwire.store.partitions import span_of
+from fleetwire.store.maintenance.compact_device import READY_FIXES, TINY_FIXES, TINY_ROWS, Merged, Merger, Span
+from fleetwire.store.maintenance.job import Pace, Place
+from fleetwire.store.partitions import on_partition, span_of
 
 _log = structlog.get_logger(__name__)
 _SQL = statements.load("compaction")
 
 DEVICES_PER_PAGE = 200
 _DAY = timedelta(days=1)
+_FIRST = [-1, -1]
 _EVER = datetime(9999, 12, 31, tzinfo=UTC)
-
-Pace = Callable[[float], Awaitable[bool]]
-"""Called after each transaction with the seconds it took; may sleep. False ends the round."""
 
 
 class Compaction:
@@ -49,55 +48,77 @@ class Compaction:
         self._done = Merged()
         self._merger = Merger(connection, self._done)
 
-    async def run(self, *, now_millis: int, visited: dict[str, datetime]) -> Merged:
-        """Merges what is due, the oldest first, until all is done or the pace says stop.
+    async def run(self, *, now_millis: int, place: Place | None = None) -> Merged:
+        """Merges what is due, partition by partition, until all is done or the pace says stop.
 
-        `visited` remembers, from one run to the next, up to which hour an open day has been gone through.
+        `place` remembers from one run to the next where an unfinished pass goes on (`until`, `partition`, `day`,
+        `device`), and up to which hour an open day has been gone through (`visited`).
         """
+        place = {} if place is None else place
         now = datetime.fromtimestamp(now_millis / 1000, UTC)
         self._quiet_since = now - self._quiet if self._quiet else _EVER
-        until = (now - self._merge_after).replace(minute=0, second=0, microsecond=0)
+        if "until" not in place:
+            place["until"] = (now - self._merge_after).replace(minute=0, second=0, microsecond=0).isoformat()
+        until = datetime.fromisoformat(place["until"])
+        visited: dict[str, str] = place.setdefault("visited", {})
         for row in await self._connection.fetch(_SQL["partitions_in_use"]):
             name = row["name"]
             start, end = span_of(name)
-            if start >= until or visited.get(name) == until:
+            if name < place.get("partition", "") or start >= until or visited.get(name) == place["until"]:
                 continue
+            if name != place.get("partition"):
+                place.update(partition=name, day=start.isoformat(), device=_FIRST)
             await self._connection.execute(_SQL["ensure_merged_partition"], name)
-            for span in _spans(start, min(end, until), is_closed=end <= until):
-                if not await self._merge_span(span):
+            for span in _spans(start, min(end, until), is_closed=end <= until, partition=name):
+                if not await self._merge_span(span, place):
                     return self._done
             if end <= until:
                 visited.pop(name, None)
                 await self._give_back(name)
             else:
-                visited[name] = until
+                visited[name] = place["until"]
+        for key in ("until", "partition", "day", "device"):
+            place.pop(key, None)
         return self._done
 
-    async def _merge_span(self, span: Span) -> bool:
+    async def _merge_span(self, span: Span, place: Place) -> bool:
         """Merges every device's segments of the span. False: the pace said stop."""
+        day = span.start.isoformat()
+        if day < place["day"]:
+            return True
+        if day > place["day"]:
+            place.update(day=day, device=_FIRST)
         least_fixes, least_tiny = (1, 1) if span.is_closed else (READY_FIXES, TINY_ROWS)
         quiet_since = self._quiet_since if span.is_closed else _EVER
-        after: tuple[int, int] = (-1, -1)
+        statement = on_partition(_SQL["to_merge"], span.partition)
         while True:
             began_secs = clock.monotonic_secs()
             async with self._connection.transaction(readonly=True):
                 await self._connection.execute(_SQL["read_in_order"])
                 page = await self._connection.fetch(
-                    _SQL["to_merge"],
-                    *(span.start, span.end, *after),
+                    statement,
+                    *(span.start, span.end, *place["device"]),
                     *(least_fixes, least_tiny, TINY_FIXES, quiet_since, DEVICES_PER_PAGE),
                 )
-            if not await self._pace(clock.monotonic_secs() - began_secs):
-                return False
-            for tenant_id, device_id in page:
-                if not await self._merge_device(tenant_id, device_id, span):
+            goes_on = await self._pace(clock.monotonic_secs() - began_secs)
+            for tenant_id, device_id, is_due in page:
+                # One device more than the pace allows: a slice that is over at once would never come further.
+                if is_due:
+                    goes_on = await self._merge_device(tenant_id, device_id, span)
+                place["device"] = [tenant_id, device_id]
+                if not goes_on:
                     return False
             if len(page) < DEVICES_PER_PAGE:
                 return True
-            after = page[-1]["tenant_id"], page[-1]["device_id"]
+            if not goes_on:
+                return False
 
     async def _merge_device(self, tenant_id: int, device_id: int, span: Span) -> bool:
-        """Merges a device's segments of the span, a bounded number at a time. False: the pace said stop."""
+        """Merges a device's segments of the span, a bounded number at a time, to its end.
+
+        Returns whether the pace says to go on.
+        """
+        goes_on = True
         start: datetime | None = span.start
         while start is not None:
             began_secs = clock.monotonic_secs()
@@ -112,9 +133,8 @@ class Compaction:
                 _log.error("Segments cannot be merged.", tenant_id=tenant_id, device_id=device_id, error=str(error))
                 self._done.devices_skipped += 1
                 start = None
-            if not await self._pace(clock.monotonic_secs() - began_secs):
-                return False
-        return True
+            goes_on = await self._pace(clock.monotonic_secs() - began_secs)
+        return goes_on
 
     async def _give_back(self, partition: str) -> None:
         """Gives the space of an emptied partition back to the system; ingest may need it again at any time.
@@ -136,9 +156,9 @@ class Compaction:
             _log.debug("An emptied partition is in use; its index stays until the next round.", partition=partition)
 
 
-def _spans(start: datetime, end: datetime, *, is_closed: bool) -> Iterator[Span]:
+def _spans(start: datetime, end: datetime, *, is_closed: bool, partition: str) -> Iterator[Span]:
     """A partition's days; of an open one, what is closed of it."""
     while start < end:
         next_day = min(start + _DAY, end)
-        yield Span(start, next_day, is_closed)
+        yield Span(start, next_day, is_closed, partition)
         start = next_day

@@ -20,6 +20,7 @@ import asyncpg
 from fleetwire import metrics
 from fleetwire._core import merge_segments
 from fleetwire.store import statements
+from fleetwire.store.partitions import merged_name, on_partition
 
 _SQL = statements.load("compaction")
 
@@ -29,9 +30,10 @@ SMALL_FIXES = FULL_FIXES // 4  # a merged row below this is merged again with wh
 TINY_FIXES = 16  # a row below this costs more in its head than in its fixes
 TINY_ROWS = 8  # of an hour; fewer are not worth a transaction
 FIXES_AT_ONCE = 20_000  # about 50 ms with the lock held
-ROWS_AT_ONCE = 2_000  # the same for rows of one
+ROWS_AT_ONCE = 4_000  # up to 100 ms for rows of one; an hour of them becomes one row at once
 LOCK_TIMEOUT = "100ms"
 _DAY = timedelta(days=1)
+_ANY_FIXES = 2**31 - 1
 
 
 @dataclass(slots=True)
@@ -52,6 +54,8 @@ class Span(NamedTuple):
     end: datetime
     is_closed: bool
     """Whether the day is over, so that nothing regular follows."""
+    partition: str
+    """Of track_segment, in which they are."""
 
 
 class _Key(NamedTuple):
@@ -78,44 +82,51 @@ class Merger:
             await self._connection.execute(_SQL["be_brief"], LOCK_TIMEOUT)
             if not await self._connection.fetch(_SQL["lock_device"], [tenant_id], [device_id]):
                 return None
-            rows = await self._connection.fetch(_SQL["segment_keys"], *device, span.start, span.end, ROWS_AT_ONCE)
+            statement = on_partition(_SQL["segment_keys"], span.partition)
+            rows = await self._connection.fetch(statement, *device, span.start, span.end, ROWS_AT_ONCE)
             every = [_Key(*row) for row in rows]
             keys = list(_first(every))
             if span.is_closed or sum(key.fix_count for key in keys) >= READY_FIXES:
-                await self._pack(device, keys)
+                await self._pack(device, keys, span.partition)
             else:
                 for group in _tiny_hours(keys):
-                    await self._write(device, group, [], target="track_segment")
+                    stored = await self._take(device, group, span.partition, below_fixes=TINY_FIXES)
+                    await self._write(device, group, stored, target=span.partition)
         is_all = len(keys) == len(every) < ROWS_AT_ONCE
         return None if is_all else keys[-1].first_at + timedelta(milliseconds=1)
 
-    async def _pack(self, device: tuple[int, int], keys: Sequence[_Key]) -> None:
+    async def _pack(self, device: tuple[int, int], keys: Sequence[_Key], partition: str) -> None:
         """Moves segments to track_merged, together with what is small there of the same day."""
         if not keys:
             return
+        merged_partition = merged_name(partition)
         day = keys[0].first_at.replace(hour=0, minute=0, second=0, microsecond=0)
-        rows = await self._connection.fetch(_SQL["merged_keys"], *device, day, day + _DAY, ROWS_AT_ONCE)
+        statement = on_partition(_SQL["merged_keys"], merged_partition)
+        rows = await self._connection.fetch(statement, *device, day, day + _DAY, ROWS_AT_ONCE)
         small = [key for key in _first(_Key(*row) for row in rows) if key.fix_count < SMALL_FIXES]
-        await self._write(device, keys, small, target="track_merged")
+        stored = await self._take(device, keys, partition, below_fixes=_ANY_FIXES)
+        if small:
+            statement = on_partition(_SQL["take_merged"], merged_partition)
+            stored += await self._connection.fetch(statement, *device, [key.first_at for key in small])
+        await self._write(device, [*keys, *small], stored, target=merged_partition)
+
+    async def _take(
+        self, device: tuple[int, int], keys: Sequence[_Key], partition: str, *, below_fixes: int
+    ) -> list[asyncpg.Record]:
+        """Deletes these segments, all that the device has in their time with fewer fixes, and returns them."""
+        statement = on_partition(_SQL["take_segments"], partition)
+        return list(await self._connection.fetch(statement, *device, keys[0].first_at, keys[-1].first_at, below_fixes))
 
     async def _write(
-        self, device: tuple[int, int], segments: Sequence[_Key], merged: Sequence[_Key], *, target: str
+        self, device: tuple[int, int], keys: Sequence[_Key], stored: Sequence[asyncpg.Record], *, target: str
     ) -> None:
-        """Replaces rows by what they merge to. Deleted first: a row may begin where another one began."""
-        fixes = sum(key.fix_count for key in (*segments, *merged))
-        stored = []
-        deleted = 0
-        for keys, read, delete in (
-            (segments, _SQL["segments"], _SQL["delete_segments"]),
-            (merged, _SQL["merged_segments"], _SQL["delete_merged"]),
-        ):
-            if keys:
-                first_ats = [key.first_at for key in keys]
-                stored += [tuple(row) for row in await self._connection.fetch(read, *device, first_ats)]
-                deleted += await self._connection.fetchval(delete, *device, first_ats)
-        copy, rows, written = merge_segments(*device, stored, max_fixes=FULL_FIXES)
-        if not fixes == deleted == written:
-            raise RuntimeError(f"{fixes} fixes were to be merged, {deleted} deleted, {written} written.")
+        """Writes what deleted rows merge to. Deleted before: a row may begin where another one began."""
+        fixes = sum(key.fix_count for key in keys)
+        copy, rows, written = merge_segments(*device, [tuple(row) for row in stored], max_fixes=FULL_FIXES)
+        if len(keys) != len(stored) or fixes != written:
+            raise RuntimeError(
+                f"{len(keys)} segments of {fixes} fixes were to be merged, {len(stored)} of {written} were."
+            )
         await self._connection.copy_to_table(
             target, source=memoryview(copy), columns=statements.TRACK_SEGMENT_COLUMNS, format="binary"
         )
