@@ -12,6 +12,7 @@ from harness.process import run, serving
 from harness.spool_faults import (
     files,
     health_warnings,
+    late_rows,
     locked,
     make_faulty,
     queue,
@@ -113,6 +114,67 @@ async def test_an_error_nobody_knows_holds_its_device_back_until_it_passes(clien
     await raising(tenant.dsn, "odd", None)
     await until_stored(tenant, "odd", fixes)
     await until_drained(spool)
+
+
+async def test_each_device_is_stored_in_the_order_of_its_receipts(client, tenant, spool):
+    fixes, devices = track(300), [f"van-{number}" for number in range(5)]
+    for device in devices:
+        assert (await send(client, tenant, device, fixes[:1])).status == 200
+    async with locked(tenant, devices[0]):
+        async with read_only(tenant.dsn):
+            for start in range(1, 200, 10):
+                for device in devices:
+                    await queue(client, tenant, device, fixes[start : start + 10])
+            await raising(tenant.dsn, devices[1], "XX000")
+        for device in devices[2:]:
+            await until_stored(tenant, device, fixes[:201])
+    await raising(tenant.dsn, devices[1], None)
+    for device in devices:
+        await until_stored(tenant, device, fixes[:201])
+    assert await late_rows(tenant) == 0
+
+
+async def test_a_device_whose_page_cannot_be_read_is_no_outage_and_holds_no_other_back(client, tenant, spool):
+    fixes, others = track(60), [f"well-{number}" for number in range(3)]
+    for device in ("broken", *others):
+        assert (await send(client, tenant, device, fixes[:1])).status == 200
+    await raising(tenant.dsn, "broken", "58030")
+    # More than one file: those after the broken device's are drained as well.
+    for start in (1, 11):
+        await queue(client, tenant, "broken", fixes[start : start + 10])
+        for device in others:
+            assert (await send(client, tenant, device, fixes[start : start + 10])).receipt == (10, 0, {})
+    async with read_only(tenant.dsn):
+        for device in others:
+            await queue(client, tenant, device, fixes[21:31])
+    for device in others:
+        await until_stored(tenant, device, fixes[:31])
+    assert (await send(client, tenant, others[0], fixes[31:])).receipt == (29, 0, {})
+    await raising(tenant.dsn, "broken", None)
+    await until_stored(tenant, "broken", fixes[:21])
+
+
+async def test_a_disk_that_is_full_for_several_devices_is_an_outage_until_one_is_stored(client, tenant, spool):
+    fixes, devices = track(30), [f"van-{number}" for number in range(4)]
+    for device in devices:
+        assert (await send(client, tenant, device, fixes[:1])).status == 200
+        await raising(tenant.dsn, device, "53100")
+    for device in devices:
+        await queue(client, tenant, device, fixes[1:10])
+    async with asyncio.timeout(10):
+        while "does not store" not in await health_warnings(client):
+            await asyncio.sleep(0.1)
+    for _ in range(8):
+        began = asyncio.get_running_loop().time()
+        await queue(client, tenant, devices[0], fixes[10:20])
+        assert asyncio.get_running_loop().time() - began < 0.5, "it was not tried at the database first"
+        await asyncio.sleep(0.5)
+    for device in devices:
+        await raising(tenant.dsn, device, None)
+    await until_stored(tenant, devices[0], fixes[:20])
+    async with asyncio.timeout(10):
+        while "does not store" in await health_warnings(client):
+            await asyncio.sleep(0.1)
 
 
 async def test_what_is_wrong_with_one_batch_puts_it_aside_and_it_is_listed_and_tried_again(client, tenant, spool):

@@ -19,6 +19,9 @@ DRAIN_LIMIT_SECS = 30.0
 # Raised in the middle of storing a device's fixes, by PostgreSQL itself.
 _RAISING = """
 CREATE TABLE fault (device text PRIMARY KEY, sqlstate text NOT NULL);
+CREATE TABLE stored_in_order (
+    place bigserial, tenant_id int, device_id bigint, first_at timestamptz, at timestamptz DEFAULT clock_timestamp()
+);
 CREATE FUNCTION raise_fault() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
     found text := (
@@ -28,6 +31,7 @@ BEGIN
     IF found IS NOT NULL THEN
         RAISE EXCEPTION 'thrown by a test' USING ERRCODE = found;
     END IF;
+    INSERT INTO stored_in_order (tenant_id, device_id, first_at) VALUES (NEW.tenant_id, NEW.device_id, NEW.first_at);
     RETURN NEW;
 END
 $$;
@@ -38,6 +42,17 @@ CREATE TRIGGER raise_fault BEFORE INSERT ON track_segment FOR EACH ROW EXECUTE F
 async def make_faulty(dsn: str) -> None:
     """Prepares a database for `raising`."""
     await execute(dsn, _RAISING)
+
+
+async def late_rows(tenant: Tenant) -> int:
+    """How many rows of the tenant were stored after a later one of the same device."""
+    statement = """
+        SELECT count(*) FROM (
+            SELECT first_at < lag(first_at) OVER (PARTITION BY device_id ORDER BY place) AS is_late
+            FROM stored_in_order JOIN tenant USING (tenant_id) WHERE tenant.name = $1
+        ) AS stored WHERE is_late
+    """
+    return int((await rows(tenant.dsn, statement, tenant.name))[0][0])
 
 
 async def raising(dsn: str, device: str, sqlstate: str | None) -> None:

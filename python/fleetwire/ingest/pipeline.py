@@ -67,9 +67,13 @@ class Pipeline:
             return Receipt(await self._store(principal, batch))
         if not self._spooling.is_outage:
             try:
-                return Receipt(await self._store(principal, batch))
+                receipt = await self._store(principal, batch)
             except DatabaseAway as refusal:
-                self._spooling.note_failure(refusal)
+                self._spooling.note_failure(principal, batch, refusal)
+            else:
+                if self._spooling.suspects:
+                    self._spooling.note_stored()
+                return Receipt(receipt)
         return Receipt(await self._spooling.append(principal, batch), is_queued=True)
 
     async def _store(self, principal: Principal, batch: Batch) -> bytes:

@@ -53,8 +53,8 @@ class UnstorableError(FleetwireError):
 class DrainPass:
     """One round through the spool."""
 
-    is_outage: Callable[[Exception], Awaitable[bool]]
-    """Called after a failure: whether the database as a whole is at fault. Then the pass ends."""
+    is_outage: Callable[[DeviceKey | None, Exception], Awaitable[bool]]
+    """Called after a failure, of a device or of all: whether it is the whole database's. Then the pass ends."""
     on_stored: Callable[[], object]
     held_back: dict[DeviceKey, str] = field(default_factory=dict)
     """Devices that failed, with the error's code or class."""
@@ -164,7 +164,7 @@ class SpoolDrain:
             async with borrowed(self._pool) as connection:
                 names = dict(await connection.fetch(_SQL["tenant_names"], list(wanted)))
         except Exception as error:
-            if not await drain_pass.is_outage(error):
+            if not await drain_pass.is_outage(None, error):
                 raise
             drain_pass.gave_up = True
             return False
@@ -201,7 +201,7 @@ async def _hold_back(device: DeviceKey, error: Exception, drain_pass: DrainPass)
     code = error.code if isinstance(error, Problem) else type(error).__name__
     drain_pass.held_back[device] = code
     _log.warning("Spooled batches of a device wait.", code=code, cause=repr(error.__cause__ or error))
-    if not drain_pass.gave_up and await drain_pass.is_outage(error):
+    if not drain_pass.gave_up and await drain_pass.is_outage(device, error):
         drain_pass.gave_up = True
 
 

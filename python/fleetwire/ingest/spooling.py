@@ -4,9 +4,9 @@
     outage: it does not store ->                                       spool, without trying first
     the drain                 -> probe while there is an outage -> spool_drain.py
 
-An outage is a fact about the database: a write of the probe fails. One device that is locked, or one group that is
-slow, is none: its batches go to the spool, all others are stored as before. An outage ends when the probe succeeds and
-the first spooled batch is stored.
+An outage is a fact about the database: a write of the probe fails, or several devices fail by its disk or memory. One
+device that is locked, or one group that is slow, is none: its batches go to the spool, all others are stored as before.
+An outage ends when the probe succeeds and the first spooled batch is stored.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from fleetwire.ingest.decode import Batch
 from fleetwire.ingest.spool import Spool
 from fleetwire.ingest.spool_drain import DrainPass, SpoolDrain
 from fleetwire.ingest.spool_folder import SpoolFolder
-from fleetwire.ingest.spooled_batch import SpooledBatch
+from fleetwire.ingest.spooled_batch import DeviceKey, SpooledBatch
 from fleetwire.runtime import supervisor, tasks
 from fleetwire.runtime.retry import Backoff
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
@@ -40,8 +40,10 @@ PROBE_SECS: Final = 0.5  # between two looks at the spool, and at the database w
 PROBE_TIMEOUT_SECS: Final = 1.0
 MAX_PAUSE_SECS: Final = 5.0  # between two passes of the drain while some devices are held back
 WARN_AFTER_SECS: Final = 60.0
-OF_THE_WHOLE_DATABASE: Final = (asyncpg.InsufficientResourcesError, asyncpg.PostgresSystemError)
-"""Its disk is full, its memory or its files fail: a small write may succeed all the same."""
+OF_DISK_OR_MEMORY: Final = (asyncpg.InsufficientResourcesError, asyncpg.PostgresSystemError)
+"""Classes 53 and 58: a full disk, files that cannot be read. The probe's small write may succeed beside them."""
+SUSPECTS: Final = 3
+"""Devices that must fail so, with nothing stored in between: a broken page of one of them is no outage."""
 
 
 class SpoolFallback:
@@ -57,6 +59,8 @@ class SpoolFallback:
         self._pause_secs = PROBE_SECS
         self._held_back: dict[str, int] = {}  # devices by the reason for which they wait
         self._held_back_since_secs: float | None = None
+        self.suspects: set[tuple[int, str]] = set()
+        """Devices (tenant, name) that failed by disk or memory since something was stored last."""
         self.is_outage = False
         """While it is set, batches go to the spool without trying the database first."""
 
@@ -75,12 +79,16 @@ class SpoolFallback:
         await tasks.cancel(self._probing)
         await self._spool.close()
 
-    def note_failure(self, refusal: Overloaded) -> None:
+    def note_failure(self, principal: Principal, batch: Batch, refusal: Overloaded) -> None:
         """Finds out in the background whether a batch that was not stored in time is a sign of an outage."""
-        if _blames_database(refusal):
-            self._set_outage(refusal)
+        if _is_of_disk_or_memory(refusal):
+            self._suspect((principal.tenant_id, _device(principal, batch)), refusal)
         else:
             _ = self._start_probe()
+
+    def note_stored(self) -> None:
+        """Something was stored, so the database's disk and memory serve."""
+        self.suspects.clear()
 
     async def append(self, principal: Principal, batch: Batch) -> bytes:
         """Puts a batch on disk and returns its receipt, which says `queued`.
@@ -92,7 +100,7 @@ class SpoolFallback:
             spooled = SpooledBatch(
                 tenant_id=principal.tenant_id,
                 tenant=principal.tenant,
-                device=principal.device or batch.device or "",
+                device=_device(principal, batch),
                 received_at_millis=clock.now_millis(),
                 fix_count=batch.accepted,
                 fixes=batch.pack(),
@@ -124,7 +132,7 @@ class SpoolFallback:
         await self._spool.measure()
         if self.is_outage and not await self._probe():
             return
-        drain_pass = DrainPass(is_outage=self._is_outage_by, on_stored=self._end_outage)
+        drain_pass = DrainPass(is_outage=self._is_outage_by, on_stored=self._note_drained)
         # Left by workers that are gone, and so older than what this one has appended.
         for path in self._spool.others_waiting():
             await self._drain_abandoned(path, drain_pass)
@@ -155,12 +163,22 @@ class SpoolFallback:
             self._backoff.reset()
             self._pause_secs = PROBE_SECS
 
-    async def _is_outage_by(self, error: Exception) -> bool:
+    def _note_drained(self) -> None:
+        self.note_stored()
+        self._end_outage()
+
+    async def _is_outage_by(self, device: DeviceKey | None, error: Exception) -> bool:
         """Not `is_outage`: that lasts until something is stored, which a locked device at the head may delay."""
-        if _blames_database(error):
-            self._set_outage(error)
-            return True
+        if device is not None and _is_of_disk_or_memory(error):
+            return self._suspect((device.tenant_id, device.device), error)
         return not await self._probe()
+
+    def _suspect(self, device: tuple[int, str], error: Exception) -> bool:
+        self.suspects.add(device)
+        if len(self.suspects) < SUSPECTS:
+            return False
+        self._set_outage(error)
+        return True
 
     async def _probe(self) -> bool:
         # Shielded: others may wait for the same answer.
@@ -193,5 +211,9 @@ class SpoolFallback:
             _log.info("The database stores again.")
 
 
-def _blames_database(error: BaseException) -> bool:
-    return isinstance(error.__cause__ or error, OF_THE_WHOLE_DATABASE)
+def _device(principal: Principal, batch: Batch) -> str:
+    return principal.device or batch.device or ""
+
+
+def _is_of_disk_or_memory(error: Exception) -> bool:
+    return isinstance(error.__cause__ or error, OF_DISK_OR_MEMORY)
