@@ -37,6 +37,12 @@ class Lookup:
             return EXPIRED
         if row["tenant_status"] != _ACTIVE or row["user_status"] not in {None, _ACTIVE}:
             return SUSPENDED
+        is_named_like_a_device = False
+        if row["role"] == "driver" and row["device_id"] is None:
+            async with tenant_transaction(self._pool, row["tenant_id"]) as connection:
+                is_named_like_a_device = await connection.fetchval(
+                    _sql["is_device_name"], row["tenant_id"], row["user_name"]
+                )
         return Principal(
             tenant_id=row["tenant_id"],
             tenant=row["tenant"],
@@ -50,6 +56,7 @@ class Lookup:
             credential_hash=token_hash,
             credential_id=row["credential_id"],
             scopes=None if row["scopes"] is None else frozenset(row["scopes"]),
+            is_named_like_a_device=is_named_like_a_device,
         )
 
     async def by_session(
@@ -78,4 +85,5 @@ class Lookup:
             expires_at_millis=expires_at_millis,
             credential_hash=token_hash,
             session_id=session_id,
+            is_named_like_a_device=row["is_named_like_a_device"],
         )

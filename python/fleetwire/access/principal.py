@@ -57,6 +57,8 @@ class Principal:
     credential_id: int | None = None
     scopes: frozenset[str] | None = None
     """What the credential keeps of its role's permissions; None: all."""
+    is_named_like_a_device: bool = False
+    """A driver without a device, whose name a device of the tenant has."""
 
     @property
     def revocation_key(self) -> bytes:
@@ -66,7 +68,7 @@ class Principal:
     @property
     def rights(self) -> tuple[object, ...]:
         """Everything that permissions follow from, for comparing an open socket with its row."""
-        return (self.tenant_id, self.role, self.device_id, self.user_id, self.scopes)
+        return (self.tenant_id, self.role, self.device_id, self.user_id, self.scopes, self.is_named_like_a_device)
 
     @property
     def actor(self) -> str:

@@ -99,14 +99,12 @@ async def list_events(  # noqa: PLR0917 - the framework passes by name
     Raises:
         Problem: 400 `room_invalid`; 403 `room_forbidden`.
     """
-    own = rooms.own_room(principal)
-    wanted = [room] if room is not None else None if own is None else [own]
-    if wanted is not None:
-        rooms.check_names(wanted)
-        rooms.check_hears(principal, wanted, await orders_heard(event_hub, principal, wanted))
+    if room is not None:
+        rooms.check_names([room])
+        rooms.check_hears(principal, [room], await orders_heard(event_hub, principal, [room]))
+    named = rooms.room_filter(principal, None if room is None else [room])
     tenant_id = principal.tenant_id
     span = await events.span(app_pool, tenant_id)
-    named = None if wanted is None or rooms.EVERY in wanted else wanted
     found = await events.page(app_pool, tenant_id, after_seq=after, rooms=named, limit=limit)
     page = EventPage(found, span.newest, gap=after + 1 < span.oldest)
     return Response(page, headers=_NO_STORE)

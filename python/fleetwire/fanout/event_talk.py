@@ -130,7 +130,7 @@ class EventTalk:
         own = rooms.own_room(self._socket.principal)
         if own is not None and own not in names:
             names = [*names, own]  # There it hears that an order is withdrawn.
-        wanted = None if rooms.EVERY in names else names
+        wanted = rooms.room_filter(self._socket.principal, names)
         tail = self._tail
         if tail is None:
             tail = self._hub.tail(self._socket.principal.tenant_id)

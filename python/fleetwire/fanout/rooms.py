@@ -1,7 +1,8 @@
 """Where events are put, and who may hear and say what there. The credential decides, never the client's word.
 
 dispatch       dispatchers and admins
-driver:{name}  the device or the driver of that name, dispatchers and admins
+driver:{name}  the device of that name, the driver who has it, or, where there is no such device, the driver of that
+               name who has none; dispatchers and admins
 order:{id}     the drivers whose device works on the order or who are offered it, dispatchers and admins
 """
 
@@ -22,8 +23,8 @@ _ROOM = re.compile(r"dispatch|(?:driver|order):[^\x00-\x1f\x7f]{1,255}")
 
 
 def own_room(principal: Principal) -> str | None:
-    """The room of a driver: named by its device, or by its user where there is none."""
-    if not principal.may("report"):
+    """The room of a driver: named by its device, or by its user where there is none. A device's name wins."""
+    if not principal.may("report") or (principal.device is None and principal.is_named_like_a_device):
         return None
     name = principal.device or principal.user
     return None if name is None else f"driver:{name}"
@@ -34,12 +35,38 @@ def actor(principal: Principal) -> str:
     return own_room(principal) or f"user:{principal.user}"
 
 
+def may_read_all(principal: Principal) -> bool:
+    """Whether every room of the tenant is open: with `events` and `dispatch`, and never for want of a narrower rule."""
+    return principal.may("events") and principal.may("dispatch")
+
+
+def readable_rooms(principal: Principal, orders: Collection[str] = ()) -> frozenset[str]:
+    """The rooms of an asker for whom not all are open; empty where there is none.
+
+    Args:
+        principal: who asks.
+        orders: the ids of the asker's orders.
+    """
+    own = own_room(principal) if principal.may("events") else None
+    return frozenset() if own is None else frozenset({own, *(f"order:{order}" for order in orders)})
+
+
 def first_rooms(principal: Principal) -> list[str]:
-    """The rooms of a socket that asks for none; empty for whoever hears no events."""
-    if principal.may("dispatch"):
-        return [DISPATCH]
-    own = own_room(principal)
-    return [] if own is None else [own]
+    """The rooms of a socket that names none; empty where its credential opens none."""
+    return [DISPATCH] if may_read_all(principal) else sorted(readable_rooms(principal))
+
+
+def room_filter(principal: Principal, names: Collection[str] | None) -> list[str] | None:
+    """The rooms to read from: those that were named, or the asker's. None stands for all of the tenant.
+
+    Raises:
+        Problem: 403 `room_forbidden` for all rooms without `dispatch`.
+    """
+    if may_read_all(principal):
+        return None if names is None or EVERY in names else list(names)
+    if names is not None and EVERY in names:
+        raise _forbidden(EVERY)
+    return sorted(readable_rooms(principal)) if names is None else list(names)
 
 
 def check_names(rooms: Collection[str]) -> None:
@@ -66,25 +93,30 @@ def check_hears(principal: Principal, rooms: Collection[str], orders: Collection
     Raises:
         Problem: 403 `room_forbidden`.
     """
-    if principal.may("dispatch"):
+    if may_read_all(principal):
         return
-    theirs = {own_room(principal), *(f"order:{order}" for order in orders)}
+    theirs = readable_rooms(principal, orders)
     for room in rooms:
         if room not in theirs:
-            raise Problem("room_forbidden", f"This credential may not be in the room {room}.", status=403)
+            raise _forbidden(room)
 
 
 def check_says(principal: Principal, room: str, kind: str, orders: Collection[str]) -> None:
     """Lets those pass who may publish an event of this kind there. A driver may always call dispatch.
 
     Raises:
-        Problem: 403 `room_forbidden`, 403 `kind_forbidden`; 400 `room_invalid`.
+        Problem: 403 `forbidden`, `room_forbidden` or `kind_forbidden`; 400 `room_invalid`.
     """
     if room == EVERY:
         raise Problem("room_invalid", "An event is published in one room.", status=400)
+    principal.require("dispatch", "report")
     if principal.may("dispatch"):
         return
     if kind not in REPORTS:
         raise Problem("kind_forbidden", "A driver publishes emergencies and messages only.", status=403)
     if room != DISPATCH:
         check_hears(principal, [room], orders)
+
+
+def _forbidden(room: str) -> Problem:
+    return Problem("room_forbidden", f"This credential may not be in the room {room}.", status=403)

@@ -46,12 +46,20 @@ SELECT ensure_signing_key($1, $2);
 SELECT
     s.user_id, s.revoked_at IS NOT NULL AS revoked, s.expires_at <= now() AS expired,
     u.name AS user_name, u.role, u.status AS user_status, u.device_id, d.name AS device,
-    t.name AS tenant, t.status AS tenant_status
+    t.name AS tenant, t.status AS tenant_status,
+    u.role = 'driver' AND u.device_id IS NULL AND EXISTS (
+        SELECT FROM device AS n WHERE n.tenant_id = $1 AND n.name = u.name
+    ) AS is_named_like_a_device
 FROM session AS s
 JOIN app_user AS u USING (tenant_id, user_id)
 JOIN tenant AS t USING (tenant_id)
 LEFT JOIN device AS d ON d.tenant_id = u.tenant_id AND d.device_id = u.device_id
 WHERE s.tenant_id = $1 AND s.session_id = $2;
+
+-- is_device_name --
+-- Whether a device of the tenant has this name.
+-- $1 tenant_id int, $2 name text
+SELECT EXISTS (SELECT FROM device WHERE tenant_id = $1 AND name = $2);
 
 -- revoke_session --
 -- Ends a session; the first end stays.
