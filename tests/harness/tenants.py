@@ -37,12 +37,26 @@ class Tenant:
         return run(self.issue_async(kind, name, role, life_secs=life_secs))
 
     async def issue_async(
-        self, kind: str, name: str | None = None, role: str | None = None, *, life_secs: int | None = None
+        self,
+        kind: str,
+        name: str | None = None,
+        role: str | None = None,
+        *,
+        life_secs: int | None = None,
+        scopes: list[str] | None = None,
     ) -> str:
         """The same within a loop."""
         connection = await asyncpg.connect(self.dsn)
         try:
-            return await issue_token(connection, self.name, kind, name, role, life_secs=life_secs)  # type: ignore[arg-type]
+            return await issue_token(
+                connection,
+                self.name,
+                kind,  # type: ignore[arg-type]
+                name,
+                role,
+                life_secs=life_secs,
+                scopes=scopes,
+            )
         finally:
             await connection.close()
 

@@ -11,6 +11,7 @@ import pytest
 from harness.database import rows
 from harness.fixes import fix
 from harness.fixtures import running_server
+from harness.routes import DEVICE, JSON, ask
 from harness.tenants import PASSWORD, Tenant
 
 ANYONE = "anyone"
@@ -23,7 +24,6 @@ PEOPLE = WATCHERS | DRIVER | {"customer", "driver-without-device"}
 EVENTFUL = frozenset({"admin", "dispatcher", "device", "driver", "driver-without-device"})
 DISPATCHERS = frozenset({"admin", "dispatcher"})
 EVERYBODY = SENDERS | PEOPLE
-NOBODYS_IDS = {"session_id": "00000000-0000-4000-8000-000000000000", "token_id": "999999999"}
 
 # Route: who may use it, and the status they get.
 ROUTES = {
@@ -60,8 +60,6 @@ ROUTES = {
     ("post", "/api/logout"): (frozenset({"session"}), 204),  # last: afterwards the session is over
 }
 SOCKETS = {"/ws": SENDERS | DRIVER, "/ws/dispatch": WATCHERS}
-DEVICE = "van-of-the-matrix"
-JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
@@ -94,22 +92,6 @@ async def credentials(client, tenant):
     answer = await client.send({"device": DEVICE, "fixes": [fix()]}, token=tenant.ingest)
     assert answer.receipt == (1, 0, {})
     return credential
-
-
-async def ask(client, route, token=None, headers=None, *, ids=NOBODYS_IDS):
-    method, path = route
-    body = None
-    sent = dict(headers or {})
-    if method in {"post", "patch"}:
-        body = json.dumps({"device": DEVICE, "fixes": [fix()]}).encode() if "location" in path else b""
-        body = b"{}" if method == "patch" else body
-        sent["Content-Type"] = "application/json"
-    elif method == "put":
-        body, sent["Content-Type"] = json.dumps({"devices": []}).encode(), "application/json"
-    filled = path.replace("{name}", DEVICE).replace("{order}", "load-7")
-    for name, value in ids.items():
-        filled = filled.replace(f"{{{name}}}", value)
-    return await client.request(method.upper(), filled, token=token, body=body, headers=sent)
 
 
 async def test_the_table_names_every_route(client):

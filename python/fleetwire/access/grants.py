@@ -9,8 +9,8 @@ import msgspec
 from fleetwire import clock
 from fleetwire.access import audit
 from fleetwire.access.opaque import digest, mint
-from fleetwire.access.principal import Kind, Principal
-from fleetwire.access.rules import check_life, check_name, check_scopes
+from fleetwire.access.principal import PERMISSIONS, SCOPES, Kind, Principal
+from fleetwire.access.rules import check_grant, check_life, check_name, check_scopes
 from fleetwire.access.tokens import REVOKED_CHANNEL
 from fleetwire.access.whence import Whence
 from fleetwire.errors import Problem
@@ -84,10 +84,13 @@ class Grants:
         """The number and the bare token, which is shown here once.
 
         Raises:
-            Problem: 400 `name_invalid`, `life_invalid` or `scope_unknown`.
+            Problem: 400 `name_invalid`, `life_invalid` or `scope_unknown`; 403 `scope_exceeded` or `life_exceeded`.
         """
         check_life(life_secs)
         check_scopes(bearer.kind, scopes)
+        # A user's role may change later, so that a user's token without scopes may come to have any permission.
+        everything = SCOPES if bearer.kind == "user" else PERMISSIONS[bearer.kind]
+        check_grant(admin, everything if scopes is None else scopes, life_secs, now_millis=clock.now_millis())
         if bearer.name:
             check_name(bearer.kind, bearer.name)
         token, kept = mint(bearer.kind), None if scopes is None else sorted(set(scopes))

@@ -3,6 +3,7 @@
 The owner is not subject to row-level security, so every statement names its tenant. Every function is one transaction.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -11,8 +12,8 @@ import msgspec
 from fleetwire.access import audit
 from fleetwire.access.opaque import digest, is_opaque, mint
 from fleetwire.access.passwords import Passwords, check_password
-from fleetwire.access.principal import Kind
-from fleetwire.access.rules import check_life, check_name, check_role
+from fleetwire.access.principal import PERMISSIONS, USER_ROLES, Kind
+from fleetwire.access.rules import check_life, check_name, check_role, check_scopes
 from fleetwire.access.tokens import REVOKED_CHANNEL
 from fleetwire.cache.channel import CHANNEL, COMMAND, payload
 from fleetwire.errors import Problem
@@ -64,6 +65,7 @@ async def issue_token(
     role: str | None = None,
     *,
     life_secs: int | None = None,
+    scopes: Sequence[str] | None = None,
 ) -> str:
     """A new bare token; tenant, device or user are created if missing. Shown here once, stored as its sha256.
 
@@ -72,13 +74,15 @@ async def issue_token(
         tenant: its name.
         kind: `ingest` for the whole tenant, `device` or `user` for the one called `name`.
         name: of the device or the user; with `ingest` a label.
-        role: of the user; None takes the role the user has, or `DEFAULT_ROLE` for a new one.
+        role: of the user; None takes the role the user has, or for a new one the least that has all of `scopes`.
         life_secs: None for a token without an end.
+        scopes: the permissions that it keeps of its role's; None keeps all.
 
     Raises:
-        Problem: `name_invalid`, `role_unknown`, `role_differs`, `device_limit`, `life_invalid`.
+        Problem: `name_invalid`, `role_unknown`, `role_differs`, `device_limit`, `life_invalid`, `scope_unknown`.
     """
     check_life(life_secs)
+    check_scopes(kind, scopes)
     if role is not None and kind != "user":
         raise Problem("role_unknown", f"A token of kind {kind} has no role to choose.", status=400)
     if kind != "ingest":
@@ -87,12 +91,21 @@ async def issue_token(
     async with conn.transaction():
         tenant_id = await ensure_tenant(conn, tenant)
         device_id = await _ensure_device(conn, tenant_id, name or "") if kind == "device" else None
-        user_id = await _ensure_user(conn, tenant_id, name or "", role) if kind == "user" else None
+        user_id = await _ensure_user(conn, tenant_id, name or "", role, scopes) if kind == "user" else None
+        kept = None if scopes is None else sorted(set(scopes))
         token_id = await conn.fetchval(
-            _sql["create_credential"], tenant_id, kind, name or "", digest(token), device_id, user_id, life_secs, None
+            _sql["create_credential"], tenant_id, kind, name or "", digest(token), device_id, user_id, life_secs, kept
         )
         await audit.note(
-            conn, tenant_id, audit.OPERATOR, "token.create", str(token_id), kind=kind, name=name, life_secs=life_secs
+            conn,
+            tenant_id,
+            audit.OPERATOR,
+            "token.create",
+            str(token_id),
+            kind=kind,
+            name=name,
+            scopes=kept,
+            life_secs=life_secs,
         )
     return token
 
@@ -198,15 +211,26 @@ async def _ensure_device(conn: Connection, tenant_id: int, name: str) -> int:
     return int(device_id)
 
 
-async def _ensure_user(conn: Connection, tenant_id: int, name: str, role: str | None) -> int:
+async def _ensure_user(
+    conn: Connection, tenant_id: int, name: str, role: str | None, scopes: Sequence[str] | None
+) -> int:
     if role is not None:
         check_role(role)
-    await conn.execute(_sql["ensure_user"], tenant_id, name, role or DEFAULT_ROLE)
+    await conn.execute(_sql["ensure_user"], tenant_id, name, role or _least_role(scopes))
     row = await conn.fetchrow(_sql["find_user"], tenant_id, name)
     if role is not None and row["role"] != role:
         detail = f"The user {name} has the role {row['role']}, not {role}; a token does not change it."
         raise Problem("role_differs", detail, status=409)
+    if scopes is not None and PERMISSIONS[row["role"]].isdisjoint(scopes):
+        detail = f"The user {name} has the role {row['role']}, which has none of these scopes; choose another --role."
+        raise Problem("scope_unknown", detail, status=400)
     return int(row["user_id"])
+
+
+def _least_role(scopes: Sequence[str] | None) -> str:
+    """The role of a new user that has all of the scopes and the fewest permissions besides."""
+    roles = (DEFAULT_ROLE,) if scopes is None else sorted(USER_ROLES, key=lambda role: (len(PERMISSIONS[role]), role))
+    return next((role for role in roles if PERMISSIONS[role] >= set(scopes or ())), DEFAULT_ROLE)
 
 
 def _iso(at: datetime | None) -> str | None:

@@ -11,8 +11,8 @@ import msgspec
 from fleetwire import clock
 from fleetwire.access import audit
 from fleetwire.access.passwords import Passwords, check_password
-from fleetwire.access.principal import Principal
-from fleetwire.access.rules import check_name, check_role
+from fleetwire.access.principal import PERMISSIONS, Principal
+from fleetwire.access.rules import check_grant, check_name, check_role
 from fleetwire.access.tokens import CHANGED, REVOKED_CHANNEL
 from fleetwire.access.whence import Whence
 from fleetwire.errors import Problem
@@ -86,10 +86,11 @@ class People:
 
         Raises:
             Problem: 400 `name_invalid`, `role_unknown`, `device_of_driver`, `password_short`, `password_long` or
-                `password_unreadable`; 409 `user_exists`.
+                `password_unreadable`; 403 `scope_exceeded`, `life_exceeded`; 409 `user_exists`.
         """
         check_name("user", name)
         check_role(role)
+        check_grant(admin, PERMISSIONS[role], None, now_millis=clock.now_millis())
         _check_device(role, device_id)
         password_hash = None if password is None else await self._hashed(password)
         async with tenant_transaction(self._pool, admin.tenant_id) as connection:
@@ -131,6 +132,8 @@ class People:
             kept_device = row["device_id"] if role == "driver" else None
             device_id = kept_device if change.device_id is msgspec.UNSET else change.device_id
             _check_device(role, device_id)
+            if status == "active" and (change.role, change.status, change.password) != (None, None, None):
+                check_grant(admin, PERMISSIONS[role], None, now_millis=clock.now_millis())
             if (row["role"], row["status"]) == ("admin", "active") != (role, status):
                 await _check_admin_left(connection, tenant_id, row["user_id"])
             await connection.execute(_sql["change"], tenant_id, row["user_id"], role, status, device_id, password_hash)

@@ -1,9 +1,9 @@
 """What a name, a role, a life and a scope may be; the same for the command line and for the API."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
-from fleetwire.access.principal import PERMISSIONS, SCOPES, USER_ROLES, Kind
+from fleetwire.access.principal import PERMISSIONS, SCOPES, USER_ROLES, Kind, Principal
 from fleetwire.errors import Problem
 
 MAX_NAME_CHARS: Final = 255
@@ -50,3 +50,22 @@ def check_scopes(kind: Kind, scopes: Sequence[str] | None) -> None:
     possible = SCOPES if kind == "user" else PERMISSIONS[kind]
     if scopes is not None and (not scopes or not set(scopes) <= possible):
         raise Problem("scope_unknown", f"The scopes of such a token are {', '.join(sorted(possible))}.", status=400)
+
+
+def check_grant(maker: Principal, permissions: Collection[str], life_secs: int | None, *, now_millis: int) -> None:
+    """Refuses a credential that may do more, or lives longer, than the token that makes it.
+
+    A login and a token without scopes and without an end may give anything. A password has no end: `life_secs` None.
+
+    Raises:
+        Problem: 403 `scope_exceeded` or `life_exceeded`.
+    """
+    if maker.scopes is not None and not set(permissions) <= maker.scopes:
+        beyond = ", ".join(sorted(set(permissions) - maker.scopes))
+        raise Problem("scope_exceeded", f"This token has not the scopes that it would give: {beyond}.", status=403)
+    if maker.credential_id is None or maker.expires_at_millis is None:
+        return
+    if life_secs is None or now_millis + life_secs * 1000 > maker.expires_at_millis:
+        left_secs = max(0, (maker.expires_at_millis - now_millis) // 1000)
+        detail = f"This token lives for {left_secs} seconds more, and gives nothing that lives longer."
+        raise Problem("life_exceeded", detail, status=403)

@@ -14,6 +14,13 @@ app = cyclopts.App(name="token", help="Create, list and revoke credentials.")
 user_app = cyclopts.App(name="user", help="People who log in.")
 
 Role = Literal["admin", "dispatcher", "driver", "customer", "viewer"]
+Scopes = Annotated[
+    list[str] | None,
+    Parameter(
+        consume_multiple=True,
+        help="Permissions that it keeps of its role's, such as `operate` for /metrics alone (default: all).",
+    ),
+]
 Days = Annotated[float | None, Parameter(help="Days until it expires (default: never).")]
 
 
@@ -41,13 +48,16 @@ def user(
     name: Annotated[str, Parameter(help="The user; created without a password if missing.")],
     *,
     tenant: Tenant,
-    role: Annotated[Role | None, Parameter(help="Role of a new user (default: dispatcher).")] = None,
+    role: Annotated[
+        Role | None, Parameter(help="Role of a new user (default: dispatcher, or the least that has the scopes).")
+    ] = None,
+    scopes: Scopes = None,
     days: Days = None,
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
 ) -> None:
     """Print a new user token, for programs that watch or read."""
-    _print_token("user", name, role, tenant, days, data_dir, database_url)
+    _print_token("user", name, role, tenant, days, data_dir, database_url, scopes)
 
 
 @app.command(name="list")
@@ -130,9 +140,13 @@ def _print_token(
     days: float | None,
     data_dir: DataDir,
     database_url: DatabaseUrl,
+    scopes: list[str] | None = None,
 ) -> None:
     from fleetwire.access.issue import issue_token
 
     life_secs = None if days is None else round(days * 86_400)
-    issue = lambda connection: issue_token(connection, tenant, kind, name, role, life_secs=life_secs)  # noqa: E731
+    named = None if scopes is None else [scope for each in scopes for scope in each.split(",")]
+    issue = lambda connection: issue_token(  # noqa: E731
+        connection, tenant, kind, name, role, life_secs=life_secs, scopes=named
+    )
     print(as_owner(data_dir, database_url, issue))
