@@ -55,6 +55,12 @@ class Batch:
     def days(self) -> list[int]:
         """UTC days of the accepted fixes as days since 1970, ascending, each once."""
 
+    def by_days(self, max_days: int) -> list[Batch]:
+        """The accepted fixes in batches of at most so many UTC days each, the oldest first, without device and id."""
+
+    def receipt(self, *, stored: int, duplicate: int) -> bytes:
+        """The receipt of a batch whose accepted fixes became so many of each."""
+
     def queued_receipt(self) -> bytes:
         """The receipt of a batch that is kept in the spool: `queued` instead of `stored` and `duplicate`."""
 
@@ -107,7 +113,9 @@ class Group:
         """UTC days touched, as days since 1970, ascending, each once."""
 
     def late_spans(self, last_fixed_millis: list[int | None], recent: Recent) -> list[tuple[int, int, int, int]]:
-        """What may already be stored: (tenant_id, device_id, from_millis, to_millis), both ends inclusive.
+        """Where fixes may be stored already: (tenant_id, device_id, from_millis, to_millis), both ends inclusive.
+
+        Each lies within one UTC day and has no gap of more than ten minutes.
 
         `last_fixed_millis` answers `devices()` one by one; None where a device has no fix yet. Empty when every batch
         starts after its device's newest stored fix, which is the ordinary case. What `recent` knows is left out.
@@ -117,16 +125,16 @@ class Group:
         self,
         *,
         last_fixed_millis: list[int | None],
-        stored: list[tuple[int, int, int, bytes]],
+        stored: list[tuple[int, int, int, int, int | None, bytes | None]],
         recent: Recent,
         received_at_millis: int,
         row_types: RowTypes,
     ) -> Sealed:
         """Drops what is stored already and renders the rest.
 
-        `last_fixed_millis` as for `late_spans`; `stored`: (tenant_id, device_id, first_at_millis,
-        record_send(offset_millis)) of every segment that overlaps a late span. Releases the GIL: the work grows with
-        the group.
+        `last_fixed_millis` as for `late_spans`; `stored`: (tenant_id, device_id, first_at_millis, fix_count,
+        step_millis, record_send(offset_millis)) of every segment that overlaps a late span; the last is None where a
+        fix every `step_millis` says the same. Releases the GIL: the work grows with the group.
         """
 
 @final
@@ -139,6 +147,9 @@ class Recent:
 
     def remember(self, group: Group) -> None:
         """The group is committed."""
+
+    def only(self, group: Group) -> Recent:
+        """A copy of what is known of the group's devices, which nobody makes forget."""
 
 @final
 class RowTypes:
@@ -169,6 +180,9 @@ class Sealed:
     @property
     def moved_tenants(self) -> list[int]:
         """Tenants of whom a device moved forward."""
+
+    def tallies(self) -> list[tuple[int, int]]:
+        """(stored, duplicate) of each batch, in their order."""
 
     def receipts(self) -> list[bytes]:
         """One JSON receipt per member, in the order of the members."""

@@ -37,6 +37,7 @@ from fleetwire.live.state import Live
 from fleetwire.runtime.retry import Backoff, RetryState, retry
 from fleetwire.runtime.tasks import spawn
 from fleetwire.settings import INGEST_CONNECTIONS, Settings
+from fleetwire.store.commit import statement_limits
 from fleetwire.store.devices import DEVICES_TAG, Devices
 from fleetwire.store.faults import PASSING
 from fleetwire.store.lane import PLANNER
@@ -163,9 +164,12 @@ class Engine:
         self.pools = Pools(settings, self._exits, on_query=None if self.tracing is None else self.tracing.query)
         ingest_pool = await self.pools.open("ingest", dsn, "fleetwire_ingest", INGEST_CONNECTIONS)
         # A group is given up by then: what still holds its devices' rows is a connection that got lost on the way.
-        lost = {"idle_in_transaction_session_timeout": str(round(settings.commit_give_up_secs * 1000))}
+        lost = {
+            "idle_in_transaction_session_timeout": str(round(settings.commit_give_up_secs * 1000)),
+            **statement_limits(settings),
+        }
         writer_pool = await self.pools.open(
-            "writer", dsn, "fleetwire_ingest", settings.writer_connections, {**PLANNER, **lost}
+            "writer", dsn, "fleetwire_ingest", settings.writer_connections + 1, {**PLANNER, **lost}
         )
         self.app_pool = await self.pools.open("app", dsn, "fleetwire_app", settings.app_connections)
         return ingest_pool, writer_pool

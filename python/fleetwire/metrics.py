@@ -53,8 +53,26 @@ COMMITS_IN_STEPS = Counter(
     "fleetwire_store_commits_in_steps", "Groups of which something was, or might be, late.", registry=REGISTRY
 )
 COMMIT_RETRIES = Counter("fleetwire_store_commit_retries", "Groups tried again.", registry=REGISTRY)
+COMMIT_TIMEOUTS = Counter(
+    "fleetwire_store_commit_timeouts", "Groups that the server stopped for the time they took.", registry=REGISTRY
+)
+BACKFILL_BATCHES = Gauge(
+    "fleetwire_store_backfill_batches",
+    "Batches that are stored apart, for what they need of history.",
+    registry=REGISTRY,
+)
+BACKFILLED = Counter("fleetwire_store_backfilled_batches", "Batches that were stored apart.", registry=REGISTRY)
+BACKFILL_REFUSED = Counter(
+    "fleetwire_store_backfill_refused", "Batches refused: too many were to be stored apart.", registry=REGISTRY
+)
+SPREAD_BATCHES = Counter(
+    "fleetwire_store_spread_batches", "Batches refused until more partitions are made for them.", registry=REGISTRY
+)
 AFTER_COMMIT_FAILURES = Counter(
     "fleetwire_store_after_commit_failures", "Stored groups that watchers were not told of.", registry=REGISTRY
+)
+DETACHED_PARTITIONS = Gauge(
+    "fleetwire_store_detached_partitions", "Partitions half detached, whose days nobody sees.", registry=REGISTRY
 )
 MERGED_SEGMENTS = Counter("fleetwire_store_merged_segments", "Segments merged into larger ones.", registry=REGISTRY)
 MERGED_FIXES = Counter("fleetwire_store_merged_fixes", "Fixes in merged segments, again each time.", registry=REGISTRY)

@@ -221,8 +221,8 @@ class Settings:
 
     @property
     def connections(self) -> int:
-        """Connections a worker opens at most: its pools, one that listens, one for the upkeep."""
-        return self.writer_connections + self.app_connections + INGEST_CONNECTIONS + 2
+        """Connections a worker opens at most: its pools, one for backfill, one that listens, one for the upkeep."""
+        return self.writer_connections + self.app_connections + INGEST_CONNECTIONS + 3
 
     @property
     def proxies(self) -> tuple[Network, ...]:

@@ -106,4 +106,19 @@ impl Batch {
         days.dedup();
         days
     }
+
+    /// The accepted fixes in batches of at most so many UTC days each, the oldest days first; within one, in the order
+    /// they were sent. The pieces name no device and no message.
+    pub fn by_days(&self, max_days: usize) -> Vec<Self> {
+        let days = self.days();
+        let mut pieces = vec![Self::default(); days.len().div_ceil(max_days.max(1))];
+        for index in 0..self.columns.len() {
+            let Some(fix) = self.columns.get(index) else { continue };
+            let place = days.partition_point(|day| *day < fix.fixed_at_millis.div_euclid(DAY_MILLIS)) / max_days.max(1);
+            if let Some(piece) = pieces.get_mut(place) {
+                piece.columns.push(fix);
+            }
+        }
+        pieces
+    }
 }

@@ -9,8 +9,8 @@ use thiserror::Error;
 
 use crate::batch::{Batch, Columns};
 use crate::fix::DAY_MILLIS;
+use crate::late::{LateSpan, StoredTimes, push_spans};
 use crate::live::Position;
-use crate::packed;
 use crate::pg_array::ArrayError;
 use crate::recent::Recent;
 use crate::record::{self, RowTypes};
@@ -42,32 +42,6 @@ struct DeviceBatches {
     device_id: i64,
     /// Places in `Group::members`, ascending, so in order of arrival.
     members: Vec<usize>,
-}
-
-/// Where history may hold fixes of the group already. Both ends are inclusive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LateSpan {
-    /// The company.
-    pub tenant_id: i32,
-    /// The device whose batches reach back.
-    pub device_id: i64,
-    /// Its oldest late fix.
-    pub from_millis: i64,
-    /// Its newest late fix.
-    pub to_millis: i64,
-}
-
-/// A stored segment that overlaps a late span.
-#[derive(Clone, Copy, Debug)]
-pub struct StoredTimes<'a> {
-    /// The company.
-    pub tenant_id: i32,
-    /// What sent the fixes.
-    pub device_id: i64,
-    /// Start of the segment.
-    pub first_at_millis: i64,
-    /// `record_send(offset_millis)`.
-    pub offset_millis: &'a [u8],
 }
 
 /// What became of one member's accepted fixes: `stored + duplicate` of them.
@@ -151,25 +125,29 @@ impl<B: Borrow<Batch>> Group<B> {
         days
     }
 
-    /// One span per device that has a fix at or before its newest stored one, other than those that are remembered.
+    /// The spans of every device's late fixes: those at or before its newest stored one that are not remembered.
     ///
     /// # Errors
     /// `last_fixed_millis` does not answer `devices` one by one.
     pub fn late_spans(&self, last_fixed_millis: &[Option<i64>], recent: &Recent) -> Result<Vec<LateSpan>, GroupError> {
         self.check_answers(last_fixed_millis)?;
-        let answered = self.devices.iter().zip(last_fixed_millis);
-        Ok(answered.filter_map(|(device, last)| self.late_span(device, (*last)?, recent)).collect())
+        let mut spans = Vec::new();
+        for (device, last) in self.devices.iter().zip(last_fixed_millis) {
+            let remembered = recent.times(device.tenant_id, device.device_id);
+            let mut late = self.late_times(device, *last);
+            late.retain(|time| remembered.binary_search(time).is_err());
+            push_spans(device.tenant_id, device.device_id, &late, &mut spans);
+        }
+        Ok(spans)
     }
 
-    fn late_span(&self, device: &DeviceBatches, last_fixed_millis: i64, recent: &Recent) -> Option<LateSpan> {
-        let remembered = recent.times(device.tenant_id, device.device_id);
-        let late =
-            self.times(device).filter(|time| *time <= last_fixed_millis && remembered.binary_search(time).is_err());
-        let (from_millis, to_millis) = late.fold(None, |span: Option<(i64, i64)>, time| {
-            let (from, to) = span.unwrap_or((time, time));
-            Some((from.min(time), to.max(time)))
-        })?;
-        Some(LateSpan { tenant_id: device.tenant_id, device_id: device.device_id, from_millis, to_millis })
+    /// Times at or before the device's newest stored one, ascending, each once.
+    fn late_times(&self, device: &DeviceBatches, last_fixed_millis: Option<i64>) -> Vec<i64> {
+        let Some(last) = last_fixed_millis else { return Vec::new() };
+        let mut late: Vec<i64> = self.times(device).filter(|time| *time <= last).collect();
+        late.sort_unstable();
+        late.dedup();
+        late
     }
 
     /// Drops what is stored already and renders the rest.
@@ -260,26 +238,26 @@ impl<B: Borrow<Batch>> Group<B> {
         device.members.iter().filter_map(member)
     }
 
-    /// Stored times of each device with late fixes, ascending. Segments of devices that are not in the group are of no
-    /// concern to it.
+    /// The late times of each device that are stored, ascending. What else is stored is not held in memory, nor are
+    /// segments of devices that are not in the group.
     fn known_times(
         &self,
         last_fixed_millis: &[Option<i64>],
         stored: &[StoredTimes<'_>],
         recent: &Recent,
     ) -> Result<Vec<Vec<i64>>, ArrayError> {
-        let remembered = |device: &DeviceBatches, last: Option<i64>| {
-            let is_late = self.times(device).any(|time| last.is_some_and(|last| time <= last));
-            if is_late { recent.times(device.tenant_id, device.device_id).to_vec() } else { Vec::new() }
-        };
         let answered = self.devices.iter().zip(last_fixed_millis);
-        let mut known: Vec<Vec<i64>> = answered.map(|(device, last)| remembered(device, *last)).collect();
+        let late: Vec<Vec<i64>> = answered.map(|(device, last)| self.late_times(device, *last)).collect();
+        let mut known: Vec<Vec<i64>> = Vec::with_capacity(late.len());
+        for (device, late) in self.devices.iter().zip(&late) {
+            let remembered = recent.times(device.tenant_id, device.device_id);
+            known.push(late.iter().copied().filter(|time| remembered.binary_search(time).is_ok()).collect());
+        }
         for segment in stored {
             let key = (segment.tenant_id, segment.device_id);
             let place = self.devices.binary_search_by_key(&key, |device| (device.tenant_id, device.device_id));
-            if let Some(times) = place.ok().and_then(|place| known.get_mut(place)) {
-                let offsets = packed::read(segment.offset_millis)?;
-                times.extend(offsets.iter().map(|offset| segment.first_at_millis + i64::from(*offset)));
+            if let Some((late, known)) = place.ok().and_then(|place| Some((late.get(place)?, known.get_mut(place)?))) {
+                segment.push_held(late, known)?;
             }
         }
         for times in &mut known {

@@ -13,6 +13,7 @@ pub mod filter;
 pub mod fix;
 pub mod frame;
 pub mod group;
+pub mod late;
 pub mod live;
 pub mod lru;
 pub mod merge;

@@ -33,6 +33,17 @@ impl Recent {
         self.fixes = 0;
     }
 
+    /// A copy of what is known of a group's devices.
+    ///
+    /// Between the look at history and the sealing of a group this one may forget: what was left out of that look because
+    /// it was remembered would be stored once more.
+    #[must_use]
+    pub fn only<B: std::borrow::Borrow<crate::batch::Batch>>(&self, group: &Group<B>) -> Self {
+        let known = |key| self.times.get(&key).map(|times| (key, times.clone()));
+        let times: FxHashMap<_, _> = group.devices().filter_map(known).collect();
+        Self { max_fixes: self.max_fixes, fixes: times.values().map(|times| times.len()).sum(), times }
+    }
+
     /// The group is committed: all that was accepted of it is stored, now or before.
     pub fn remember<B: std::borrow::Borrow<crate::batch::Batch>>(&mut self, group: &Group<B>) {
         for member in group.members() {
@@ -84,6 +95,16 @@ mod tests {
         recent.remember(&group(1, &[5, 4]));
         assert_eq!(recent.times(1, 1), [4, 5]);
         assert!(recent.times(2, 1).is_empty());
+    }
+
+    #[test]
+    fn a_copy_knows_the_devices_of_its_group_and_forgets_nothing() {
+        let mut recent = Recent::new(100);
+        recent.remember(&group(1, &[1, 2]));
+        recent.remember(&group(2, &[3]));
+        let copy = recent.only(&group(2, &[9]));
+        recent.forget();
+        assert_eq!((copy.times(1, 1), copy.times(1, 2)), ([].as_slice(), [3].as_slice()));
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use fleetwire_core::batch::{Batch, Columns};
 use fleetwire_core::fix::{DAY_MILLIS, Fix, NONE_I16, NONE_I32};
-use fleetwire_core::group::{Group, GroupError, LateSpan, Member, Sealed, StoredTimes, Tally};
+use fleetwire_core::group::{Group, GroupError, Member, Sealed, Tally};
+use fleetwire_core::late::{LateSpan, Offsets, StoredTimes};
 use fleetwire_core::packed;
 use fleetwire_core::recent::Recent;
 use fleetwire_core::record::RowTypes;
@@ -151,7 +152,7 @@ impl Store {
                 tenant_id: row.tenant_id,
                 device_id: row.device_id,
                 first_at_millis: row.first_at_millis,
-                offset_millis: &row.offset_millis,
+                offsets: Offsets::Packed(&row.offset_millis),
             })
             .collect();
         let sealed = group.seal(&last, &stored, &self.recent, RECEIVED_AT_MILLIS, TYPES).unwrap();
@@ -313,7 +314,8 @@ fn answers_that_do_not_fit_are_refused() {
     let mismatch = GroupError::Devices { devices: 1, given: 0 };
     assert_eq!(group.late_spans(&[], &nothing()), Err(mismatch));
     assert_eq!(group.seal(&[], &[], &nothing(), RECEIVED_AT_MILLIS, TYPES).unwrap_err(), mismatch);
-    let stored = StoredTimes { tenant_id: TENANT_ID, device_id: 1, first_at_millis: 0, offset_millis: b"no array" };
+    let stored =
+        StoredTimes { tenant_id: TENANT_ID, device_id: 1, first_at_millis: 0, offsets: Offsets::Packed(b"no array") };
     assert!(matches!(
         group.seal(&[None], &[stored], &nothing(), RECEIVED_AT_MILLIS, TYPES),
         Err(GroupError::Stored(_))

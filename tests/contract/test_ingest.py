@@ -229,38 +229,67 @@ async def history(ingest, acme):
     return days, segments
 
 
-async def test_late_segments_finds_what_overlaps_and_nothing_else(ingest, acme, rival, history):
+async def test_late_rows_finds_what_overlaps_once_and_nothing_else(ingest, acme, rival, history):
     days, segments = history
     chance = random.Random(13)
     devices = acme.device_ids[:3]
     for _ in range(20):
         spans = []
         for _ in range(12):
-            from_millis = chance.choice(days) + chance.randrange(DAY_MILLIS)
-            spans.append((chance.choice(devices), from_millis, from_millis + chance.randrange(2 * DAY_MILLIS)))
+            day_millis, offset_millis = chance.choice(days), chance.randrange(DAY_MILLIS)
+            length_millis = chance.randrange(DAY_MILLIS - offset_millis)
+            from_millis = day_millis + offset_millis
+            spans.append((chance.choice(devices), from_millis, from_millis + length_millis))
         # The ends of a span belong to it.
         device_id, first_millis, offsets = chance.choice(segments)
         spans.append((device_id, first_millis + offsets[-1], first_millis + offsets[-1]))
         spans.append((device_id, first_millis, first_millis))
         found = await ingest.fetch(
-            INGEST["late_segments"],
+            INGEST["late_rows"],
             [acme.tenant_id] * len(spans),
             *(list(column) for column in zip(*spans, strict=True)),
         )
-        expected = [
-            (device_id, first_millis, offsets)
+        expected = {
+            (device_id, first_millis, tuple(offsets))
             for device_id, from_millis, to_millis in spans
             for segment_device, first_millis, offsets in segments
             if segment_device == device_id and first_millis <= to_millis and first_millis + offsets[-1] >= from_millis
-        ]
-        assert sorted((row[1], row[2], ints(row[3])) for row in found) == sorted(expected)
+        }
+        assert sorted((row[1], row[2], tuple(ints(row["offset_millis"]))) for row in found) == sorted(expected)
         assert {row["tenant_id"] for row in found} == {acme.tenant_id}
+        assert {row["step_millis"] for row in found} == {None}
         assert (
-            await ingest.fetch(
-                INGEST["late_segments"], [rival.tenant_id], [device_id], [first_millis], [first_millis + 1]
-            )
+            await ingest.fetch(INGEST["late_rows"], [rival.tenant_id], [device_id], [first_millis], [first_millis + 1])
             == []
         )
+
+
+async def test_of_a_full_regular_row_the_step_stands_for_the_times(owner, ingest, acme):
+    """And of no other one: neither with one irregular fix, nor with a gap, nor of another length."""
+    await owner.execute("SELECT ensure_partition($1)", BASE_DAY)
+    await owner.execute("SELECT ensure_merged_partition('track_segment_m202005')")
+    regular = [0, *[1] * 3599]
+    rows = [regular, [*regular[:-1], 2], [*regular[:1800], 2, *regular[1801:]], regular[:-1], [*regular, 1]]
+    for hour, steps in enumerate(rows):
+        await owner.execute(
+            "INSERT INTO track_merged (tenant_id, fix_count, device_id, first_at, last_at, received_at, offset_millis, "
+            "lat_e7, lon_e7) "
+            "SELECT $1, $2, $3, $4::timestamptz, $4::timestamptz + $5 * interval '1 second', now(), p, p, p "
+            "FROM (SELECT ROW(0, 1000, $6::int2[], NULL)::packed_int4 AS p) AS packed",
+            acme.tenant_id,
+            len(steps),
+            acme.device_ids[0],
+            at(BASE_MILLIS + hour * 7_200_000),
+            sum(steps),
+            steps,
+        )
+    found = await ingest.fetch(
+        INGEST["late_rows"], [acme.tenant_id], [acme.device_ids[0]], [BASE_MILLIS], [BASE_MILLIS + DAY_MILLIS - 1]
+    )
+    assert [row["step_millis"] for row in found] == [1000, None, None, None, None]
+    assert [row["offset_millis"] is None for row in found] == [True, False, False, False, False]
+    assert [row["fix_count"] for row in found] == [len(steps) for steps in rows]
+    assert [sum(ints(row["offset_millis"])[1:2]) for row in found[1:]] == [1000] * 4
 
 
 async def scans(connection):
@@ -271,7 +300,7 @@ async def scans(connection):
     return {row["relname"]: (row["seq_scan"], row["idx_scan"]) for row in rows}
 
 
-async def test_late_segments_reads_the_key_of_the_partitions_in_question_only(ingest, acme, history):
+async def test_late_rows_reads_the_key_of_the_partitions_in_question_only(ingest, acme, history):
     days, _ = history
     device_id = acme.device_ids[0]
     old, recent = days[2] + DAY_MILLIS // 2, days[-1] + DAY_MILLIS // 2
@@ -282,16 +311,22 @@ async def test_late_segments_reads_the_key_of_the_partitions_in_question_only(in
         froms = [begin + offset for begin in (old, recent) for offset in range(200)]
         for _ in range(8):
             await ingest.fetch(
-                INGEST["late_segments"],
+                INGEST["late_rows"],
                 [acme.tenant_id] * 400,
                 [device_id] * 400,
                 froms,
                 [begin + 1 for begin in froms],
             )
         after = await scans(ingest)
+        # What the planner opens it locks: it leaves out the others before it looks at them.
+        locked = await ingest.fetch(
+            "SELECT DISTINCT relation::regclass::text AS name FROM pg_locks "
+            "WHERE pid = pg_backend_pid() AND relation::regclass::text ~ '^track_segment_[dm][0-9]+$'"
+        )
     more = {name: (seq - before[name][0], by_key - before[name][1]) for name, (seq, by_key) in after.items()}
     recent_name = f"track_segment_d{datetime.fromtimestamp(recent / 1000, UTC):%Y%m%d}"
     assert {name for name, counts in more.items() if any(counts)} == {"track_segment_m202005", recent_name}
+    assert {row["name"] for row in locked} == {"track_segment_m202005", recent_name}
     assert all(seq == 0 for seq, _ in more.values())
 
 

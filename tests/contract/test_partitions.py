@@ -6,7 +6,10 @@ from datetime import UTC, date, datetime, timedelta
 import asyncpg
 import pytest
 
-from fleetwire.store import statements
+from fleetwire.errors import Overloaded
+from fleetwire.store import backfill, statements
+from harness.fixes import now_millis
+from harness.writing import at
 
 ENSURE_DAYS = statements.load("ingest")["ensure_days"]
 
@@ -93,3 +96,54 @@ async def test_making_a_partition_waits_for_no_writer_and_no_reader(owner, inges
 async def test_a_day_that_no_fix_may_have_is_refused(ingest, day):
     with pytest.raises(asyncpg.InvalidParameterValueError, match="no place in the history"):
         await ingest.fetch(ENSURE_DAYS, [day])
+
+
+DAY_MILLIS = 86_400_000
+SINCE_2000_MILLIS = 946_684_800_000
+
+
+async def test_a_batch_with_a_fix_a_day_since_2000_is_stored_in_some_tries(ingest, acme, write):
+    """Each try makes some more partitions, each in a transaction of its own; meanwhile others do not wait."""
+    noons = at(range(SINCE_2000_MILLIS + DAY_MILLIS // 2, now_millis() - DAY_MILLIS, DAY_MILLIS))
+    loop = asyncio.get_running_loop()
+    slowest_secs, tries = 0.0, 0
+    sending = None
+    while True:
+        if sending is None:
+            sending = asyncio.ensure_future(write.store(acme.device_ids[0], noons))
+            tries += 1
+        began_secs = loop.time()
+        await write.store(acme.device_ids[1], at([now_millis()]))
+        # A device's first fix of a day that has no partition yet, as at midnight.
+        await ingest.execute("SET lock_timeout = '1s'")
+        await ingest.fetch(ENSURE_DAYS, [today() + timedelta(days=tries + 1)])
+        slowest_secs = max(slowest_secs, loop.time() - began_secs)
+        await asyncio.sleep(0.02)
+        if sending.done():
+            if sending.exception() is None:
+                break
+            with pytest.raises(Overloaded, match="timestamp_spread"):
+                await sending
+            sending = None
+    assert await sending == (len(noons), 0)
+    months = len(await partitions(ingest)) - tries
+    assert months > 650
+    # Some were there before, or made by the last try.
+    assert tries > months // backfill.MAX_PARTITIONS - 2
+    assert slowest_secs < 1
+
+
+async def test_partitions_that_cannot_be_made_hold_up_no_other_batch(owner, acme, write):
+    """Somebody keeps the lock under which they are made: those who need none do not wait for it."""
+    day_millis = now_millis() - 30 * DAY_MILLIS
+    async with owner.transaction():
+        await owner.execute("LOCK TABLE track_segment IN SHARE UPDATE EXCLUSIVE MODE")
+        late = asyncio.ensure_future(write.store(acme.device_ids[0], at([day_millis])))
+        async with asyncio.timeout(2):
+            for _ in range(5):
+                together = [write.store(device_id, at([now_millis()])) for device_id in acme.device_ids[1:]]
+                assert await asyncio.gather(*together) == [(1, 0)] * 4
+                await asyncio.sleep(0.01)
+        assert not late.done()
+    async with asyncio.timeout(9):
+        assert await late == (1, 0), "it was waiting in the backfill"

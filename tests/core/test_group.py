@@ -77,7 +77,7 @@ def test_what_is_stored_already_is_a_duplicate():
     )
     last = [FIRST_AT_MILLIS]
     assert group.late_spans(last, Recent(max_fixes=0)) == [(TENANT_ID, 1, FIRST_AT_MILLIS, FIRST_AT_MILLIS)]
-    sealed = seal(group, last, [(TENANT_ID, 1, FIRST_AT_MILLIS - 500, packed_times(0, 500))])
+    sealed = seal(group, last, [(TENANT_ID, 1, FIRST_AT_MILLIS - 500, 2, None, packed_times(0, 500))])
     assert (sealed.stored, sealed.duplicate) == (2, 2)
     first, second = (json.loads(receipt) for receipt in sealed.receipts())
     assert first == {"type": "receipt", "id": "41", "stored": 1, "duplicate": 1, "rejected": []}
@@ -85,9 +85,24 @@ def test_what_is_stored_already_is_a_duplicate():
     assert [line["index"] for line in second["rejected"]] == [2]
 
 
+def test_a_regular_segment_is_known_by_its_step():
+    group = Group([(TENANT_ID, 1, batch(*(FIRST_AT_MILLIS + millis for millis in (0, 999, 2_000, 4_000))))])
+    sealed = seal(group, [FIRST_AT_MILLIS + 9_000], [(TENANT_ID, 1, FIRST_AT_MILLIS - 1_000, 4, 1_000, None)])
+    assert sealed.tallies() == [(2, 2)]
+
+
+def test_late_fixes_far_apart_are_spans_of_their_own():
+    years_ago = FIRST_AT_MILLIS - 1_024 * 7 * 86_400_000
+    group = Group([(TENANT_ID, 1, batch(FIRST_AT_MILLIS, years_ago, years_ago + 1_000))])
+    assert group.late_spans([FIRST_AT_MILLIS], Recent(max_fixes=0)) == [
+        (TENANT_ID, 1, years_ago, years_ago + 1_000),
+        (TENANT_ID, 1, FIRST_AT_MILLIS, FIRST_AT_MILLIS),
+    ]
+
+
 def test_a_replay_stores_nothing_and_sends_nothing():
     group = Group([(TENANT_ID, 1, batch(FIRST_AT_MILLIS))])
-    sealed = seal(group, [FIRST_AT_MILLIS], [(TENANT_ID, 1, FIRST_AT_MILLIS, packed_times(0))])
+    sealed = seal(group, [FIRST_AT_MILLIS], [(TENANT_ID, 1, FIRST_AT_MILLIS, 1, None, packed_times(0))])
     assert (sealed.segment_count, sealed.stored, sealed.duplicate) == (0, 0, 1)
     assert (rows_in(sealed.segments), rows_in(sealed.positions)) == ((70_001, 0), (70_002, 0))
 
@@ -97,9 +112,20 @@ def test_wrong_answers_are_value_errors():
     with pytest.raises(ValueError, match="0 newest times for 1 devices"):
         group.late_spans([], Recent(max_fixes=0))
     with pytest.raises(ValueError, match="offset_millis"):
-        seal(group, [None], [(TENANT_ID, 1, 0, b"no array")])
+        seal(group, [None], [(TENANT_ID, 1, 0, 1, None, b"no array")])
     with pytest.raises(TypeError):
         Group([(TENANT_ID, 1, "no batch")])
+
+
+def test_a_batch_is_cut_by_its_days_and_its_receipt_is_that_of_all():
+    whole = batch(*(FIRST_AT_MILLIS - day * 86_400_000 for day in (0, 3, 1, 3, 2)), -5, message_id="41")
+    pieces = whole.by_days(2)
+    assert [(piece.accepted, len(piece.days)) for piece in pieces] == [(3, 2), (2, 2)]
+    assert pieces[0].days + pieces[1].days == whole.days
+    assert [(piece.device, piece.message_id, piece.rejected) for piece in pieces] == [(None, None, 0)] * 2
+    assert seal(Group([(TENANT_ID, 1, pieces[0])]), [None]).tallies() == [(2, 1)]
+    receipt = json.loads(whole.receipt(stored=4, duplicate=1))
+    assert (receipt["id"], receipt["stored"], receipt["duplicate"], len(receipt["rejected"])) == ("41", 4, 1, 1)
 
 
 def test_a_group_outlives_the_names_of_its_batches():

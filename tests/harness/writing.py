@@ -32,6 +32,10 @@ class Writing:
         receipt = json.loads(await self._writer.write(self._tenant_id, device_id, batch))
         return receipt["stored"], receipt["duplicate"]
 
+    def forget(self) -> None:
+        """Forgets the last batches, as at a new connection."""
+        self._writer._recent.forget()
+
     async def store_in_batches(self, device_id: int, fixes: Sequence[dict[str, Any]], size: int) -> None:
         """Stores fixes in batches one after the other."""
         for start in range(0, len(fixes), size):

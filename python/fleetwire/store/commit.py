@@ -4,11 +4,15 @@
     the same batch again, as its last commit of a device was   -> known, as above
     some of it is late, or another worker knew better          -> lock, find out what is stored, append the rest
 
-What fails for a passing reason is tried again as a whole, which is safe because storing is idempotent.
+What fails for a passing reason is tried again as a whole, which is safe because storing is idempotent. What a group may
+do under its locks is bounded: one that has no partition yet for some day, that would look up many days of history, or
+that the server stopped for the time it took, is handed back as `Divisible`, for its parts to be committed apart.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import asyncpg
 import structlog
@@ -17,10 +21,12 @@ from fleetwire import clock, metrics
 from fleetwire._core import Group, Recent, RowTypes, Sealed
 from fleetwire.errors import DatabaseAway
 from fleetwire.runtime.retry import Backoff
+from fleetwire.settings import Settings
 from fleetwire.store import statements
 from fleetwire.store.faults import PASSING
 from fleetwire.store.lane import Lane
 from fleetwire.store.partitions import Partitions
+from fleetwire.store.pools import LOCK_SECS
 
 _log = structlog.get_logger(__name__)
 _SQL = statements.load("ingest")
@@ -30,37 +36,117 @@ KnownMillis = Callable[[Group], list[int | None]]
 
 FIRST_PAUSE_SECS = 0.05  # between two tries of a group; doubles
 LONGEST_PAUSE_SECS = 1.0
+TIMEOUTS_WITHIN_PATIENCE: Final = 8
+"""How often a group may be stopped by the server before its senders get 503: enough to single out one batch."""
+MIN_TIMEOUT_SECS: Final = 0.5  # several times what the largest group takes
+MAX_DEVICE_DAYS: Final = 8  # of history looked up for one device of a group: a phone that was away for a week
+MAX_GROUP_DAYS: Final = 512  # of all its devices: 40 ms for a day with merged rows each
+_DAY_MILLIS = 86_400_000
+
+Span = tuple[int, int, int, int]
+"""(tenant_id, device_id, from_millis, to_millis) of `Group.late_spans`."""
+
+
+class Divisible(Exception):  # noqa: N818 - no error: nothing was stored, and the parts of the group can be committed
+    """A group is not committed as it is."""
+
+
+class TooSlow(Divisible):
+    """The server stopped a statement of the group, or would have to look up too many days for it."""
+
+
+class WithoutPartition(Divisible):
+    """Some days of the group's fixes, counted from 1970, have no partition yet."""
+
+    def __init__(self, days: Iterable[int]) -> None:
+        super().__init__(days)
+        self.days = frozenset(days)
+
+
+class FarBack(Divisible):
+    """Fixes of these (tenant, device) reach back to more days of history than a group may look up."""
+
+    def __init__(self, devices: Iterable[tuple[int, int]]) -> None:
+        super().__init__(devices)
+        self.devices = frozenset(devices)
+
+
+def statement_limits(settings: Settings) -> dict[str, str]:
+    """PostgreSQL's settings that bound a statement of a group, short enough to find the batch at fault in time.
+
+    A wait for a lock ends before the statement does, so that the two can be told from each other.
+    """
+    timeout_secs = group_timeout_secs(settings)
+    lock_secs = min(LOCK_SECS, 0.8 * timeout_secs)
+    return {"statement_timeout": str(round(timeout_secs * 1000)), "lock_timeout": str(round(lock_secs * 1000))}
+
+
+def group_timeout_secs(settings: Settings) -> float:
+    """How long a statement of a group may run."""
+    within_patience_secs = max(MIN_TIMEOUT_SECS, settings.patience_secs / TIMEOUTS_WITHIN_PATIENCE)
+    return min(settings.statement_timeout_secs, within_patience_secs)
 
 
 class GroupCommit:
     """Commits groups on one connection, one after the other."""
 
     def __init__(
-        self, lane: Lane, partitions: Partitions, *, known_millis: KnownMillis, recent: Recent, patience_secs: float
+        self,
+        lane: Lane,
+        partitions: Partitions,
+        *,
+        known_millis: KnownMillis,
+        recent: Recent,
+        is_bounded: bool = True,
     ) -> None:
-        """`recent` is shared by all who commit in this process."""
+        """Prepares commits.
+
+        Args:
+            lane: the connection.
+            partitions: knows the days that have one.
+            known_millis: what is known of the devices.
+            recent: shared by all who commit in this process.
+            is_bounded: whether a group is `FarBack` that would look up much history. Others wait for one that is not
+                bounded no longer than for one that is, as its caller sees to it that its batches are small.
+        """
         self._lane = lane
         self._partitions = partitions
         self._known_millis = known_millis
         self._recent = recent
-        self._patience_secs = patience_secs
+        self._is_bounded = is_bounded
 
-    async def commit(self, group: Group, *, waits_for_locks: bool, on_doubt: Callable[[], object]) -> Sealed:
-        """Tries until patience ends. `on_doubt` is called after a try of which nobody knows whether it was committed.
+    async def commit(
+        self,
+        group: Group,
+        *,
+        give_up_at_secs: float,
+        waits_for_locks: bool,
+        on_doubt: Callable[[], object],
+        statement_secs: float | None = None,
+    ) -> Sealed:
+        """Tries until `give_up_at_secs`; calls `on_doubt` after a try of which nobody knows whether it was committed.
+
+        `statement_secs` replaces the time that the server lets a statement run; the group is then committed in steps.
 
         Raises:
-            DatabaseAway: it did.
+            DatabaseAway: it is that late.
+            Divisible: nothing was stored, and parts of the group can be.
             LockNotAvailableError: others keep devices locked, and `waits_for_locks` is not set.
         """
-        deadline = clock.monotonic_secs() + self._patience_secs
         backoff: Backoff | None = None
-        while True:
+        cause: Exception | None = None
+        while (left_secs := give_up_at_secs - clock.monotonic_secs()) > 0:
             try:
-                return await self._commit_once(group, limit_secs=max(0.1, deadline - clock.monotonic_secs()))
+                return await self._commit_once(group, limit_secs=max(0.1, left_secs), statement_secs=statement_secs)
             except asyncpg.CheckViolationError as error:
-                # There is no partition for it: retention dropped it after it was made.
-                cause: Exception = error
-                self._partitions.forget()
+                # Without a constraint's name: a row found no partition, because retention detached it meanwhile.
+                if error.constraint_name is not None:
+                    raise
+                cause = error
+                await self._learn_partitions()
+            except asyncpg.QueryCanceledError as error:
+                metrics.COMMIT_TIMEOUTS.inc()
+                raise TooSlow from error
             except PASSING as error:
                 cause = error
                 if isinstance(error, asyncpg.LockNotAvailableError) and not waits_for_locks:
@@ -70,11 +156,12 @@ class GroupCommit:
             metrics.COMMIT_RETRIES.inc()
             backoff = backoff or Backoff(first_secs=FIRST_PAUSE_SECS, max_secs=LONGEST_PAUSE_SECS)
             pause_secs = backoff.next_secs()
-            if clock.monotonic_secs() + pause_secs >= deadline:
-                raise DatabaseAway from cause
+            if clock.monotonic_secs() + pause_secs >= give_up_at_secs:
+                break
             await asyncio.sleep(pause_secs)
+        raise DatabaseAway from cause
 
-    async def free_devices(self, devices: Iterable[tuple[int, int]]) -> set[tuple[int, int]]:
+    async def free_devices(self, devices: Iterable[tuple[int, int]], *, limit_secs: float) -> set[tuple[int, int]]:
         """Returns those (tenant, device) that nobody keeps locked; an empty set if the query fails."""
         by_tenant: dict[int, list[int]] = {}
         for tenant_id, device_id in devices:
@@ -82,7 +169,7 @@ class GroupCommit:
         free: set[tuple[int, int]] = set()
         try:
             async with (
-                self._lane.connection(limit_secs=self._patience_secs) as (connection, _),
+                self._lane.connection(limit_secs=limit_secs) as (connection, _),
                 connection.transaction(),
             ):
                 for tenant_id, device_ids in by_tenant.items():
@@ -93,51 +180,88 @@ class GroupCommit:
             return set()
         return free
 
-    async def _commit_once(self, group: Group, *, limit_secs: float) -> Sealed:
+    async def _commit_once(self, group: Group, *, limit_secs: float, statement_secs: float | None) -> Sealed:
         """Stores the group in one statement if nothing of it is late, as far as this worker knows, and it is right."""
         started, now_millis = clock.monotonic_secs(), clock.now_millis()
-        await self._partitions.ensure(group.days())
+        if missing := self._partitions.missing(group.days()):
+            raise WithoutPartition(missing)
         async with self._lane.connection(limit_secs=limit_secs) as (connection, row_types):
-            sealed = None
             known_millis = self._known_millis(group)
-            if not group.late_spans(known_millis, self._recent):
-                fresh = self._seal(group, known_millis, [], now_millis, row_types)
+            late_spans = group.late_spans(known_millis, self._recent)
+            sealed: Sealed | Divisible | None = self._out_of_bounds(late_spans)
+            # Nothing is awaited between the two looks at `recent`, which may forget at any time.
+            if not late_spans and statement_secs is None:
+                fresh = _seal(group, known_millis, [], self._recent, now_millis=now_millis, row_types=row_types)
                 sealed = fresh if await _store(connection, group, fresh) else None
             if sealed is None:
                 metrics.COMMITS_IN_STEPS.inc()
-                sealed = await self._commit_in_steps(connection, group, now_millis, row_types)
+                sealed = await self._commit_in_steps(connection, group, now_millis, row_types, statement_secs)
+        if isinstance(sealed, Divisible):
+            raise sealed
         self._recent.remember(group)
         metrics.COMMIT_SECONDS.observe(clock.monotonic_secs() - started)
         return sealed
 
+    async def _learn_partitions(self) -> None:
+        try:
+            await self._partitions.learn()
+        except PASSING as error:
+            _log.warning("Which partitions there are could not be found out.", error=repr(error))
+
     async def _commit_in_steps(
-        self, connection: asyncpg.Connection, group: Group, now_millis: int, row_types: RowTypes
-    ) -> Sealed:
-        """Keeps the devices locked while it looks up what is stored of the group."""
+        self,
+        connection: asyncpg.Connection,
+        group: Group,
+        now_millis: int,
+        row_types: RowTypes,
+        statement_secs: float | None,
+    ) -> Sealed | Divisible:
+        """Keeps the devices locked while it looks up what is stored of the group.
+
+        What it cannot commit it returns, instead of raising it: the connection is as good as before.
+        """
         async with connection.transaction():
+            if statement_secs is not None:
+                await connection.execute(_SQL["limit_statements"], str(max(1, round(statement_secs * 1000))))
             last_fixed_millis = await connection.fetchval(_SQL["lock_group"], *group.devices()) or []
-            spans = group.late_spans(last_fixed_millis, self._recent)
-            late = await connection.fetch(_SQL["late_segments"], *zip(*spans, strict=True)) if spans else []
-            sealed = self._seal(group, last_fixed_millis, late, now_millis, row_types)
+            # Of what is not looked up, nothing may be forgotten until the group is sealed.
+            recent = self._recent.only(group)
+            spans = group.late_spans(last_fixed_millis, recent)
+            if divisible := self._out_of_bounds(spans):
+                return divisible
+            late = await connection.fetch(_SQL["late_rows"], *zip(*spans, strict=True)) if spans else []
+            sealed = _seal(group, last_fixed_millis, late, recent, now_millis=now_millis, row_types=row_types)
             if not await _store(connection, group, sealed):
                 raise RuntimeError("The watermarks of locked devices changed.")
         return sealed
 
-    def _seal(
-        self,
-        group: Group,
-        last_fixed_millis: list[int | None],
-        late: Iterable[asyncpg.Record],
-        now_millis: int,
-        row_types: RowTypes,
-    ) -> Sealed:
-        return group.seal(
-            last_fixed_millis=last_fixed_millis,
-            stored=[tuple(row) for row in late],
-            recent=self._recent,
-            received_at_millis=now_millis,
-            row_types=row_types,
-        )
+    def _out_of_bounds(self, spans: list[Span]) -> Divisible | None:
+        """Returns what a group is that would look up more history than it may."""
+        if not self._is_bounded or len(spans) <= MAX_DEVICE_DAYS:
+            return None
+        days = {(tenant_id, device_id, from_millis // _DAY_MILLIS) for tenant_id, device_id, from_millis, _ in spans}
+        of_device = Counter((tenant_id, device_id) for tenant_id, device_id, _ in days)
+        if far := [device for device, count in of_device.items() if count > MAX_DEVICE_DAYS]:
+            return FarBack(far)
+        return TooSlow() if len(days) > MAX_GROUP_DAYS else None
+
+
+def _seal(
+    group: Group,
+    last_fixed_millis: list[int | None],
+    late: Iterable[asyncpg.Record],
+    recent: Recent,
+    *,
+    now_millis: int,
+    row_types: RowTypes,
+) -> Sealed:
+    return group.seal(
+        last_fixed_millis=last_fixed_millis,
+        stored=[tuple(row) for row in late],
+        recent=recent,
+        received_at_millis=now_millis,
+        row_types=row_types,
+    )
 
 
 async def _store(connection: asyncpg.Connection, group: Group, sealed: Sealed) -> bool:

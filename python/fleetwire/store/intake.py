@@ -26,6 +26,11 @@ class Waiting:
     receipt: asyncio.Future[bytes]
     arrived_secs: float
 
+    @property
+    def device(self) -> tuple[int, int]:
+        """(tenant, device)."""
+        return self.tenant_id, self.device_id
+
 
 class _UnderWay(NamedTuple):
     """A group that is being committed."""
@@ -128,16 +133,16 @@ class Intake:
 
     def refuse_held(self) -> None:
         """Answers everyone who still waits, here or in a commit."""
-        refuse(self._held, _stopping())
+        refuse(self._held, stopping())
 
     def _admit(self, batch: Batch) -> None:
         if self._closed:
-            raise _stopping()
+            raise stopping()
         settings = self._settings
         full = len(self._waiting) >= min(settings.intake_batches, self._storable_batches)
         if full or self._fixes + batch.accepted > settings.intake_fixes:
             metrics.INTAKE_REFUSED.inc()
-            raise Overloaded("intake_full", "More arrives than can be stored; send it again.", retry_after_secs=1)
+            raise intake_full()
 
     def _take(self) -> list[Waiting]:
         group: list[Waiting] = []
@@ -162,5 +167,11 @@ def refuse(waiting: Iterable[Waiting], refusal: Overloaded) -> None:
             each.receipt.set_exception(refusal)
 
 
-def _stopping() -> Overloaded:
+def intake_full() -> Overloaded:
+    """The refusal of a batch for which there is no room."""
+    return Overloaded("intake_full", "More arrives than can be stored; send it again.", retry_after_secs=1)
+
+
+def stopping() -> Overloaded:
+    """The refusal of what arrives during a stop."""
     return Overloaded("stopping", "The server is stopping; send the batch again.", retry_after_secs=2)

@@ -1,4 +1,4 @@
-"""Partitions are made before a group needs them, never upon an error: an ATTACH waits for nobody.
+"""Partitions are made before a group needs them, each in a transaction of its own: an ATTACH waits for nobody.
 
 Their names say what they hold: `track_segment_d20251122` a day, `track_segment_m202405` a month, in UTC; the same for
 `track_merged`.
@@ -6,18 +6,39 @@ Their names say what they hold: `track_segment_d20251122` a day, `track_segment_
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import Final
 
 import asyncpg
+import structlog
 
 from fleetwire import clock
+from fleetwire.errors import DatabaseAway
 from fleetwire.store import statements
+from fleetwire.store.faults import PASSING
 from fleetwire.store.pool import borrowed
 
+_log = structlog.get_logger(__name__)
 _SQL = statements.load("ingest")
 _PARENT = re.compile(r"\btrack_(?:segment|merged)\b")
 _EPOCH = date(1970, 1, 1)
 _NAME = re.compile(r"track_(?:segment|merged)_(?:d(\d{4})(\d\d)(\d\d)|m(\d{4})(\d\d))")
+
+
+TROUBLED_SECS: Final = 5.0
+
+
+@dataclass(slots=True)
+class Made:
+    """Partitions that were made, and the days (since 1970) that have none yet."""
+
+    count: int = 0
+    days_left: list[int] = field(default_factory=list)
+    """There were too many of them, or too little time, or `error`."""
+    detached_days: list[int] = field(default_factory=list)
+    """Their partition is being removed or put back."""
+    error: DatabaseAway | None = None
 
 
 class Partitions:
@@ -26,25 +47,64 @@ class Partitions:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
         self._known: set[int] = set()
+        self._troubled_until_secs = 0.0
 
-    async def ensure(self, days: Iterable[int]) -> None:
-        """Makes what is missing, in a transaction of its own. `days`: days since 1970."""
-        missing = [day for day in days if day not in self._known]
-        if not missing:
-            return
-        dates = [_EPOCH + timedelta(days=day) for day in missing]
+    def missing(self, days: Iterable[int]) -> list[int]:
+        """Returns those of the days, counted from 1970, that are not known to have a partition."""
+        known = self._known
+        return [day for day in days if day not in known]
+
+    @property
+    def is_troubled(self) -> bool:
+        """Whether making one failed a moment ago. A group that others wait in does not try again so soon."""
+        return clock.monotonic_secs() < self._troubled_until_secs
+
+    async def make(self, days: Iterable[int], *, max_partitions: int, give_up_at_secs: float) -> Made:
+        """Makes sure of the days' partitions, one after the other, each in a transaction of its own.
+
+        Raises:
+            asyncpg.InvalidParameterValueError: by the clock of the database, no fix may have such a day.
+        """
+        made, left = Made(), self.missing(days)
+        while left and made.count < max_partitions and clock.monotonic_secs() < give_up_at_secs:
+            try:
+                await self._make(left[0])
+                made.count += 1
+                self._troubled_until_secs = 0.0
+            except asyncpg.ObjectNotInPrerequisiteStateError as error:
+                made.detached_days.append(left[0])
+                _log.warning("A day has no partition for the moment.", error=str(error))
+            except PASSING as error:
+                made.error = DatabaseAway()
+                self._troubled_until_secs = clock.monotonic_secs() + TROUBLED_SECS
+                _log.warning("A partition could not be made.", error=repr(error))
+                break
+            left = [day for day in self.missing(left) if day not in made.detached_days]
+        made.days_left = left
+        return made
+
+    async def _make(self, day: int) -> None:
         async with borrowed(self._pool) as connection:
-            await connection.execute(_SQL["ensure_days"], dates)
-        self._known.update(missing)
+            held = await connection.fetchval(_SQL["partition_for"], _EPOCH + timedelta(days=day))
+        self._know(held.lower, held.upper)
+
+    async def learn(self) -> None:
+        """Reads which partitions there are, instead of what was known before."""
+        async with borrowed(self._pool) as connection:
+            names = await connection.fetch(_SQL["partition_names"])
+        self._known.clear()
+        for start, end in (span_of(row["name"]) for row in names):
+            self._know(start.date(), end.date())
+
+    def _know(self, start: date, end: date) -> None:
+        self._known.update(range((start - _EPOCH).days, (end - _EPOCH).days))
 
     async def ahead(self) -> None:
-        """Today and tomorrow, so that midnight finds its partition ready."""
-        today = (datetime.fromtimestamp(clock.now_millis() / 1000, UTC).date() - _EPOCH).days
-        await self.ensure([today, today + 1])
-
-    def forget(self) -> None:
-        """Asks again for every day: some partition is gone."""
-        self._known.clear()
+        """Makes those of today and tomorrow, so that midnight finds its partition ready, and learns which there are."""
+        today = datetime.fromtimestamp(clock.now_millis() / 1000, UTC).date()
+        async with borrowed(self._pool) as connection:
+            await connection.execute(_SQL["ensure_days"], [today, today + timedelta(days=1)])
+        await self.learn()
 
 
 def span_of(name: str) -> tuple[datetime, datetime]:

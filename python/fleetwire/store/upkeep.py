@@ -199,6 +199,11 @@ async def _jobs(connection: asyncpg.Connection, settings: Settings, done: Round,
         done.idle_order_devices += deleted
         return is_complete
 
+    async def settle_detached(_: Place, pace: Pace) -> bool:
+        await Expiry(connection, retention_days=settings.retention_days, pace=pace).settle(now_millis=earlier_millis)
+        await pace(0.0)
+        return True
+
     async def expire_fixes(place: Place, pace: Pace) -> bool:
         expiry = Expiry(connection, retention_days=settings.retention_days, pace=pace)
         expired = await expiry.run(now_millis=earlier_millis, place=place)
@@ -232,6 +237,7 @@ async def _jobs(connection: asyncpg.Connection, settings: Settings, done: Round,
         Job("sessions", end_sessions, 900.0, SLICE_SECS, "rows of ended logins pile up"),
         Job("credentials", end_credentials, 3600.0, SLICE_SECS, "rows of ended tokens pile up"),
         Job("orders", end_orders, 3600.0, SLICE_SECS, "orders that nobody ended stay on feeds"),
+        Job("detached", settle_detached, 0.0, SLICE_SECS, "days whose removal was interrupted are not seen"),
         Job("fixes", expire_fixes, 900.0, SLICE_SECS, kept),
         Job("events", expire_old_events, 3600.0, SLICE_SECS, kept),
         Job("audit", expire_audit_log, 3600.0, SLICE_SECS, kept),

@@ -8,8 +8,10 @@ with each other.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any
+from math import ceil
+from typing import Any, Final, NamedTuple
 
 import asyncpg
 import structlog
@@ -19,15 +21,43 @@ from fleetwire._core import Batch, Group, Recent, RowTypes, Sealed
 from fleetwire.errors import Overloaded
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.settings import Settings
-from fleetwire.store.commit import GroupCommit, KnownMillis
+from fleetwire.store.backfill import Backfill, failed
+from fleetwire.store.commit import Divisible, FarBack, GroupCommit, KnownMillis, WithoutPartition, group_timeout_secs
 from fleetwire.store.intake import Intake, Waiting, refuse
 from fleetwire.store.lane import Lane
 from fleetwire.store.partitions import Partitions
 
 _log = structlog.get_logger(__name__)
 
+GROUP_PARTITIONS: Final = 2  # made for a group; more of them for a batch alone
+FEW_BATCHES: Final = 16  # that are handed on, instead of making the others of their group wait for a partition
+SLOW_DEVICE_SECS: Final = 60.0  # a batch that took too long comes again, and shall not hold up a group each time
+MAX_SLOW_DEVICES: Final = 1_000
+TIMEOUT_PARTS: Final = 8  # of a group that the server stopped: each try costs the others a timeout, so few of them
 RECENT_FIXES = 2_000_000  # 16 MB; of 10,000 vehicles the last 200 fixes each
 _NOWHERE = RowTypes(track_segment=0, moved_position=0, packed_int4=0)  # of rows that are not written
+
+
+class _Part(NamedTuple):
+    """Batches of a group that are committed together."""
+
+    waiting: Sequence[Waiting]
+    waits_for_locks: bool = False
+    """Whether what is locked by others was told apart already."""
+
+    def cut(self, parts: int) -> list["_Part"]:
+        """Returns as many parts of about the same size, or one for each batch."""
+        size = ceil(len(self.waiting) / parts)
+        starts = range(0, len(self.waiting), size)
+        return [self._replace(waiting=self.waiting[start : start + size]) for start in starts]
+
+
+def _told_apart(waiting: Sequence[Waiting], is_apart: Callable[[Waiting], bool]) -> tuple[list[Waiting], list[Waiting]]:
+    """Those for which it is true, and the others."""
+    parts: tuple[list[Waiting], list[Waiting]] = ([], [])
+    for each in waiting:
+        parts[not is_apart(each)].append(each)
+    return parts
 
 
 class Writer:
@@ -47,7 +77,7 @@ class Writer:
         on_stored: Callable[[Sealed], object],
         on_doubt: Callable[[Iterable[tuple[int, int]]], object] = lambda _: None,
     ) -> None:
-        """`pool` has a connection for each committer."""
+        """`pool` has a connection for each committer and one more."""
         self._pool = pool
         self._settings = settings
         self._known_millis = known_millis
@@ -57,16 +87,29 @@ class Writer:
         self._partitions = partitions
         self._intake = Intake(settings)
         self._committers: list[SupervisedTask] = []
+        self._slow_until_secs: dict[tuple[int, int], float] = {}  # by device; nearly always empty
+        # Behind a new connection may be a database that was put back, or another one that took its place.
+        self._backfill = Backfill(
+            self._open_commit(Lane(pool, replaced=self._recent.forget), is_bounded=False),
+            partitions,
+            patience_secs=settings.patience_secs,
+            statement_secs=group_timeout_secs(settings),
+            on_stored=self._tell,
+            on_doubt=self._doubt,
+        )
 
     async def start(self) -> None:
         """Makes today's partitions and starts the committers."""
         await self._partitions.ahead()
         self._committers = [self._start_committer(number) for number in range(self._settings.writer_connections)]
+        self._backfill.start()
 
     async def stop(self, *, within_secs: float) -> None:
         """Refuses new batches and returns when every held one is answered; those that take longer get 503."""
+        give_up_at_secs = clock.monotonic_secs() + within_secs
         self._intake.close()
         await asyncio.gather(*(each.wait(timeout_secs=within_secs) for each in self._committers))
+        await self._backfill.stop(within_secs=max(0.0, give_up_at_secs - clock.monotonic_secs()))
         self._intake.refuse_held()
 
     def write(self, tenant_id: int, device_id: int, batch: Batch) -> Coroutine[Any, Any, bytes]:
@@ -81,18 +124,12 @@ class Writer:
     @property
     def held_batches(self) -> int:
         """Batches that wait for a commit."""
-        return len(self._intake)
+        return len(self._intake) + len(self._backfill)
 
     def _start_committer(self, committer: int) -> SupervisedTask:
         # Behind a new connection may be a database that was put back, or another one that took its place.
         lane = Lane(self._pool, replaced=self._recent.forget)
-        commit = GroupCommit(
-            lane,
-            self._partitions,
-            known_millis=self._known_millis,
-            recent=self._recent,
-            patience_secs=self._settings.patience_secs,
-        )
+        commit = self._open_commit(lane)
 
         async def commit_next() -> None:
             group = await self._intake.next_group(committer)
@@ -100,7 +137,7 @@ class Writer:
                 await self._answer(group, commit)
             except BaseException:
                 # Nobody else has this group: its senders must not wait for what does not come.
-                refuse(group, _failed())
+                refuse(group, failed())
                 raise
             finally:
                 self._intake.note_answered(committer)
@@ -109,44 +146,98 @@ class Writer:
 
         return supervise(commit_next, name=f"committer-{committer}", goes_on=lambda: self._intake.is_open)
 
-    async def _answer(self, waiting: Sequence[Waiting], on: GroupCommit, *, parted: bool = False) -> None:
-        """Commits a group and gives each sender its receipt, or all of them the same refusal.
+    def _open_commit(self, lane: Lane, *, is_bounded: bool = True) -> GroupCommit:
+        return GroupCommit(
+            lane, self._partitions, known_millis=self._known_millis, recent=self._recent, is_bounded=is_bounded
+        )
 
-        A group that fails for a reason of its own is halved and tried again, so that one batch that cannot be stored
-        does not take the others with it. `parted`: what is locked by others was told apart already.
+    async def _answer(self, waiting: Sequence[Waiting], on: GroupCommit) -> None:
+        """Commits a group and gives each sender its receipt or a refusal.
+
+        A group that cannot be committed as it is comes apart: what is locked by others, what would hold up the rest,
+        and where nobody can tell, one half from the other, until the batch at fault stands alone. The parts of a part
+        come after all others, so that what can be stored is stored first.
         """
-        if not waiting:
-            return
-        began_secs = clock.monotonic_secs()
+        give_up_at_secs = clock.monotonic_secs() + self._settings.patience_secs
+        waiting = self._hand_on_slow(waiting) if self._slow_until_secs else waiting
+        parts = deque([_Part(waiting)] if waiting else [])  # none at the end of a stop
+        while parts:
+            part = parts.popleft()
+            parts.extend(each for each in await self._commit(part, on, give_up_at_secs) if each.waiting)
+
+    async def _commit(self, part: "_Part", on: GroupCommit, give_up_at_secs: float) -> list["_Part"]:
+        """Commits a part of a group, or returns the parts in which it shall be committed."""
+        waiting, began_secs = part.waiting, clock.monotonic_secs()
         group = Group([(each.tenant_id, each.device_id, each.batch) for each in waiting])
         try:
-            sealed = await on.commit(group, waits_for_locks=parted, on_doubt=lambda: self._doubt(waiting))
+            sealed = await on.commit(
+                group,
+                give_up_at_secs=give_up_at_secs,
+                waits_for_locks=part.waits_for_locks,
+                on_doubt=lambda: self._doubt(waiting),
+            )
         except asyncpg.LockNotAvailableError:
-            free = await on.free_devices((each.tenant_id, each.device_id) for each in waiting)
-            for is_free in (True, False):
-                part = [each for each in waiting if ((each.tenant_id, each.device_id) in free) is is_free]
-                await self._answer(part, on, parted=True)
-            return
+            limit_secs = self._settings.patience_secs
+            free = await on.free_devices((each.device for each in waiting), limit_secs=limit_secs)
+            return [
+                _Part([each for each in waiting if (each.device in free) is is_free], waits_for_locks=True)
+                for is_free in (True, False)
+            ]
+        except Divisible as divisible:
+            return await self._divide(part, divisible, give_up_at_secs)
         except Overloaded as refusal:
             refuse(waiting, refusal)
-            return
+            return []
         except Exception as error:  # noqa: BLE001 - whatever it is, it must not leave the senders waiting
             if len(waiting) > 1:
-                middle = len(waiting) // 2
-                await self._answer(waiting[:middle], on)
-                await self._answer(waiting[middle:], on)
-                return
+                return part.cut(2)
             _log.exception("A batch could not be stored.", device_id=waiting[0].device_id)
-            refuse(waiting, _failed(error))
-            return
+            refuse(waiting, failed(error))
+            return []
         self._intake.note_stored(waiting, began_secs=began_secs)
         for each, receipt in zip(waiting, sealed.receipts(), strict=True):
             if not each.receipt.done():
                 each.receipt.set_result(receipt)
         self._tell(sealed)
+        return []
 
-    def _doubt(self, waiting: Sequence[Waiting]) -> None:
-        self._on_doubt((each.tenant_id, each.device_id) for each in waiting)
+    async def _divide(self, part: "_Part", divisible: Divisible, give_up_at_secs: float) -> list["_Part"]:
+        """Hands on what would hold up the others, and returns the parts that do not."""
+        waiting = part.waiting
+        if isinstance(divisible, WithoutPartition):
+            apart, rest = _told_apart(waiting, lambda each: not divisible.days.isdisjoint(each.batch.days))
+            if (not rest or len(apart) > FEW_BATCHES) and await self._make_partitions(divisible.days, give_up_at_secs):
+                return [part]
+        elif isinstance(divisible, FarBack):
+            apart, rest = _told_apart(waiting, lambda each: each.device in divisible.devices)
+        elif len(waiting) > 1:
+            return part.cut(TIMEOUT_PARTS)
+        else:
+            apart, rest = list(waiting), []
+            if len(self._slow_until_secs) < MAX_SLOW_DEVICES:
+                self._slow_until_secs[waiting[0].device] = clock.monotonic_secs() + SLOW_DEVICE_SECS
+        for each in apart:
+            self._backfill.put(each)
+        return [part._replace(waiting=rest)]
+
+    def _hand_on_slow(self, waiting: Sequence[Waiting]) -> Sequence[Waiting]:
+        """Hands on batches of devices of which one took too long a moment ago, and returns the others."""
+        now_secs = clock.monotonic_secs()
+        self._slow_until_secs = {key: until for key, until in self._slow_until_secs.items() if until > now_secs}
+        apart, rest = _told_apart(waiting, lambda each: each.device in self._slow_until_secs)
+        for each in apart:
+            self._backfill.put(each)
+        return rest
+
+    async def _make_partitions(self, days: frozenset[int], give_up_at_secs: float) -> bool:
+        """Makes what most of a group needs, as on a new day; False if that is too much, or does not work now."""
+        if len(days) > GROUP_PARTITIONS or self._partitions.is_troubled:
+            return False
+        made = await self._partitions.make(sorted(days), max_partitions=len(days), give_up_at_secs=give_up_at_secs)
+        return not made.days_left and not made.detached_days
+
+    def _doubt(self, waiting: Iterable[Waiting]) -> None:
+        self._on_doubt(each.device for each in waiting)
 
     def _tell(self, sealed: Sealed) -> None:
         metrics.FIXES_STORED.inc(sealed.stored)
@@ -157,13 +248,6 @@ class Writer:
             # After the commit nothing may fail the sender: watchers miss a movement, the store does not.
             metrics.AFTER_COMMIT_FAILURES.inc()
             _log.exception("Telling watchers of a stored group failed.")
-
-
-def _failed(cause: Exception | None = None) -> Overloaded:
-    failed = Overloaded("store_failed", "The batch is not acknowledged; send it again.", retry_after_secs=5)
-    # The spool sees by it whether the batch itself is at fault.
-    failed.__cause__ = cause
-    return failed
 
 
 async def _refused(batch: Batch) -> bytes:

@@ -20,7 +20,7 @@ class TracedWriter(Writer):
     """A writer whose groups are spans.
 
     A group is nobody's child: it stores the batches of many requests, and links to those that are sampled. It holds
-    all tries of its commit; where it is parted, the parts are its children.
+    all tries of its commit and, where it is divided, those of its parts.
     """
 
     def __init__(self, pool: asyncpg.Pool, *, tracer: Tracer, **parts: Any) -> None:  # noqa: ANN401 - handed on
@@ -39,7 +39,7 @@ class TracedWriter(Writer):
         finally:
             del self._requests[id(batch)]
 
-    async def _answer(self, waiting: Sequence[Waiting], on: GroupCommit, *, parted: bool = False) -> None:
+    async def _answer(self, waiting: Sequence[Waiting], on: GroupCommit) -> None:
         if not waiting:
             return
         asked = [found for each in waiting if (found := self._requests.get(id(each.batch))) is not None]
@@ -49,7 +49,7 @@ class TracedWriter(Writer):
         }
         links = [Link(context) for context in asked[:MAX_LINKS]]
         with self._tracer.start_as_current_span("store group", links=links, attributes=attributes):
-            await super()._answer(waiting, on, parted=parted)
+            await super()._answer(waiting, on)
 
 
 def note_query(tracer: Tracer, record: Any) -> None:  # noqa: ANN401 - asyncpg's LoggedQuery

@@ -51,6 +51,16 @@ impl Batch {
         self.inner.days()
     }
 
+    fn by_days(&self, max_days: usize) -> Vec<Self> {
+        self.inner.by_days(max_days).into_iter().map(|inner| Self { inner }).collect()
+    }
+
+    #[pyo3(signature = (*, stored, duplicate))]
+    fn receipt<'py>(&self, py: Python<'py>, stored: usize, duplicate: usize) -> Bound<'py, PyBytes> {
+        let batch = self.inner();
+        PyBytes::new(py, &receipt::render(stored, duplicate, &batch.rejects, batch.message_id.as_deref()))
+    }
+
     fn queued_receipt<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let batch = self.inner();
         let receipt = receipt::render_queued(batch.columns.len(), &batch.rejects, batch.message_id.as_deref());

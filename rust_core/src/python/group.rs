@@ -9,7 +9,8 @@ use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::{PyBytes, PyString};
 
 use super::decode::Batch;
-use crate::group::{self, GroupError, Member, StoredTimes};
+use crate::group::{self, GroupError, Member};
+use crate::late::{Offsets, StoredTimes};
 use crate::live::Position;
 use crate::pg_array::literal;
 use crate::{batch, receipt, recent, record};
@@ -56,6 +57,10 @@ impl Recent {
     fn remember(&self, group: &Bound<'_, Group>) {
         self.lock().remember(&group.get().inner);
     }
+
+    fn only(&self, group: &Bound<'_, Group>) -> Self {
+        Self { inner: Mutex::new(self.lock().only(&group.get().inner)) }
+    }
 }
 
 impl Recent {
@@ -65,8 +70,9 @@ impl Recent {
     }
 }
 
-/// (`tenant_id`, `device_id`, `first_at_millis`, `record_send(offset_millis)`) of a stored segment.
-type Row = (i32, i64, i64, PyBackedBytes);
+/// (`tenant_id`, `device_id`, `first_at_millis`, `fix_count`, `step_millis`, `record_send(offset_millis)`) of a stored
+/// segment; one of the last two is `None`.
+type Row = (i32, i64, i64, i64, Option<i64>, Option<PyBackedBytes>);
 
 /// A batch that Python made and the group keeps alive.
 struct Held(Py<Batch>);
@@ -88,8 +94,15 @@ impl From<GroupError> for PyErr {
     }
 }
 
-fn stored_times((tenant_id, device_id, first_at_millis, offset_millis): &Row) -> StoredTimes<'_> {
-    StoredTimes { tenant_id: *tenant_id, device_id: *device_id, first_at_millis: *first_at_millis, offset_millis }
+/// A row with neither of its times has no fixes, which no row of the database is: it is refused as one that cannot be read.
+fn stored_times(
+    (tenant_id, device_id, first_at_millis, fix_count, step_millis, offset_millis): &Row,
+) -> StoredTimes<'_> {
+    let offsets = match step_millis {
+        Some(step_millis) => Offsets::Every { step_millis: *step_millis, fix_count: *fix_count },
+        None => Offsets::Packed(offset_millis.as_deref().unwrap_or_default()),
+    };
+    StoredTimes { tenant_id: *tenant_id, device_id: *device_id, first_at_millis: *first_at_millis, offsets }
 }
 
 #[pymethods]
@@ -216,6 +229,10 @@ impl Sealed {
         let mut tenants: Vec<i32> = self.inner.live.iter().map(|position| position.tenant_id).collect();
         tenants.dedup();
         tenants
+    }
+
+    fn tallies(&self) -> Vec<(usize, usize)> {
+        self.inner.tallies.iter().map(|tally| (tally.stored, tally.duplicate)).collect()
     }
 
     fn receipts<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyBytes>> {

@@ -21,6 +21,7 @@ import structlog
 
 from fleetwire import clock, metrics
 from fleetwire.store import statements
+from fleetwire.store.maintenance.detached import attach_unexpired, is_in_use
 from fleetwire.store.maintenance.job import Pace, Place
 from fleetwire.store.partitions import on_partition, span_of
 
@@ -77,11 +78,7 @@ class Expiry:
         """
         place = {} if place is None else place
         now = datetime.fromtimestamp(now_millis / 1000, UTC) - MARGIN
-        days_of = {
-            tenant_id: self._retention_days if days is None else days
-            for tenant_id, days in await self._connection.fetch(_SQL["tenants"])
-        }
-        longest = longest_days([*days_of.values(), *([] if days_of else [self._retention_days])])
+        days_of, longest = await self._retentions()
         befores = {tenant_id: now - timedelta(days=days) for tenant_id, days in days_of.items() if days}
         drop_before = None if longest is None else now - timedelta(days=longest)
         next_key: list[str] = place.setdefault("partition", ["", ""])
@@ -105,8 +102,31 @@ class Expiry:
         place.clear()
         return self._done
 
+    async def settle(self, *, now_millis: int) -> None:
+        """Finishes removals of partitions that were interrupted, and undoes those of what has not expired any more."""
+        _, longest = await self._retentions()
+        now = datetime.fromtimestamp(now_millis / 1000, UTC) - MARGIN
+        before = None if longest is None else now - timedelta(days=longest)
+        await attach_unexpired(self._connection, expired_before=before)
+        for row in await self._connection.fetch(_SQL["partitions"]):
+            is_detached = row["is_pending"] or not row["is_attached"]
+            if is_detached and before is not None and span_of(row["name"])[1] <= before:
+                await self._drop(row)
+
+    async def _retentions(self) -> tuple[dict[int, int], int | None]:
+        """The days that each tenant keeps its fixes, and the longest of them."""
+        days_of = {
+            tenant_id: self._retention_days if days is None else days
+            for tenant_id, days in await self._connection.fetch(_SQL["tenants"])
+        }
+        return days_of, longest_days([*days_of.values(), *([] if days_of else [self._retention_days])])
+
     async def _drop(self, row: asyncpg.Record) -> None:
         name = row["name"]
+        if row["is_attached"] and not row["is_pending"] and await is_in_use(self._connection, name):
+            # Who uses the table for long, an export perhaps, would leave it half detached.
+            _log.info("An expired partition is removed later, as its table is in use.", partition=name)
+            return
         # S608: span_of() and the statement that lists them know the names.
         fixes = await self._connection.fetchval(f"SELECT coalesce(sum(fix_count), 0)::bigint FROM {name}")  # noqa: S608
         parent = name.rpartition("_")[0]
