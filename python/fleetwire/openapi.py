@@ -56,6 +56,7 @@ _OUTCOMES = {
     "429": "`rate_limited`: nothing was stored, send it again after `Retry-After` seconds.",
     "500": "`internal`.",
     "503": "Send it again after `Retry-After` seconds: `intake_full`, `database_unavailable`, `store_failed`, "
+    "`store_timeout`, `timestamp_spread`, `day_unavailable`, "
     "`stopping`, `access_busy`, `access_unavailable`, `spool_full`, `spool_failed`.",
 }
 
