@@ -344,6 +344,43 @@ async def test_a_logout_stops_the_token_on_every_worker_within_a_second(worker, 
     await other.close()
 
 
+async def test_a_login_that_was_ended_stays_ended_while_the_database_is_away(worker, pool):
+    login = await worker.sessions.login("acme", "dora", PASSWORD)
+    await worker.credentials.principal(login.token)
+    await worker.sessions.logout(login.token)
+    worker.ahead_millis = 5 * 60_000  # the token itself lives for 15 minutes
+    pool.terminate()
+    assert await code(worker.credentials.principal(login.token)) == (401, "token_revoked")
+
+
+async def test_what_the_database_refused_once_stays_refused_while_it_is_away(owner, pool):
+    """The revocation is not heard: the refusal itself removes the token, and the session's other tokens."""
+    keys = Keys(pool, keep_retired_secs=SESSION_LIFE_SECS)
+    ahead_millis = 0
+
+    def now_millis():
+        return clock.now_millis() + ahead_millis
+
+    credentials = Credentials(pool, keys, Uses(pool), now_millis=now_millis)
+    sessions = Sessions(pool, keys, Passwords(hasher=Hasher()), revoked=lambda _key: None, now_millis=now_millis)
+    first = await sessions.login("acme", "dora", PASSWORD)
+    ahead_millis = 2_000  # tokens of one second are the same
+    second = await sessions.renew(first.refresh_token)
+    opaque = await issue.issue_token(owner, "acme", "ingest")
+    for token in (first.token, second.token, opaque):
+        await credentials.principal(token)
+    await sessions.logout(first.token)
+    await issue.revoke_token(owner, opaque)
+    ahead_millis = 2 * 60_000  # what is cached has to be looked up again
+    for token in (first.token, opaque):
+        assert await code(credentials.principal(token)) == (401, "token_revoked")
+    ahead_millis = 4 * 60_000
+    pool.terminate()
+    assert await code(credentials.principal(first.token)) == (503, "access_unavailable")
+    assert await code(credentials.principal(opaque)) == (503, "access_unavailable")
+    assert await code(credentials.principal(second.token)) == (401, "token_revoked")
+
+
 async def test_a_new_password_ends_the_users_sessions(owner, worker):
     login = await worker.sessions.login("acme", "dora", PASSWORD)
     await worker.credentials.principal(login.token)

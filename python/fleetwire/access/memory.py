@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from fleetwire.access import signed
 from fleetwire.errors import Problem
 
 # A revocation that is never heard (the connection was down and came back unseen) holds after this at the latest.
@@ -21,8 +22,9 @@ AWAY_LIFE_MILLIS: Final = 24 * 3600 * 1000
 # And it is not asked again for so long: each question takes seconds to fail.
 AWAY_PAUSE_SECS: Final = 2.0
 
-# A revocation needs to be remembered for as long as a principal that was remembered before it.
-REVOKED_LIFE_MILLIS: Final = 2 * LIFE_MILLIS
+# A revocation needs to be remembered for as long as any token that was remembered before it, and as a login's token
+# lives: a session's tokens are not found by its id, so that they stay beside the revocation.
+REVOKED_LIFE_MILLIS: Final = max(AWAY_LIFE_MILLIS, 1000 * signed.LIFE_SECS)
 
 # How many of each. The least recently used principal and refusal make room; see `tokens.py` for revocations.
 MAX_PRINCIPALS: Final = 100_000

@@ -200,6 +200,14 @@ class Credentials:
         if principal.session_id is not None and self._revoked.get(principal.session_id, now_millis=now_millis):
             raise memory.REVOKED_TOKEN.problem()
 
+    def _drop(self, key: bytes, refusal: Refusal, now_millis: int) -> None:
+        """Removes a refused token from the caches, or an outage of the database would let it in again."""
+        known = self._last_known.get(key, now_millis=now_millis)
+        if refusal is memory.REVOKED_TOKEN and isinstance(known, Principal) and known.session_id is not None:
+            self._revoked.put(known.session_id, True, now_millis=now_millis)  # noqa: FBT003 - a set has no other value
+        for remembers in (self._principals, self._last_known):
+            remembers.remove(key)
+
     async def _find_in_turn(self, token: str, key: bytes) -> Principal | Refusal | None:
         async with self._turn:
             return await self._find(token, key)
@@ -214,6 +222,7 @@ class Credentials:
             return None
         now_millis = self._now_millis()
         if isinstance(answer, Refusal):
+            self._drop(key, answer, now_millis)
             self._refused.put(key, answer, now_millis=now_millis)
         elif self._revoked.get(answer.revocation_key, now_millis=now_millis) is not None:
             return memory.REVOKED_TOKEN  # Revoked while the query was under way.
@@ -261,6 +270,7 @@ class Credentials:
     async def _check_follower(self, principal: Principal) -> None:
         answer = await self._ask_again(principal)
         if isinstance(answer, Refusal):
+            self._drop(principal.credential_hash, answer, self._now_millis())
             self._followers.end_all(principal.revocation_key, answer)
         elif answer.rights != principal.rights:
             self._followers.end_all(principal.revocation_key, memory.REVOKED_TOKEN)
