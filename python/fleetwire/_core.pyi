@@ -5,6 +5,7 @@ from typing import Final, final
 
 __all__ = [
     "BATCH_CODES",
+    "MAX_DEVICE_CHARS",
     "MAX_FIXES_PER_BATCH",
     "REJECT_CODES",
     "Batch",
@@ -24,6 +25,7 @@ __all__ = [
     "apply_moved",
     "build_profile",
     "catch_up",
+    "is_name",
     "merge_segments",
 ]
 
@@ -31,11 +33,15 @@ __version__: Final[str]
 build_profile: Final[str]
 """`release` or `debug`; the benches refuse a debug build."""
 
+MAX_DEVICE_CHARS: Final[int]
 MAX_FIXES_PER_BATCH: Final[int]
 REJECT_CODES: Final[tuple[tuple[str, str], ...]]
 """Every (code, sentence) a fix can be refused with."""
 BATCH_CODES: Final[tuple[tuple[str, str], ...]]
 """Every (code, sentence) a whole batch can be refused with."""
+
+def is_name(text: str, max_chars: int) -> bool:
+    """Whether a text is a name: nothing in it that cannot be seen or typed, and no space at either end."""
 
 @final
 class Batch:
@@ -318,7 +324,7 @@ class TrackWriter:
     """Renders a device's history in order of time from segments that may overlap."""
 
     def __new__(cls, *, format: str, device: str, from_millis: int, to_millis: int) -> TrackWriter:
-        """`format`: geojson, gpx or csv; both ends of the span are inclusive.
+        """`format`: geojson, gpx, csv or csv-spreadsheet; both ends of the span are inclusive.
 
         Raises:
             ValueError: another format.

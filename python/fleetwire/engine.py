@@ -33,6 +33,7 @@ from fleetwire.ingest.ws import DriverSocket
 from fleetwire.live.doubts import Doubts
 from fleetwire.live.erasures import Erasures
 from fleetwire.live.kinds import Kind
+from fleetwire.live.redis_signing import RedisSigner
 from fleetwire.live.state import Live
 from fleetwire.runtime.retry import Backoff, RetryState, retry
 from fleetwire.runtime.tasks import spawn
@@ -85,7 +86,8 @@ class Engine:
         self.live = Live(settings)
         self.relay: Relay | None = None
         self.limits = Limits(settings)
-        self.responses = Responses(settings)
+        self.signer = RedisSigner()
+        self.responses = Responses(settings, self.signer)
         self.tracing = _open_tracing(settings)
         self._draining: asyncio.Task[None] | None = None
         self._exits = contextlib.AsyncExitStack()
@@ -124,9 +126,13 @@ class Engine:
             raise ConfigError("FLEETWIRE_DATABASE_URL is not set: start the server with `fleetwire serve`")
         dsn = settings.database_url
         await keep_up(dsn, connect_timeout_secs=settings.connect_timeout_secs)
-        self.relay = _open_relay(settings)
+        self.relay = _open_relay(settings, self.signer)
         ingest_pool, writer_pool = await self._open_pools(dsn)
         self._open_gate(dsn)
+        if settings.redis_url is not None:
+            await self.signer.load(self.app_pool)
+            self.signer.follow(self.app_pool, self.listener)
+            self._exits.push_async_callback(self.signer.stop)
         self.events = EventHub(self.app_pool, self.listener, tell=self._tell_event, ordered=self.set_order)
         delay = Delay()
         hub = Hub(
@@ -336,13 +342,13 @@ class Engine:
         await self._exits.aclose()
 
 
-def _open_relay(settings: Settings) -> "Relay | None":
+def _open_relay(settings: Settings, signer: RedisSigner) -> "Relay | None":
     if settings.redis_url is None:
         return None
     # Only where it is needed: its client library takes a good part of a worker's start.
     from fleetwire.live.relay import Relay
 
-    return Relay(settings)
+    return Relay(settings, signer)
 
 
 def _open_tracing(settings: Settings) -> "Tracing | None":

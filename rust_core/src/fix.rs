@@ -22,6 +22,8 @@ pub const NONE_I16: i16 = i16::MIN;
 
 /// 2000-01-01T00:00:00Z; no fleet has fixes before it, a device whose clock is unset does.
 pub const EARLIEST_MILLIS: i64 = 946_684_800_000;
+/// The last millisecond of the year 9999, which no clock of a device comes near.
+pub const LATEST_MILLIS: i64 = 253_402_300_799_999;
 /// Milliseconds in a UTC day: a segment never crosses one.
 pub const DAY_MILLIS: i64 = 86_400_000;
 
@@ -73,6 +75,19 @@ impl Fix {
             accuracy_dm: i16::from_be_bytes(take(rest)?),
             battery_permille: i16::from_be_bytes(take(rest)?),
         })
+    }
+
+    /// Whether every member lies in the range that `RawFix::check` lets through, whatever the window of times.
+    pub fn is_plausible(&self) -> bool {
+        let small = |value: i16, low: i16, high: i16| value == NONE_I16 || (low..=high).contains(&value);
+        (EARLIEST_MILLIS..=LATEST_MILLIS).contains(&self.fixed_at_millis)
+            && (-900_000_000..=900_000_000).contains(&self.lat_e7)
+            && (-1_800_000_000..=1_800_000_000).contains(&self.lon_e7)
+            && (self.altitude_dm == NONE_I32 || (-120_000..=1_000_000).contains(&self.altitude_dm))
+            && small(self.speed_cmps, 0, 32_700)
+            && small(self.heading_cdeg, -18_000, 17_999)
+            && small(self.accuracy_dm, 0, i16::MAX)
+            && small(self.battery_permille, 0, 1_000)
     }
 }
 

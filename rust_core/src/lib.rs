@@ -17,6 +17,7 @@ pub mod late;
 pub mod live;
 pub mod lru;
 pub mod merge;
+pub mod name;
 pub mod packed;
 pub mod pg_array;
 #[cfg(feature = "python")]

@@ -13,7 +13,7 @@ mod track;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use crate::decode::{BATCH_CATALOGUE, MAX_FIXES_PER_BATCH};
+use crate::decode::{BATCH_CATALOGUE, MAX_DEVICE_CHARS, MAX_FIXES_PER_BATCH};
 use crate::reject;
 
 /// Decoding, storage rendering and live state of fleet positions.
@@ -22,6 +22,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("build_profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
     module.add("MAX_FIXES_PER_BATCH", MAX_FIXES_PER_BATCH)?;
+    module.add("MAX_DEVICE_CHARS", MAX_DEVICE_CHARS)?;
     module.add("REJECT_CODES", PyTuple::new(module.py(), reject_codes())?)?;
     module.add("BATCH_CODES", PyTuple::new(module.py(), batch_codes())?)?;
 
@@ -39,6 +40,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<lru::Lru>()?;
     module.add_class::<relay::Departures>()?;
     module.add_function(wrap_pyfunction!(merge::merge_segments, module)?)?;
+    module.add_function(wrap_pyfunction!(decode::is_name, module)?)?;
     module.add_function(wrap_pyfunction!(relay::apply_moved, module)?)?;
     module.add_function(wrap_pyfunction!(relay::catch_up, module)?)?;
     Ok(())

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use crate::fix::Fix;
 use crate::live::{LiveTable, Position};
+use crate::name::is_name;
 
 /// The first byte of every message; a worker that finds another reads the database instead.
 const VERSION: u8 = 1;
@@ -21,6 +22,8 @@ const HAS_NAME: u8 = 1;
 const HAS_FIX: u8 = 2;
 /// Flags, number and fix: the size of an entry without a name.
 const FIX_ENTRY_BYTES: usize = 1 + 8 + Fix::PACKED_BYTES;
+/// Characters in a device's name, as the column has them.
+const MAX_NAME_CHARS: usize = 255;
 
 /// Why a message cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,6 +34,9 @@ pub enum RelayError {
     /// It ends within an entry, or an entry is none.
     #[error("the message is damaged")]
     Damaged,
+    /// A name that ingest would refuse, or a position outside the ranges of its members.
+    #[error("the message holds a name or a position that cannot be one")]
+    Implausible,
 }
 
 /// What moved by this worker's commits since the last call of `take`. As large as the devices that moved in a tick.
@@ -91,10 +97,18 @@ pub fn apply(table: &mut LiveTable, tenant_id: i32, message: &[u8]) -> Result<us
         let flags = take_byte(&mut rest)?;
         let device_id = i64::from_be_bytes(take(&mut rest)?);
         if flags & HAS_NAME != 0 {
-            names.push((device_id, take_name(&mut rest)?));
+            let name = take_name(&mut rest)?;
+            if !is_name(name, MAX_NAME_CHARS) {
+                return Err(RelayError::Implausible);
+            }
+            names.push((device_id, name));
         }
         if flags & HAS_FIX != 0 {
-            positions.push(Position { tenant_id, device_id, fix: take_fix(&mut rest)? });
+            let fix = take_fix(&mut rest)?;
+            if !fix.is_plausible() {
+                return Err(RelayError::Implausible);
+            }
+            positions.push(Position { tenant_id, device_id, fix });
         }
         if flags == 0 || flags > HAS_NAME | HAS_FIX {
             return Err(RelayError::Damaged);

@@ -23,6 +23,8 @@ pub enum Format {
     Gpx,
     /// A header and a line per fix.
     Csv,
+    /// The same, with no name that a spreadsheet takes for a formula.
+    CsvSpreadsheet,
 }
 
 /// Columns of a stored segment as `record_send()` (`packed_int4`, see packed.rs) and `array_send()` (`int2[]`) give them.
@@ -115,6 +117,7 @@ impl Format {
             "geojson" => Some(Self::GeoJson),
             "gpx" => Some(Self::Gpx),
             "csv" => Some(Self::Csv),
+            "csv-spreadsheet" => Some(Self::CsvSpreadsheet),
             _ => None,
         }
     }
@@ -126,7 +129,8 @@ impl TrackWriter {
         let layout = match format {
             Format::GeoJson => Layout::GeoJson(geojson::Layout::new(device)),
             Format::Gpx => Layout::Gpx(gpx::Layout::new(device)),
-            Format::Csv => Layout::Csv(csv::Layout::new(device)),
+            Format::Csv => Layout::Csv(csv::Layout::new(device, false)),
+            Format::CsvSpreadsheet => Layout::Csv(csv::Layout::new(device, true)),
         };
         let stage = Stage::Fresh;
         Self { layout, from_millis, to_millis, stage, last_first_at_millis: i64::MIN, held: Vec::new() }

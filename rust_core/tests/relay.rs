@@ -29,6 +29,11 @@ fn position(device_id: i64, fixed_at_millis: i64) -> Position {
     Position { tenant_id: TENANT_ID, device_id, fix }
 }
 
+/// A position so many milliseconds after a moment.
+fn at(device_id: i64, offset_millis: i64) -> Position {
+    position(device_id, NOW_MILLIS + offset_millis)
+}
+
 fn message(positions: &[Position], names: &[(i64, &str)]) -> Vec<u8> {
     let mut departures = Departures::default();
     for (device_id, name) in names {
@@ -59,7 +64,7 @@ fn another_worker_shows_what_this_one_stored() {
 fn a_device_known_already_travels_without_its_name() {
     let mut there = table();
     there.load(TENANT_ID, 1, "van", None);
-    assert_eq!(apply(&mut there, TENANT_ID, &message(&[position(1, 5)], &[])), Ok(1));
+    assert_eq!(apply(&mut there, TENANT_ID, &message(&[at(1, 5)], &[])), Ok(1));
     assert_eq!(there.len(), 1);
 }
 
@@ -68,28 +73,28 @@ fn a_device_that_was_only_met_is_known_and_not_shown() {
     let mut there = table();
     assert_eq!(apply(&mut there, TENANT_ID, &message(&[], &[(1, "van")])), Ok(0));
     assert!(there.is_empty());
-    there.advance(&[position(1, 5)]);
+    there.advance(&[at(1, 5)]);
     assert_eq!(there.len(), 1);
 }
 
 #[test]
 fn the_newest_fix_of_a_tick_is_sent() {
     let mut there = table();
-    let packed = message(&[position(1, 5), position(1, 9), position(1, 7)], &[(1, "van")]);
+    let packed = message(&[at(1, 5), at(1, 9), at(1, 7)], &[(1, "van")]);
     apply(&mut there, TENANT_ID, &packed).unwrap();
-    assert!(String::from_utf8(there.geojson(TENANT_ID)).unwrap().contains("\"timestamp\":9"));
+    assert!(String::from_utf8(there.geojson(TENANT_ID)).unwrap().contains("\"timestamp\":1763768400009"));
 }
 
 #[test]
 fn a_message_of_another_version_is_refused() {
-    let mut packed = message(&[position(1, 5)], &[]);
+    let mut packed = message(&[at(1, 5)], &[]);
     packed.splice(0..1, [2]);
     assert_eq!(apply(&mut table(), TENANT_ID, &packed), Err(RelayError::Version(2)));
 }
 
 #[test]
 fn a_message_that_was_cut_moves_nothing() {
-    let packed = message(&[position(1, 5), position(2, 5)], &[(1, "van"), (2, "bus")]);
+    let packed = message(&[at(1, 5), at(2, 5)], &[(1, "van"), (2, "bus")]);
     for size in 0..packed.len() {
         let mut table = table();
         let cut = packed.get(..size).unwrap();
@@ -113,7 +118,7 @@ proptest! {
         moves in prop::collection::vec((0_i64..4, 1_i64..50), 1..30),
         turn in any::<prop::sample::Index>(),
     ) {
-        let messages: Vec<_> = moves.iter().map(|(device, time)| message(&[position(*device, *time)], &[(*device, "x")])).collect();
+        let messages: Vec<_> = moves.iter().map(|(device, time)| message(&[at(*device, *time)], &[(*device, "x")])).collect();
         let (mut straight, mut turned) = (table(), table());
         for device_id in 0..4 {
             straight.load(TENANT_ID, device_id, "x", None);
@@ -127,5 +132,35 @@ proptest! {
             apply(&mut turned, TENANT_ID, message).unwrap();
         }
         prop_assert_eq!(straight.geojson(TENANT_ID), turned.geojson(TENANT_ID));
+    }
+}
+
+#[test]
+fn a_position_or_a_name_that_ingest_would_refuse_is_refused_with_its_whole_message() {
+    let far = |change: fn(&mut Fix)| {
+        let mut far = at(2, 0);
+        change(&mut far.fix);
+        far
+    };
+    let impossible = [
+        far(|fix| fix.lat_e7 = 900_000_001),
+        far(|fix| fix.lon_e7 = i32::MAX),
+        far(|fix| fix.altitude_dm = 1_000_001),
+        far(|fix| fix.speed_cmps = -1),
+        far(|fix| fix.heading_cdeg = 18_000),
+        far(|fix| fix.accuracy_dm = -1),
+        far(|fix| fix.battery_permille = 1_001),
+        far(|fix| fix.fixed_at_millis = i64::MAX),
+        far(|fix| fix.fixed_at_millis = 0),
+    ];
+    for position in impossible {
+        let mut there = table();
+        let packed = message(&[at(1, 0), position], &[(1, "van")]);
+        assert_eq!(apply(&mut there, TENANT_ID, &packed), Err(RelayError::Implausible), "{position:?}");
+        assert_eq!(there.tick(NOW_MILLIS), [0; 0]);
+    }
+    for name in ["", "v\u{202e}n", "v\u{200b}n", " van", "v\u{1b}[31m"] {
+        let packed = message(&[], &[(1, name)]);
+        assert_eq!(apply(&mut table(), TENANT_ID, &packed), Err(RelayError::Implausible), "{name:?}");
     }
 }

@@ -10,19 +10,21 @@ import pytest
 import redis
 
 from fleetwire.live.kinds import Kind
+from fleetwire.live.redis_signing import RedisSigner
 from fleetwire.live.relay import Relay
 from fleetwire.settings import Settings
 from harness.valkey import valkey, valkey_cluster, valkey_sentinel
 
 LIMIT_SECS = 20
 TENANT_ID = 7
+KEY = b"k" * 32
 
 
 class Worker:
     """One end of the relay, and what it was told."""
 
     def __init__(self, url, **settings):
-        self.relay = Relay(Settings(redis_url=url, **settings))
+        self.relay = Relay(Settings(redis_url=url, **settings), RedisSigner([KEY]))
         self.heard = []
         self.missed = []
         for kind in (Kind.MOVED, Kind.EVENT, Kind.INVALIDATE, Kind.REVOKED):

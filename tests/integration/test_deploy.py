@@ -1,18 +1,25 @@
 """What stands in `deploy/` is what the tests run, and names nothing that is not there."""
 
+import asyncio
 import configparser
+import contextlib
 import json
 import re
 
 import pytest
+import redis
 import yaml
 
 from fleetwire.metrics import REGISTRY
 from fleetwire.settings import Settings
+from harness.client import Client
+from harness.fixes import fix
 from harness.nginx import Nginx, variables
-from harness.process import ROOT
+from harness.process import ROOT, serving
+from harness.valkey import valkey
 
 DEPLOY = ROOT / "deploy"
+PASSWORD = "s3cret"
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +54,46 @@ def test_compose_starts_two_nodes_that_can_have_several_workers(compose):
         for mount in service.get("volumes", []):
             if mount.startswith("./deploy/"):
                 assert (ROOT / mount.split(":")[0]).is_file(), mount
+
+
+async def test_the_nodes_user_of_valkey_may_do_what_they_do_and_nothing_else(compose, module_database, session, tenant):
+    """The command line of the shipped Valkey, and two servers with the shipped address on it."""
+    command = [re.sub(r"\$\{.*?\}", PASSWORD, word) for word in compose["services"]["valkey"]["command"]]
+    address = compose["services"]["node-1"]["environment"]["FLEETWIRE_REDIS_URL"]
+    with valkey(*command[command.index("--maxmemory") :]) as store:
+        url = re.sub(r"\$\{.*?\}", PASSWORD, address).replace("valkey:6379", f"127.0.0.1:{store.port}")
+        with contextlib.ExitStack() as stack:
+            servers = [
+                stack.enter_context(serving("--database-url", module_database, "--redis-url", url)) for _ in range(2)
+            ]
+            one, other = (Client(server.url, session) for server in servers)
+            assert (await one.send({"device": "van", "fixes": [fix()]}, token=tenant.ingest)).status == 200
+            assert (await one.login(tenant.name, "nobody", "a wrong password")).status == 401
+            await asyncio.sleep(1.5)  # Limits are reported, movements told.
+            assert len((await other.get("/api/live", token=tenant.dispatcher)).json["features"]) == 1
+            assert (await one.get("/api/devices", token=tenant.dispatcher)).headers["X-Cache"] == "MISS"
+            assert (await other.get("/api/devices", token=tenant.dispatcher)).headers["X-Cache"] == "HIT"
+            for client in (one, other):
+                lines = (await client.get("/metrics", token=tenant.admin)).body.decode().splitlines()
+                values = dict(line.rpartition(" ")[::2] for line in lines if not line.startswith("#"))
+                assert float(values["fleetwire_relay_connected_workers"]) == 1
+                assert float(values['fleetwire_cache_events_total{event="second_level_failure"}']) == 0
+                assert float(values["fleetwire_limits_shared_failures_total"]) == 0
+        with redis.Redis(port=store.port) as stranger:
+            assert stranger.ping()
+            for words in (("GET", "fleetwire:x"), ("PUBLISH", "fleetwire:relay", "x"), ("KEYS", "*"), ("FLUSHALL",)):
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    stranger.execute_command(*words)
+        with redis.Redis(port=store.port, username="fleetwire", password=PASSWORD) as node:
+            for words in (
+                ("GET", "other"),
+                ("PUBLISH", "other", "x"),
+                ("KEYS", "*"),
+                ("FLUSHALL",),
+                ("CONFIG", "GET", "*"),
+            ):
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    node.execute_command(*words)
 
 
 def test_prometheus_asks_every_node(compose):

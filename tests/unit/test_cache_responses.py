@@ -9,6 +9,7 @@ from fleetwire.cache.entry import Answer
 from fleetwire.cache.responses import MAX_FLIGHTS, Responses
 from fleetwire.cache.rules import Cached, Rule
 from fleetwire.errors import Overloaded
+from fleetwire.live.redis_signing import RedisSigner
 from fleetwire.settings import Settings
 
 RULE = Rule(Cached(secs=10, stale_secs=20, scope="everyone", tags=("thing",)), None)
@@ -25,7 +26,7 @@ def now(monkeypatch):
 
 @pytest.fixture
 async def responses():
-    opened = Responses(Settings(cache_entries=10, cache_bytes=100_000))
+    opened = Responses(Settings(cache_entries=10, cache_bytes=100_000), RedisSigner())
     yield opened
     await opened.stop()
 
@@ -182,7 +183,7 @@ async def test_first_readers_of_too_many_things_are_refused(responses):
 
 async def test_a_handler_that_takes_too_long_is_not_waited_for(monkeypatch):
     monkeypatch.setattr("fleetwire.cache.responses.WAIT_SECS", 0.01)
-    responses = Responses(Settings(cache_entries=10, cache_bytes=100_000))
+    responses = Responses(Settings(cache_entries=10, cache_bytes=100_000), RedisSigner())
     handler = Handler()
     handler.may_go.clear()
     with pytest.raises(Overloaded, match="cache_busy"):

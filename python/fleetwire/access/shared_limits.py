@@ -26,6 +26,7 @@ AWAY_SECS: Final = 1.0
 REPORT_SECS: Final = 0.2
 MAX_PENDING: Final = 100_000  # buckets with something to report; a further one is not shared until the next report
 PER_PIPELINE: Final = 256
+MAX_DEPTHS: Final = 64  # what is reported is let through by each worker first, and may add up to a bucket of each
 MAX_CONNECTIONS: Final = 8  # further calls wait for one, as long as for an answer
 
 TAG: Final = "limit"  # in braces in every name: one call is about two buckets, which one node has to hold
@@ -80,11 +81,16 @@ class SharedLimits:
             await self._failed(client, error)
             return Verdict(is_away=True)
         self._answered()
-        self._settle(buckets, reply, asked_micros)
         refused_by, wait_micros = reply[:2]
-        for each, _, _ in buckets if refused_by < 0 else buckets[refused_by : refused_by + 1]:
-            each.count(allowed=refused_by < 0)
-        return Verdict(refused=None if refused_by < 0 else (buckets[refused_by][0], wait_micros))
+        if refused_by < 0:
+            # Here as well, and counted so: whoever empties Redis gets no more from this worker than from one alone.
+            self._buckets.take(policy, scope, key, 1, asked_micros)
+            self._settle(buckets, reply, asked_micros)
+            return Verdict()
+        self._settle(buckets, reply, asked_micros)
+        refusing = buckets[refused_by][0]
+        refusing.count(allowed=False)
+        return Verdict(refused=(refusing, min(wait_micros, _depth_micros(refusing))))
 
     async def _take(self, client: Any, buckets: list[Bucket]) -> list[int]:  # noqa: ANN401 - see `_report_part`
         names, arguments = [self._name(each) for each in buckets], _arguments(buckets, 1, force=False)
@@ -140,7 +146,8 @@ class SharedLimits:
     def _settle(self, buckets: Iterable[Bucket], reply: list[int], asked_micros: int) -> None:
         """From the time of the question, not of the answer: our bucket is never stricter than the shared one."""
         for bucket, reset_micros in zip(buckets, reply[3::2], strict=True):
-            self._buckets.settle(*bucket, reset_micros, asked_micros)
+            # A larger number is none that workers made together: somebody else wrote it.
+            self._buckets.settle(*bucket, min(reset_micros, MAX_DEPTHS * _depth_micros(bucket[0])), asked_micros)
 
     async def _failed(self, client: Redis | None, error: BaseException) -> None:
         metrics.LIMITS_SHARED_FAILURES.inc()
@@ -161,6 +168,11 @@ class SharedLimits:
     def _name(self, bucket: Bucket) -> str:
         policy, scope, key = bucket
         return f"{self._prefix}:{scope}:{policy.name}:{key}"
+
+
+def _depth_micros(policy: Policy) -> int:
+    """The time in which an empty bucket fills."""
+    return policy.burst * policy.period_micros // policy.quota + 1
 
 
 def _now_micros() -> int:

@@ -15,7 +15,7 @@ OK: Final = 200
 THREAD_BYTES: Final = 64 * 1024
 OVERHEAD_BYTES: Final = 1024
 # What of an answer's headers is made anew for each one, or does not fit another.
-_OWN: Final = frozenset({b"content-length", b"content-encoding", b"etag", b"cache-control", b"vary", b"date"})
+OWN_HEADERS: Final = frozenset({b"content-length", b"content-encoding", b"etag", b"cache-control", b"vary", b"date"})
 VARY: Final = (b"vary", b"accept-encoding, authorization, cookie")
 VARY_ENCODING: Final = (b"vary", b"accept-encoding")
 
@@ -127,4 +127,4 @@ def matches(if_none_match: bytes, etag: bytes) -> bool:
 
 
 def _others(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-    return [(name, value) for name, value in headers if name not in _OWN]
+    return [(name, value) for name, value in headers if name not in OWN_HEADERS]

@@ -20,6 +20,7 @@ from fleetwire.cache.entry import Answer, Entry
 from fleetwire.cache.rules import ALL, Rule, full_tag
 from fleetwire.errors import Overloaded
 from fleetwire.flights import Flight, Flights
+from fleetwire.live.redis_signing import RedisSigner
 from fleetwire.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ _log = structlog.get_logger(__name__)
 class Responses:
     """The cache. `on_invalidated(tenant_id, tag)` tells other workers; it must not block."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, signer: RedisSigner) -> None:
         self.max_entries, self.max_bytes = settings.cache_entries, settings.cache_bytes
         self.flights: Flights[Entry] = Flights("cache-fill", most=MAX_FLIGHTS, busy=_busy, wait_secs=WAIT_SECS)
-        self.shared = _open_shared(settings)
+        self.shared = _open_shared(settings, signer)
         self.on_invalidated: Callable[[int, str], object] = lambda _tenant_id, _tag: None
         self._entries = Lru(capacity=self.max_entries, ttl_millis=MAX_LIFE_MILLIS, max_bytes=self.max_bytes)
         self._counts = {state: metrics.cache_requests(state.lower()) for state in ("HIT", "MISS", "STALE")}
@@ -199,13 +200,13 @@ class Responses:
         return entry
 
 
-def _open_shared(settings: Settings) -> "Shared | None":
+def _open_shared(settings: Settings, signer: RedisSigner) -> "Shared | None":
     if settings.redis_url is None:
         return None
     # Only where it is needed: its client library takes a good part of a worker's start.
     from fleetwire.cache.shared import Shared
 
-    return Shared(settings.redis_url, settings.redis_prefix)
+    return Shared(settings.redis_url, settings.redis_prefix, signer)
 
 
 def _state(entry: Entry, version: str | None, now_millis: int, *, is_exact: bool) -> State | None:

@@ -3,6 +3,8 @@
     <prefix>:{cache}:e:<hash of the key>   an answer, with the versions that its tags had before it was made
     <prefix>:{cache}:t:<tag>               a tag's version: a random text, set by each write
 
+Answers are signed (live/redis_signing.py), and consist of a body and one of a few types: no header is taken from Redis.
+
 An answer counts only while its tags have the versions that it names, so a write takes one SET, and an answer that was
 being made while the write came can never count after it. Redis away means first level only. Nothing is kept here alone.
 """
@@ -17,10 +19,11 @@ import structlog
 from redis.asyncio import Redis
 
 from fleetwire import clock, metrics
-from fleetwire.cache.entry import Answer
+from fleetwire.cache.entry import OK, OWN_HEADERS, Answer
 from fleetwire.cache.rules import ALL
 from fleetwire.live.redis_routes import FAILURES
 from fleetwire.live.redis_server import OneServer
+from fleetwire.live.redis_signing import SIGNATURE_BYTES, RedisSigner
 from fleetwire.runtime import supervisor
 from fleetwire.runtime.retry import Backoff
 from fleetwire.runtime.supervisor import NEVER_UNREADY, SupervisedTask, supervise
@@ -32,6 +35,10 @@ PAUSE_SECS: Final = 1.0  # while Redis is away it is not asked for so long
 TAG_LIFE_MILLIS: Final = 2 * 3_600_000  # longer than any answer lives, so that a version never comes back
 MAX_PENDING: Final = 10_000
 MAX_BODY_BYTES: Final = 1 << 20  # more would hold up what waits behind it on its connection
+
+MEDIA_TYPES: Final = frozenset({"application/json", "application/geo+json", "text/plain; charset=utf-8"})
+"""Types of answers that are shared; one of another type stays with the worker that made it."""
+_PURPOSE: Final = b"cache"
 
 _log = structlog.get_logger(__name__)
 
@@ -53,13 +60,15 @@ class Ticket(msgspec.Struct, frozen=True):
 class _Stored(msgspec.Struct, array_like=True):
     versions: list[bytes | None]
     made_at_millis: int
-    answer: Answer
+    media_type: str
+    body: bytes
 
 
 class Shared:
     """One worker's way to the second level."""
 
-    def __init__(self, url: str, prefix: str) -> None:
+    def __init__(self, url: str, prefix: str, signer: RedisSigner) -> None:
+        self._signer = signer
         self._server = OneServer(url, TAG, connections=CONNECTIONS, answer_secs=ANSWER_SECS)
         self._prefix = f"{prefix}:{{{TAG}}}"
         self._away_until_secs = 0.0
@@ -113,15 +122,17 @@ class Shared:
         except FAILURES as error:
             await self._fail(client, error)
             return None, None
-        found = self._read(stored, versions)
+        found = self._read(name, stored, versions)
         self.found, self.absent = self.found + (found is not None), self.absent + (found is None)
         return found, Ticket(name, versions)
 
     async def put(self, ticket: Ticket, answer: Answer, *, life_millis: int) -> None:
-        """Stores an answer, unless it is large; a failure is counted."""
-        if self.is_away or len(answer.body) > MAX_BODY_BYTES:
+        """Stores an answer, unless it is large or more than a body of a known type; a failure is counted."""
+        media_type = _media_type(answer)
+        if self.is_away or media_type is None or len(answer.body) > MAX_BODY_BYTES:
             return
-        stored = msgspec.msgpack.encode(_Stored(ticket.versions, clock.now_millis(), answer))
+        packed = msgspec.msgpack.encode(_Stored(ticket.versions, clock.now_millis(), media_type, answer.body))
+        stored = self._signer.sign(_PURPOSE, ticket.name.encode(), packed) + packed
         client = None
         try:
             client = await self._server.client()
@@ -156,16 +167,21 @@ class Shared:
         finally:
             self._being_told = set()
 
-    def _read(self, stored: bytes | None, versions: list[bytes | None]) -> Found | None:
+    def _read(self, name: str, stored: bytes | None, versions: list[bytes | None]) -> Found | None:
         if stored is None:
             return None
+        signature, packed = stored[:SIGNATURE_BYTES], stored[SIGNATURE_BYTES:]
+        if not self._signer.verifies(signature, _PURPOSE, name.encode(), packed):
+            metrics.CACHE_SHARED_REFUSED.inc()
+            return None  # Of another release, or not of a worker.
         try:
-            decoded = msgspec.msgpack.decode(stored, type=_Stored)
+            decoded = msgspec.msgpack.decode(packed, type=_Stored)
         except msgspec.DecodeError:
             return None  # Of another release.
-        if decoded.versions != versions:
+        if decoded.versions != versions or decoded.media_type not in MEDIA_TYPES:
             return None
-        return Found(decoded.answer, max(0, clock.now_millis() - decoded.made_at_millis))
+        answer = Answer(OK, [(b"content-type", decoded.media_type.encode())], decoded.body)
+        return Found(answer, max(0, clock.now_millis() - decoded.made_at_millis))
 
     def _tag_name(self, tag: bytes) -> str:
         return f"{self._prefix}:t:{tag.decode()}"
@@ -177,3 +193,12 @@ class Shared:
             _log.warning("The second level of the cache is away.", error=repr(error))
         self._away_until_secs = clock.monotonic_secs() + PAUSE_SECS
         await self._server.failed(client)
+
+
+def _media_type(answer: Answer) -> str | None:
+    """The type of an answer that has no further header of its own; None for any other."""
+    own = [(name, value) for name, value in answer.headers if name not in OWN_HEADERS]
+    if answer.status != OK or len(own) != 1 or own[0][0] != b"content-type":
+        return None
+    media_type = own[0][1].decode("latin-1")
+    return media_type if media_type in MEDIA_TYPES else None

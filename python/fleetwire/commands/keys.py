@@ -26,6 +26,22 @@ def rotate(
     print(as_owner(data_dir, database_url, lambda connection: rotation.rotate(connection, drop_old=drop_old)))
 
 
+@app.command
+def rotate_redis(
+    *,
+    drop_old: Annotated[
+        bool, Parameter(negative="", help="What the old key signed is not believed any more: it may have leaked.")
+    ] = False,
+    data_dir: DataDir = None,
+    database_url: DatabaseUrl = None,
+) -> None:
+    """Make a new key that signs what workers put into Redis. Running servers use it within a second."""
+    from fleetwire.live import redis_signing
+
+    as_owner(data_dir, database_url, lambda connection: redis_signing.rotate(connection, drop_old=drop_old))
+    print("rotated the key for Redis")
+
+
 @app.command(name="list")
 def list_keys(*, as_json: Json = False, data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
     """List the keys; their secrets are not shown."""

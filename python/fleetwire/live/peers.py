@@ -48,6 +48,13 @@ class Peers:
         peer.next_seq[channel] = max(seq + 1, peer.next_seq.get(channel, 0))
         return missing
 
+    def is_repeated(self, worker: bytes, epoch: int, channel: str, seq: int) -> bool:
+        """Whether this message, or a later one of the same worker and channel, was heard before."""
+        peer = self._peers.get(worker)
+        return peer is not None and (
+            epoch < peer.epoch or (epoch == peer.epoch and seq < peer.next_seq.get(channel, 0))
+        )
+
     def leave(self, worker: bytes) -> None:
         """It said goodbye, after all that it had to say."""
         self._peers.pop(worker, None)

@@ -1,7 +1,10 @@
 """Between workers: what one says, every other hears, and whoever may have missed something is told so.
 
-    header:  version u8 (1), kind u8, worker 8 bytes, epoch u32, seq u64, tenant_id i32     (big-endian)
-    message: header, payload of its kind
+    header:  version u8 (2), kind u8, worker 8 bytes, epoch u32, seq u64, tenant_id i32, sent_at_millis u64
+    message: header, signature 16 bytes over channel, header and payload (redis_signing.py), payload of its kind
+
+Numbers are big-endian. What is not signed, is old, or comes a second time is refused and counted; it may stand for
+something that was held back, so the database is read then, once a second at most.
 
 Nothing is promised to arrive. What is promised: if something did not, `missed` is called, with the time since when. The
 truth is in PostgreSQL, and is read again from there.
@@ -19,6 +22,7 @@ import structlog
 from fleetwire import clock, metrics
 from fleetwire.live.kinds import Kind
 from fleetwire.live.peers import FIRST_EPOCH, LOST_SECS, Peers
+from fleetwire.live.redis_signing import SIGNATURE_BYTES, RedisSigner
 from fleetwire.live.redis_url import parse
 from fleetwire.live.relay_connection import RelayConnection
 from fleetwire.runtime import supervisor
@@ -28,8 +32,11 @@ from fleetwire.settings import Settings
 HEARTBEAT_SECS: Final = 1.0
 START_SECS: Final = 5.0  # a worker does not wait longer for Redis before it serves
 SHARD_CHANNELS: Final = 16  # in a Cluster, so that its shards share the work
-_VERSION: Final = 1
-_HEADER: Final = struct.Struct(">BB8sIQi")
+MAX_AGE_MILLIS: Final = 600_000  # of a message; the clocks of nodes differ by less
+_VERSION: Final = 2
+_HEADER: Final = struct.Struct(">BB8sIQiQ")
+_PAYLOAD_AT: Final = _HEADER.size + SIGNATURE_BYTES
+_PURPOSE: Final = b"relay"
 
 Heard = Callable[[int, bytes], object]
 Missed = Callable[[int, str], object]
@@ -41,7 +48,8 @@ _log = structlog.get_logger(__name__)
 class Relay:
     """One worker's end. `on` and `on_missed` are called before `start`."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, signer: RedisSigner) -> None:
+        self._signer = signer
         address = parse(settings.redis_url or "")
         prefix = f"{settings.redis_prefix}:relay"
         sharded = [f"{prefix}:{{{number}}}" for number in range(SHARD_CHANNELS)]
@@ -124,8 +132,9 @@ class Relay:
         # A number is used up also by what is dropped next, and that is how the others see it.
         seq = self._next_seq.get(channel, 0)
         self._next_seq[channel] = seq + 1
-        header = _HEADER.pack(_VERSION, kind, self._worker, self._epoch, seq, tenant_id)
-        self._connection.send(channel, header + payload)
+        header = _HEADER.pack(_VERSION, kind, self._worker, self._epoch, seq, tenant_id, clock.now_millis())
+        signature = self._signer.sign(_PURPOSE, channel.encode(), header, payload)
+        self._connection.send(channel, b"".join((header, signature, payload)))
 
     def _connected(self) -> None:
         self._next_seq.clear()
@@ -149,15 +158,20 @@ class Relay:
 
     def _hear(self, channel: str, message: bytes) -> None:
         try:
-            version, kind_number, worker, epoch, seq, tenant_id = _HEADER.unpack_from(message)
+            version, kind_number, worker, epoch, seq, tenant_id, sent_at_millis = _HEADER.unpack_from(message)
         except struct.error:
-            version, kind_number, worker, epoch, seq, tenant_id = 0, 0, b"", 0, 0, 0
-        if version != _VERSION:
-            # Another release, in the middle of an upgrade: what it says is in the database as well.
+            version, kind_number, worker, epoch, seq, tenant_id, sent_at_millis = 0, 0, b"", 0, 0, 0, 0
+        if worker == self._worker:
+            return
+        # Of another release, in the middle of an upgrade, or not of a worker: what is true is in the database.
+        if (
+            version != _VERSION
+            or not self._is_signed(channel, message)
+            or abs(clock.now_millis() - sent_at_millis) > MAX_AGE_MILLIS
+            or self._peers.is_repeated(worker, epoch, channel, seq)
+        ):
             metrics.RELAY_REFUSED.inc()
             self._miss_lately("gap")
-            return
-        if worker == self._worker:
             return
         metrics.RELAY_MESSAGES.labels("in").inc()
         metrics.RELAY_BYTES.labels("in").inc(len(message))
@@ -167,7 +181,11 @@ class Relay:
         if kind_number == Kind.GOODBYE:
             self._peers.leave(worker)
             return
-        self._tell(kind_number, tenant_id, message[_HEADER.size :])
+        self._tell(kind_number, tenant_id, message[_PAYLOAD_AT:])
+
+    def _is_signed(self, channel: str, message: bytes) -> bool:
+        header, signature = message[: _HEADER.size], message[_HEADER.size : _PAYLOAD_AT]
+        return self._signer.verifies(signature, _PURPOSE, channel.encode(), header, message[_PAYLOAD_AT:])
 
     def _tell(self, kind: int, tenant_id: int, payload: bytes) -> None:
         # A kind of a later release has no callbacks.

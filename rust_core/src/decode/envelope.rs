@@ -3,6 +3,7 @@
 use super::draft::{Draft, member_of};
 use super::{BatchError, BatchFault, Limits, MAX_DEVICE_CHARS};
 use crate::batch::{Batch, Columns};
+use crate::name::is_name;
 use crate::reject::{Fault, Member, Reject};
 
 /// Bytes that a fix takes at least in practice, with the required members only.
@@ -137,9 +138,7 @@ impl Envelope {
 
 /// Checks a device's name. The value starts at `offset_bytes`.
 pub(super) fn device_name(text: &str, offset_bytes: usize) -> Slot<Option<String>> {
-    // The first comparison is by bytes, so that a name of megabytes is not walked.
-    let is_long = text.len() > MAX_DEVICE_CHARS * 4 || text.chars().count() > MAX_DEVICE_CHARS;
-    if text.is_empty() || is_long || text.chars().any(char::is_control) {
+    if !is_name(text, MAX_DEVICE_CHARS) {
         return Err(BatchFault::DeviceName.at(offset_bytes));
     }
     Ok(Some(text.to_owned()))

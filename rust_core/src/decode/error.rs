@@ -38,7 +38,7 @@ pub enum BatchFault {
     #[error("device must be a string.")]
     DeviceType,
     /// Empty, too long, or with control characters.
-    #[error("device must have 1 to 128 characters and no control characters.")]
+    #[error("device must have 1 to 128 characters that can be seen, and no space at either end.")]
     DeviceName,
     /// `id` is there, but neither text nor a 64-bit integer.
     #[error("id must be a string or a 64-bit integer.")]

@@ -8,8 +8,15 @@ use pyo3::types::PyBytes;
 
 use crate::batch;
 use crate::decode::{self, Limits};
+use crate::name;
 use crate::receipt;
 use crate::spooled;
+
+/// Whether a text is a name of at most `max_chars` characters.
+#[pyfunction]
+pub(crate) fn is_name(text: &str, max_chars: usize) -> bool {
+    name::is_name(text, max_chars)
+}
 
 /// A decoded batch. `accepted + rejected` is the number of fixes sent.
 #[pyclass(frozen, module = "fleetwire._core")]

@@ -1,4 +1,9 @@
 //! A track as CSV (RFC 4180 quoting, lines end with LF): a header, then a line per fix, blank where a member is absent.
+//!
+//! For a spreadsheet, a name that it would take for a formula begins with an apostrophe; for a program, names are as they
+//! are.
+
+use std::borrow::Cow;
 
 use crate::decimal::{push_int, push_scaled};
 use crate::fix::{Fix, NONE_I16, NONE_I32};
@@ -11,8 +16,8 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    pub(super) fn new(device: &str) -> Self {
-        Self { name: field(device) }
+    pub(super) fn new(device: &str, is_for_spreadsheet: bool) -> Self {
+        Self { name: if is_for_spreadsheet { field(&without_formula(device)) } else { field(device) } }
     }
 
     #[expect(clippy::unused_self, reason = "each format has head, fix and tail")]
@@ -44,6 +49,15 @@ impl Layout {
     }
 }
 
+/// The text behind an apostrophe, if a spreadsheet would take it for a formula (OWASP, CSV injection).
+fn without_formula(text: &str) -> Cow<'_, str> {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}']) {
+        format!("'{text}").into()
+    } else {
+        text.into()
+    }
+}
+
 fn field(text: &str) -> Vec<u8> {
     if text.contains(['"', ',', '\n', '\r']) {
         format!("\"{}\"", text.replace('"', "\"\"")).into_bytes()
@@ -63,6 +77,16 @@ mod tests {
     }
 
     #[test]
+    fn a_spreadsheet_gets_no_formula_and_a_program_the_name() {
+        assert_eq!(Layout::new("=HYPERLINK(\"x\")", true).name, b"\"'=HYPERLINK(\"\"x\"\")\"");
+        assert_eq!(Layout::new("=1+1", false).name, b"=1+1");
+        assert_eq!(Layout::new("van=1", true).name, b"van=1");
+        for formula in ["+1", "-1", "@SUM(1)", "\t=1", "\u{ff1d}1"] {
+            assert!(Layout::new(formula, true).name.starts_with(b"'"), "{formula}");
+        }
+    }
+
+    #[test]
     fn absent_members_are_blank() {
         let fix = Fix {
             fixed_at_millis: 1_763_768_400_000,
@@ -75,7 +99,7 @@ mod tests {
             battery_permille: 800,
         };
         let mut out = Vec::new();
-        Layout::new("a").fix(&mut out, &fix);
+        Layout::new("a", false).fix(&mut out, &fix);
         assert_eq!(out, b"a,1763768400000,48.137154,11.576124,,13.4,271,,0.8\n");
     }
 }

@@ -89,7 +89,7 @@ fn escaped(text: &str) -> Vec<u8> {
             // A bare carriage return would be read as a line feed.
             '\r' => out.push_str("&#13;"),
             '\t' | '\n' => out.push(letter),
-            '\0'..' ' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            '\0'..' ' | '\u{7f}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
             _ => out.push(letter),
         }
     }
