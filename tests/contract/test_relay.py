@@ -225,9 +225,10 @@ async def test_what_cannot_be_read_is_refused_and_counts_as_missed():
                 each.missed.clear()
             for message in (b"", b"\x01", b"\xff" * 40):
                 server_client(server).publish("fleetwire:relay", message)
-            # A kind of a later release.
-            header = struct.pack(">BB8sIQi", 1, 200, b"stranger", 1, 0, TENANT_ID)
-            server_client(server).publish("fleetwire:relay", header)
+            # A kind of a later release, signed as the others are.
+            header = struct.pack(">BB8sIQiQ", 2, 200, b"neighbor", 1, 0, TENANT_ID, int(time.time() * 1000))
+            signature = RedisSigner([KEY]).sign(b"relay", b"fleetwire:relay", header, b"")
+            server_client(server).publish("fleetwire:relay", header + signature)
             first.relay.publish(Kind.EVENT, TENANT_ID, b"after")
             await until(lambda: second.heard, "heard")
             assert second.heard == [(Kind.EVENT, TENANT_ID, b"after")]
