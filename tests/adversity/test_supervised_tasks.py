@@ -50,7 +50,15 @@ FAILING = {
     "upkeep",
 }
 """Those that meet the error by themselves; the committers and the spool's drain answer it or wait for a probe."""
-TASKS = FAILING | {"committer-0", "erasures", "feed-heartbeat", "feed-tick", "socket-pulse", "spool", "spool-drain"}
+TASKS = FAILING | {
+    "committer-0",
+    "erasures",
+    "feed-heartbeat",
+    "feed-tick",
+    "socket-pulse",
+    "spool-append",
+    "spool-drain",
+}
 REDIS_TASKS = {"cache-shared", "limits-report", "relay", "relay-catch-up", "relay-heartbeat", "relay-movements"}
 PATIENCE_SECS = 30
 
