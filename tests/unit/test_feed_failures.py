@@ -3,6 +3,10 @@
 import asyncio
 from types import SimpleNamespace
 
+import asyncpg
+import pytest
+
+from fleetwire.fanout import event_talk
 from fleetwire.fanout.close_codes import Close
 from fleetwire.fanout.event_talk import EventTalk
 from fleetwire.fanout.watch import DispatchSocket
@@ -37,3 +41,26 @@ async def test_a_watcher_whose_rooms_cannot_be_joined_is_closed():
     async with asyncio.timeout(5):
         await talk._join_first(["*"])
     assert socket.closed_with is Close.INTERNAL
+
+
+@pytest.mark.parametrize("error", [KeyError, asyncpg.InternalServerError, asyncpg.UndefinedTableError])
+async def test_a_driver_whose_orders_could_not_be_read_leaves_the_room_of_a_lost_one(monkeypatch, error):
+    """Whatever the error is: taken for sure, the driver would go on to be told of an order that is another's."""
+    readings = []
+
+    async def orders_heard(*_):
+        readings.append(True)
+        if len(readings) < 3:
+            raise error
+        return {"kept"}
+
+    monkeypatch.setattr(event_talk, "orders_heard", orders_heard)
+    socket = Socket()
+    socket.principal.may = lambda _: False
+    talk = EventTalk(SimpleNamespace(), socket, SimpleNamespace(event_window=1, event_ack_secs=1))
+    talk._tail = SimpleNamespace(leave=lambda _: None, enter=lambda _: None)
+    talk._feed.rooms = ["order:kept", "order:lost"]
+    talk._doubt()
+    async with asyncio.timeout(10):
+        await talk._checking
+    assert (len(readings), talk._feed.rooms) == (3, ["order:kept"])
