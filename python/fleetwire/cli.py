@@ -9,7 +9,19 @@ import asyncpg
 import cyclopts
 
 from fleetwire import __version__, logs
-from fleetwire.commands import credentials, database, demo, keys, server, settings, spool, tenants, traffic, upkeep
+from fleetwire.commands import (
+    credentials,
+    database,
+    demo,
+    devices,
+    keys,
+    server,
+    settings,
+    spool,
+    tenants,
+    traffic,
+    upkeep,
+)
 from fleetwire.errors import ConfigError, FleetwireError, Problem
 
 app = cyclopts.App(
@@ -29,6 +41,7 @@ app.command(credentials.app)
 app.command(credentials.user_app)
 app.command(keys.app)
 app.command(tenants.app)
+app.command(devices.app)
 app.command(spool.app)
 app.command(upkeep.upkeep)
 app.command(database.migrate)

@@ -240,7 +240,22 @@ class Engine:
             self.devices.forget(tenant_id)
             self.responses.hear(tenant_id, WHOLE_TENANT)
 
-        erasures = Erasures(self.listener, pool, known=self.live.tenants, erased=forget)
+        async def reload(tenant_id: int) -> None:
+            def dropped() -> None:
+                hub.begin_anew(tenant_id)
+                self.devices.forget(tenant_id)
+                self.responses.hear(tenant_id, WHOLE_TENANT)
+
+            await self.live.reload(pool, tenant_id, dropped=dropped)
+
+        erasures = Erasures(
+            self.listener,
+            pool,
+            known=self.live.tenants,
+            erased=forget,
+            outdated=self.devices.forget,
+            reload=reload,
+        )
         erasures.start()
         self._exits.push_async_callback(erasures.stop)
         await self.responses.start()

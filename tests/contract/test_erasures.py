@@ -12,6 +12,7 @@ from fleetwire.fanout.wishes import WHOLE, Watch
 from fleetwire.live.erasures import Erasures
 from fleetwire.live.state import Live
 from fleetwire.settings import Settings
+from fleetwire.store.device_removal import remove_device
 from fleetwire.store.erasure import erase
 from fleetwire.store.listener import Listener
 from fleetwire.store.pool import open_pool
@@ -29,7 +30,15 @@ class Worker:
         self.live = Live(Settings(redis_url="redis://127.0.0.1:1"))
         self.listener = Listener(dsn)
         self.erased = []
-        self.erasures = Erasures(self.listener, pool, known=self.live.tenants, erased=self._forget)
+        self.outdated = []
+        self.erasures = Erasures(
+            self.listener,
+            pool,
+            known=self.live.tenants,
+            erased=self._forget,
+            outdated=self.outdated.append,
+            reload=lambda tenant_id: self.live.reload(pool, tenant_id, dropped=lambda: None),
+        )
 
     def _forget(self, tenant_id):
         self.live.erase(tenant_id)
@@ -111,6 +120,28 @@ async def test_a_worker_that_was_not_told_finds_out_when_it_listens(database, wo
     await worker.listener.start()
     await worker.until(lambda: worker.erased == [acme.tenant_id])
     assert worker.live.tenants() == [rival.tenant_id]
+
+
+async def test_a_removed_device_leaves_the_memory_and_the_others_stay(database, worker, acme, rival):
+    await worker.listener.start()
+    async with exclusive(database) as connection:
+        assert await remove_device(connection, "acme", "truck-1") == 1
+    await worker.until(lambda: devices(worker.live, acme) == 1)
+    assert (set(worker.outdated), worker.erased) == ({acme.tenant_id}, [])
+    assert devices(worker.live, rival) == 2
+
+
+async def test_a_worker_that_missed_a_removal_finds_out_when_it_listens(database, worker, acme):
+    await worker.listener.start()
+    # The first look notes the count of removals.
+    await worker.until(lambda: worker.erasures._removals)
+    await worker.listener.stop()
+    async with exclusive(database) as connection:
+        await remove_device(connection, "acme", "truck-1")
+    assert devices(worker.live, acme) == 2
+    worker.erasures._unsure.set()
+    await worker.until(lambda: devices(worker.live, acme) == 1)
+    assert worker.outdated == [acme.tenant_id]
 
 
 async def test_a_watcher_that_is_still_there_is_given_an_empty_snapshot(worker, acme):

@@ -173,6 +173,39 @@ async def test_old_entries_of_the_audit_log_go_and_nothing_else(dsn, company, se
         assert len(await kept()) == left
 
 
+async def test_a_device_is_removed_beside_a_running_server_and_may_come_back(dsn, company, session):
+    with serving("--database-url", dsn, settings=UPKEEP) as server:
+        client = Client(server.url, session)
+        for device in ("van", "bus"):
+            answer = await client.send({"device": device, "fixes": track(10)}, token=company.ingest)
+            assert answer.receipt == (10, 0, {})
+
+        async def shown():
+            answer = await client.get("/api/live", token=company.dispatcher)
+            return sorted(each["properties"]["device"] for each in answer.json["features"])
+
+        async def both():
+            return await shown() == ["bus", "van"]
+
+        await until(both)
+        refused = run("device", "remove", company.name, "van", "--database-url", dsn)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        removed = run("device", "remove", company.name, "van", "--yes", "van", "--database-url", dsn)
+        assert removed.stdout == "van is removed, with 10 fixes\n", removed.stderr
+
+        async def gone():
+            return await shown() == ["bus"]
+
+        await until(gone)
+        listed = json.loads(run("device", "list", company.name, "--json", "--database-url", dsn).stdout)
+        assert [each["name"] for each in listed] == ["bus"]
+        # The same fixes again make a new device of that name.
+        answer = await client.send({"device": "van", "fixes": track(10)}, token=company.ingest)
+        assert answer.receipt == (10, 0, {})
+        await until(both)
+        assert server.faults() == []
+
+
 async def test_a_tenant_is_exported_and_erased_beside_a_running_server(dsn, company, session, tmp_path):
     rival = await asyncio.to_thread(Tenant, dsn)
     with serving("--database-url", dsn, settings=UPKEEP) as server:

@@ -1,11 +1,15 @@
-"""Tenants that were erased while this worker runs: it is told, and forgets what it has of them in memory.
+"""Forgets tenants that were erased while this worker runs, and devices that were removed.
 
-Erasing notifies at the commit that deletes the tenant's row. A notification may be lost while the listening connection
-is away, so after each connection the tenants that are in memory are looked up in the database.
+Both notify at their commit. A notification may be lost while the listening connection is away, so after each connection
+the tenants that are in memory are looked up in the database, with the count of removals of each.
+
+A removed device's name is forgotten at once, and what else is in memory of its tenant is read again a moment later:
+until then another worker's message about the device may be on its way.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 import asyncpg
 import structlog
@@ -13,9 +17,11 @@ import structlog
 from fleetwire.runtime import supervisor
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.store import statements
-from fleetwire.store.erasure import ERASED_CHANNEL
+from fleetwire.store.erasure import DEVICES, ERASED_CHANNEL
 from fleetwire.store.listener import Listener
 from fleetwire.store.pool import borrowed
+
+SETTLE_SECS: Final = 1.0
 
 _SQL = statements.load("tenant")
 _log = structlog.get_logger(__name__)
@@ -29,11 +35,24 @@ class Erasures:
         pool: connections that see every tenant.
         known: the tenants in memory.
         erased: forgets one.
+        outdated: forgets the names of a tenant's devices.
+        reload: reads a tenant's devices again.
     """
 
     def __init__(
-        self, listener: Listener, pool: asyncpg.Pool, *, known: Callable[[], list[int]], erased: Callable[[int], None]
+        self,
+        listener: Listener,
+        pool: asyncpg.Pool,
+        *,
+        known: Callable[[], list[int]],
+        erased: Callable[[int], None],
+        outdated: Callable[[int], None],
+        reload: Callable[[int], Awaitable[None]],
     ) -> None:
+        self._outdated = outdated
+        self._reload = reload
+        self._removals: dict[int, int] = {}
+        self._unread: set[int] = set()
         self._pool = pool
         self._known = known
         self._erased = erased
@@ -52,8 +71,15 @@ class Erasures:
     def _heard(self, payload: str) -> None:
         if payload.isdecimal():
             self._forget(int(payload))
+        elif payload.startswith(DEVICES) and payload.removeprefix(DEVICES).isdecimal():
+            self._note_removal(int(payload.removeprefix(DEVICES)))
+            self._unsure.set()
         else:
             self._unsure.set()
+
+    def _note_removal(self, tenant_id: int) -> None:
+        self._outdated(tenant_id)
+        self._unread.add(tenant_id)
 
     def _forget(self, tenant_id: int) -> None:
         _log.info("A tenant was erased.", tenant_id=tenant_id)
@@ -71,7 +97,20 @@ class Erasures:
     async def _look(self) -> None:
         known = self._known()
         async with borrowed(self._pool) as connection:
-            existing = {row["tenant_id"] for row in await connection.fetch(_SQL["existing"], known)}
+            existing = dict(await connection.fetch(_SQL["existing"], known))
         for tenant_id in known:
             if tenant_id not in existing:
                 self._forget(tenant_id)
+            elif self._removals.get(tenant_id, existing[tenant_id]) != existing[tenant_id]:
+                self._note_removal(tenant_id)
+        self._removals = existing
+        if self._unread:
+            await asyncio.sleep(SETTLE_SECS)
+        while self._unread:
+            tenant_id = min(self._unread)
+            self._unread.discard(tenant_id)
+            try:
+                await self._reload(tenant_id)
+            except BaseException:
+                self._unread.add(tenant_id)
+                raise

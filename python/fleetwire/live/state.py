@@ -1,7 +1,7 @@
 """The live positions of this worker: loaded at start, moved after every commit, read by feeds and `GET /api/live`."""
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import asyncpg
@@ -19,6 +19,7 @@ Format = Literal["json", "rows", "protobuf"]
 
 _SQL = statements.load("live")
 _ORDER_SQL = statements.load("order")
+RELOAD_MARGIN_MILLIS = 60_000  # clocks of other workers may differ by so much
 CATCH_UP_ROWS = 1000  # at a time; between two of them the event loop does other things
 
 
@@ -86,6 +87,25 @@ class Live:
         """Forgets a tenant that was erased, for good: what is still on its way is not taken in again."""
         self._erased.add(tenant_id)
         self._drop(tenant_id)
+
+    async def reload(self, pool: asyncpg.Pool, tenant_id: int, *, dropped: Callable[[], object]) -> None:
+        """Replaces what is known of a tenant by what the database has: devices of it were removed.
+
+        `dropped` is called at that moment: its views are gone, and watchers need a snapshot.
+        """
+        began_millis = clock.now_millis()
+        async with borrowed(pool) as connection:
+            rows = await connection.fetch(_SQL["load_live_of"], tenant_id, None)
+            orders = await connection.fetch(_ORDER_SQL["load_orders_of"], tenant_id)
+            self._table.forget(tenant_id)
+            catch_up(self._table, self._living(rows))
+            for order, device_ids in orders:
+                self.set_order(tenant_id, order, device_ids)
+            self._moves[tenant_id] = self._moves.get(tenant_id, 0) + 1
+            dropped()
+            # What was committed between the read and the replacement moved only what is no more.
+            rows = await connection.fetch(_SQL["load_live_of"], tenant_id, began_millis - RELOAD_MARGIN_MILLIS)
+            metrics.POSITIONS_MOVED.inc(catch_up(self._table, self._living(rows)))
 
     def _drop(self, tenant_id: int) -> None:
         self._table.forget(tenant_id)

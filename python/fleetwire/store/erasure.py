@@ -21,6 +21,8 @@ _ACCESS_SQL = statements.load("access")
 _EXPIRY_SQL = statements.load("expiry")
 
 ERASED_CHANNEL: Final = "fleetwire_erased"
+DEVICES: Final = "devices "
+"""Before a tenant's number: devices of it were removed, and it is still there."""
 ROWS_AT_ONCE = 2_000
 ROUNDS = 5  # a batch in flight can make one more necessary; more than a few would mean that somebody keeps writing
 _EVER = datetime(9999, 12, 31, tzinfo=UTC)

@@ -4,6 +4,14 @@ SELECT tenant_id, order_name, array_agg(device_id ORDER BY device_id) AS device_
 FROM order_device
 GROUP BY tenant_id, order_name;
 
+-- load_orders_of --
+-- The devices of every order of one tenant.
+-- $1 tenant_id int
+SELECT order_name, array_agg(device_id ORDER BY device_id) AS device_ids
+FROM order_device
+WHERE tenant_id = $1
+GROUP BY order_name;
+
 -- lock_order --
 -- Waits for whoever changes the same order, until the end of the transaction.
 -- $1 tenant_id int, $2 order_name text

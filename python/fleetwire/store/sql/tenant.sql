@@ -73,6 +73,6 @@ DELETE FROM tenant WHERE tenant_id = $1;
 SELECT pg_notify($1, $2);
 
 -- existing --
--- Those of some tenants that there are.
+-- Those of some tenants that there are, and how often devices of each were removed.
 -- $1 tenant_ids int[]
-SELECT tenant_id FROM tenant WHERE tenant_id = ANY ($1::int[]);
+SELECT tenant_id, device_removals FROM tenant WHERE tenant_id = ANY ($1::int[]);
