@@ -38,9 +38,9 @@ from fleetwire.live.state import Live
 from fleetwire.runtime.retry import Backoff, RetryState, retry
 from fleetwire.runtime.tasks import spawn
 from fleetwire.settings import INGEST_CONNECTIONS, Settings
-from fleetwire.store.commit import statement_limits
 from fleetwire.store.devices import DEVICES_TAG, Devices
 from fleetwire.store.faults import PASSING
+from fleetwire.store.group_bounds import statement_limits
 from fleetwire.store.lane import PLANNER
 from fleetwire.store.listener import Listener
 from fleetwire.store.migrate import keep_up

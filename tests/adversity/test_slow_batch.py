@@ -1,4 +1,4 @@
-"""A batch that the database takes for ever to store: the server finds it in its group, and stores the others.
+"""A batch that the database takes too long to store: the server finds it in its group, and stores the others.
 
 A trigger stands for whatever makes a statement slow: it sleeps where a row of one device is appended. The server has
 the settings that it has by itself.
@@ -56,7 +56,7 @@ async def _statements_that_sleep(dsn):
     return (await rows(dsn, statement))[0][0]
 
 
-async def test_a_batch_that_takes_for_ever_is_refused_alone(server, client, tenant):
+async def test_a_batch_that_takes_too_long_is_refused_alone(server, client, tenant):
     """All come at once, so that they are of one group or two; each but one gets its receipt before it would give up."""
     devices = [f"device-{number}" for number in range(DEVICES)]
     ledger = Ledger()
@@ -90,7 +90,7 @@ async def test_a_batch_that_takes_for_ever_is_refused_alone(server, client, tena
     await ledger.verify(tenant.dsn, tenant.name, commits_went_unheard=True)
 
 
-async def test_a_device_whose_batches_take_for_ever_does_not_hold_up_the_others_each_time(server, client, tenant):
+async def test_a_device_whose_batches_take_too_long_does_not_hold_up_the_others_each_time(server, client, tenant):
     """After the first one it is known, and its next batches are tried apart from the start."""
     ledger = Ledger()
     await ledger.send(client, tenant.ingest, "slow", [fix()])

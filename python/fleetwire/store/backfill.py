@@ -21,7 +21,8 @@ from fleetwire import clock, metrics
 from fleetwire._core import Batch, Group, Sealed
 from fleetwire.errors import Overloaded
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
-from fleetwire.store.commit import GroupCommit, TooSlow, WithoutPartition
+from fleetwire.store.commit import GroupCommit
+from fleetwire.store.group_bounds import TooSlow, WithoutPartition
 from fleetwire.store.intake import Waiting, intake_full, refuse, stopping
 from fleetwire.store.partitions import Partitions
 

@@ -10,9 +10,7 @@ that the server stopped for the time it took, is handed back as `Divisible`, for
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Final
 
 import asyncpg
 import structlog
@@ -21,12 +19,11 @@ from fleetwire import clock, metrics
 from fleetwire._core import Group, Recent, RowTypes, Sealed
 from fleetwire.errors import DatabaseAway
 from fleetwire.runtime.retry import Backoff
-from fleetwire.settings import Settings
 from fleetwire.store import statements
 from fleetwire.store.faults import PASSING
+from fleetwire.store.group_bounds import Divisible, TooSlow, WithoutPartition, out_of_bounds
 from fleetwire.store.lane import Lane
 from fleetwire.store.partitions import Partitions
-from fleetwire.store.pools import LOCK_SECS
 
 _log = structlog.get_logger(__name__)
 _SQL = statements.load("ingest")
@@ -36,55 +33,6 @@ KnownMillis = Callable[[Group], list[int | None]]
 
 FIRST_PAUSE_SECS = 0.05  # between two tries of a group; doubles
 LONGEST_PAUSE_SECS = 1.0
-TIMEOUTS_WITHIN_PATIENCE: Final = 8
-"""How often a group may be stopped by the server before its senders get 503: enough to single out one batch."""
-MIN_TIMEOUT_SECS: Final = 0.5  # several times what the largest group takes
-MAX_DEVICE_DAYS: Final = 8  # of history looked up for one device of a group: a phone that was away for a week
-MAX_GROUP_DAYS: Final = 512  # of all its devices: 40 ms for a day with merged rows each
-_DAY_MILLIS = 86_400_000
-
-Span = tuple[int, int, int, int]
-"""(tenant_id, device_id, from_millis, to_millis) of `Group.late_spans`."""
-
-
-class Divisible(Exception):  # noqa: N818 - no error: nothing was stored, and the parts of the group can be committed
-    """A group is not committed as it is."""
-
-
-class TooSlow(Divisible):
-    """The server stopped a statement of the group, or would have to look up too many days for it."""
-
-
-class WithoutPartition(Divisible):
-    """Some days of the group's fixes, counted from 1970, have no partition yet."""
-
-    def __init__(self, days: Iterable[int]) -> None:
-        super().__init__(days)
-        self.days = frozenset(days)
-
-
-class FarBack(Divisible):
-    """Fixes of these (tenant, device) reach back to more days of history than a group may look up."""
-
-    def __init__(self, devices: Iterable[tuple[int, int]]) -> None:
-        super().__init__(devices)
-        self.devices = frozenset(devices)
-
-
-def statement_limits(settings: Settings) -> dict[str, str]:
-    """PostgreSQL's settings that bound a statement of a group, short enough to find the batch at fault in time.
-
-    A wait for a lock ends before the statement does, so that the two can be told from each other.
-    """
-    timeout_secs = group_timeout_secs(settings)
-    lock_secs = min(LOCK_SECS, 0.8 * timeout_secs)
-    return {"statement_timeout": str(round(timeout_secs * 1000)), "lock_timeout": str(round(lock_secs * 1000))}
-
-
-def group_timeout_secs(settings: Settings) -> float:
-    """How long a statement of a group may run."""
-    within_patience_secs = max(MIN_TIMEOUT_SECS, settings.patience_secs / TIMEOUTS_WITHIN_PATIENCE)
-    return min(settings.statement_timeout_secs, within_patience_secs)
 
 
 class GroupCommit:
@@ -188,7 +136,7 @@ class GroupCommit:
         async with self._lane.connection(limit_secs=limit_secs) as (connection, row_types):
             known_millis = self._known_millis(group)
             late_spans = group.late_spans(known_millis, self._recent)
-            sealed: Sealed | Divisible | None = self._out_of_bounds(late_spans)
+            sealed: Sealed | Divisible | None = out_of_bounds(late_spans) if self._is_bounded else None
             # Nothing is awaited between the two looks at `recent`, which may forget at any time.
             if not late_spans and statement_secs is None:
                 fresh = _seal(group, known_millis, [], self._recent, now_millis=now_millis, row_types=row_types)
@@ -227,23 +175,13 @@ class GroupCommit:
             # Of what is not looked up, nothing may be forgotten until the group is sealed.
             recent = self._recent.only(group)
             spans = group.late_spans(last_fixed_millis, recent)
-            if divisible := self._out_of_bounds(spans):
+            if self._is_bounded and (divisible := out_of_bounds(spans)):
                 return divisible
             late = await connection.fetch(_SQL["late_rows"], *zip(*spans, strict=True)) if spans else []
             sealed = _seal(group, last_fixed_millis, late, recent, now_millis=now_millis, row_types=row_types)
             if not await _store(connection, group, sealed):
                 raise RuntimeError("The watermarks of locked devices changed.")
         return sealed
-
-    def _out_of_bounds(self, spans: list[Span]) -> Divisible | None:
-        """Returns what a group is that would look up more history than it may."""
-        if not self._is_bounded or len(spans) <= MAX_DEVICE_DAYS:
-            return None
-        days = {(tenant_id, device_id, from_millis // _DAY_MILLIS) for tenant_id, device_id, from_millis, _ in spans}
-        of_device = Counter((tenant_id, device_id) for tenant_id, device_id, _ in days)
-        if far := [device for device, count in of_device.items() if count > MAX_DEVICE_DAYS]:
-            return FarBack(far)
-        return TooSlow() if len(days) > MAX_GROUP_DAYS else None
 
 
 def _seal(

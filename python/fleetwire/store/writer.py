@@ -10,8 +10,7 @@ with each other.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from math import ceil
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import asyncpg
 import structlog
@@ -22,7 +21,9 @@ from fleetwire.errors import Overloaded
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.settings import Settings
 from fleetwire.store.backfill import Backfill, failed
-from fleetwire.store.commit import Divisible, FarBack, GroupCommit, KnownMillis, WithoutPartition, group_timeout_secs
+from fleetwire.store.commit import GroupCommit, KnownMillis
+from fleetwire.store.group_bounds import Divisible, FarBack, WithoutPartition, group_timeout_secs
+from fleetwire.store.group_parts import Part, SlowDevices, told_apart
 from fleetwire.store.intake import Intake, Waiting, refuse
 from fleetwire.store.lane import Lane
 from fleetwire.store.partitions import Partitions
@@ -31,33 +32,9 @@ _log = structlog.get_logger(__name__)
 
 GROUP_PARTITIONS: Final = 2  # made for a group; more of them for a batch alone
 FEW_BATCHES: Final = 16  # that are handed on, instead of making the others of their group wait for a partition
-SLOW_DEVICE_SECS: Final = 60.0  # a batch that took too long comes again, and shall not hold up a group each time
-MAX_SLOW_DEVICES: Final = 1_000
 TIMEOUT_PARTS: Final = 8  # of a group that the server stopped: each try costs the others a timeout, so few of them
 RECENT_FIXES = 2_000_000  # 16 MB; of 10,000 vehicles the last 200 fixes each
 _NOWHERE = RowTypes(track_segment=0, moved_position=0, packed_int4=0)  # of rows that are not written
-
-
-class _Part(NamedTuple):
-    """Batches of a group that are committed together."""
-
-    waiting: Sequence[Waiting]
-    waits_for_locks: bool = False
-    """Whether what is locked by others was told apart already."""
-
-    def cut(self, parts: int) -> list["_Part"]:
-        """Returns as many parts of about the same size, or one for each batch."""
-        size = ceil(len(self.waiting) / parts)
-        starts = range(0, len(self.waiting), size)
-        return [self._replace(waiting=self.waiting[start : start + size]) for start in starts]
-
-
-def _told_apart(waiting: Sequence[Waiting], is_apart: Callable[[Waiting], bool]) -> tuple[list[Waiting], list[Waiting]]:
-    """Those for which it is true, and the others."""
-    parts: tuple[list[Waiting], list[Waiting]] = ([], [])
-    for each in waiting:
-        parts[not is_apart(each)].append(each)
-    return parts
 
 
 class Writer:
@@ -87,7 +64,7 @@ class Writer:
         self._partitions = partitions
         self._intake = Intake(settings)
         self._committers: list[SupervisedTask] = []
-        self._slow_until_secs: dict[tuple[int, int], float] = {}  # by device; nearly always empty
+        self._slow_devices = SlowDevices()
         # Behind a new connection may be a database that was put back, or another one that took its place.
         self._backfill = Backfill(
             self._open_commit(Lane(pool, replaced=self._recent.forget), is_bounded=False),
@@ -159,13 +136,13 @@ class Writer:
         come after all others, so that what can be stored is stored first.
         """
         give_up_at_secs = clock.monotonic_secs() + self._settings.patience_secs
-        waiting = self._hand_on_slow(waiting) if self._slow_until_secs else waiting
-        parts = deque([_Part(waiting)] if waiting else [])  # none at the end of a stop
+        waiting = self._hand_on_slow(waiting) if self._slow_devices else waiting
+        parts = deque([Part(waiting)] if waiting else [])  # none at the end of a stop
         while parts:
             part = parts.popleft()
             parts.extend(each for each in await self._commit(part, on, give_up_at_secs) if each.waiting)
 
-    async def _commit(self, part: "_Part", on: GroupCommit, give_up_at_secs: float) -> list["_Part"]:
+    async def _commit(self, part: Part, on: GroupCommit, give_up_at_secs: float) -> list[Part]:
         """Commits a part of a group, or returns the parts in which it shall be committed."""
         waiting, began_secs = part.waiting, clock.monotonic_secs()
         group = Group([(each.tenant_id, each.device_id, each.batch) for each in waiting])
@@ -180,7 +157,7 @@ class Writer:
             limit_secs = self._settings.patience_secs
             free = await on.free_devices((each.device for each in waiting), limit_secs=limit_secs)
             return [
-                _Part([each for each in waiting if (each.device in free) is is_free], waits_for_locks=True)
+                Part([each for each in waiting if (each.device in free) is is_free], waits_for_locks=True)
                 for is_free in (True, False)
             ]
         except Divisible as divisible:
@@ -201,30 +178,27 @@ class Writer:
         self._tell(sealed)
         return []
 
-    async def _divide(self, part: "_Part", divisible: Divisible, give_up_at_secs: float) -> list["_Part"]:
+    async def _divide(self, part: Part, divisible: Divisible, give_up_at_secs: float) -> list[Part]:
         """Hands on what would hold up the others, and returns the parts that do not."""
         waiting = part.waiting
         if isinstance(divisible, WithoutPartition):
-            apart, rest = _told_apart(waiting, lambda each: not divisible.days.isdisjoint(each.batch.days))
+            apart, rest = told_apart(waiting, lambda each: not divisible.days.isdisjoint(each.batch.days))
             if (not rest or len(apart) > FEW_BATCHES) and await self._make_partitions(divisible.days, give_up_at_secs):
                 return [part]
         elif isinstance(divisible, FarBack):
-            apart, rest = _told_apart(waiting, lambda each: each.device in divisible.devices)
+            apart, rest = told_apart(waiting, lambda each: each.device in divisible.devices)
         elif len(waiting) > 1:
             return part.cut(TIMEOUT_PARTS)
         else:
             apart, rest = list(waiting), []
-            if len(self._slow_until_secs) < MAX_SLOW_DEVICES:
-                self._slow_until_secs[waiting[0].device] = clock.monotonic_secs() + SLOW_DEVICE_SECS
+            self._slow_devices.note(waiting[0])
         for each in apart:
             self._backfill.put(each)
         return [part._replace(waiting=rest)]
 
     def _hand_on_slow(self, waiting: Sequence[Waiting]) -> Sequence[Waiting]:
         """Hands on batches of devices of which one took too long a moment ago, and returns the others."""
-        now_secs = clock.monotonic_secs()
-        self._slow_until_secs = {key: until for key, until in self._slow_until_secs.items() if until > now_secs}
-        apart, rest = _told_apart(waiting, lambda each: each.device in self._slow_until_secs)
+        apart, rest = told_apart(waiting, self._slow_devices.includes)
         for each in apart:
             self._backfill.put(each)
         return rest
