@@ -23,6 +23,7 @@ from fleetwire.commands import (
     upkeep,
 )
 from fleetwire.errors import ConfigError, FleetwireError, Problem
+from fleetwire.terminal import visible_lines
 
 app = cyclopts.App(
     name="fleetwire",
@@ -66,5 +67,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(sentence: str, *, code: int) -> None:
-    print(f"fleetwire: {sentence}", file=sys.stderr)  # noqa: T201 - this is the command line
+    print(f"fleetwire: {visible_lines(sentence)}", file=sys.stderr)  # noqa: T201 - this is the command line
     sys.exit(code)

@@ -1,13 +1,15 @@
 """Structured logs on stderr: lines for people at a terminal, JSON for machines."""
 
+import io
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 
 from fleetwire import request_id
+from fleetwire.terminal import visible, visible_lines
 
 
 def configure(*, level: str, form: str) -> None:
@@ -24,10 +26,12 @@ def configure(*, level: str, form: str) -> None:
         shared.append(structlog.processors.format_exc_info)
         renderer = structlog.processors.JSONRenderer()
     else:
+        # A client's text must not move the cursor, or pretend to be a line of the log.
+        shared.append(_make_visible)
         renderer = structlog.dev.ConsoleRenderer(
             colors=sys.stderr.isatty(),
             # Not the pretty one: it prints local variables, and among them are tokens.
-            exception_formatter=structlog.dev.plain_traceback,
+            exception_formatter=_visible_traceback,
         )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -46,6 +50,19 @@ def configure(*, level: str, form: str) -> None:
     root.handlers = [handler]
     root.setLevel(level.upper())
     logging.getLogger("_granian").setLevel(logging.WARNING)
+
+
+def _make_visible(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = visible(value)
+    return event
+
+
+def _visible_traceback(out: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    formatted = io.StringIO()
+    structlog.dev.plain_traceback(formatted, exc_info)
+    out.write(visible_lines(formatted.getvalue()))
 
 
 def _name_request(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

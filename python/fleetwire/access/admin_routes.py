@@ -17,9 +17,10 @@ from fleetwire.access.grants import Bearer, Token
 from fleetwire.access.guards import requires
 from fleetwire.access.people import Change, User
 from fleetwire.access.principal import Kind, Permission, Principal, UserRole
-from fleetwire.access.rules import MAX_NAME_CHARS, check_name
+from fleetwire.access.rules import check_name
 from fleetwire.access.session_list import Session
 from fleetwire.errors import Problem
+from fleetwire.names import MAX_NAME_CHARS
 from fleetwire.store.devices import Devices
 
 MAX_PAGE: Final = 500

@@ -85,7 +85,7 @@ async def issue_token(
     check_scopes(kind, scopes)
     if role is not None and kind != "user":
         raise Problem("role_unknown", f"A token of kind {kind} has no role to choose.", status=400)
-    if kind != "ingest":
+    if kind != "ingest" or name:
         check_name(kind, name or "")
     token = mint(kind)
     async with conn.transaction():

@@ -5,8 +5,8 @@ from typing import Final
 
 from fleetwire.access.principal import PERMISSIONS, SCOPES, USER_ROLES, Kind, Principal
 from fleetwire.errors import Problem
+from fleetwire.names import MAX_DEVICE_CHARS, MAX_NAME_CHARS, RULE, is_name
 
-MAX_NAME_CHARS: Final = 255
 MAX_LIFE_SECS: Final = 10 * 366 * 86_400
 
 
@@ -16,8 +16,9 @@ def check_name(noun: str, name: str) -> None:
     Raises:
         Problem: 400 `name_invalid`.
     """
-    if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable() or name != name.strip():
-        detail = f"A {noun}'s name has 1 to {MAX_NAME_CHARS} printable characters and no space around them."
+    max_chars = MAX_DEVICE_CHARS if noun == "device" else MAX_NAME_CHARS
+    if not is_name(name, max_chars):
+        detail = f"A {noun}'s name has 1 to {max_chars} {RULE}."
         raise Problem("name_invalid", detail, status=400)
 
 

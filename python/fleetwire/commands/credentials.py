@@ -2,13 +2,17 @@
 
 import getpass
 import sys
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import cyclopts
 import msgspec
 from cyclopts import Parameter
 
 from fleetwire.commands.options import DatabaseUrl, DataDir, Json, Tenant, as_owner
+from fleetwire.terminal import print_table
+
+if TYPE_CHECKING:
+    from fleetwire.access.issue import CredentialShown
 
 app = cyclopts.App(name="token", help="Create, list and revoke credentials.")
 user_app = cyclopts.App(name="user", help="People who log in.")
@@ -65,21 +69,14 @@ def list_tokens(
     *, tenant: Tenant, as_json: Json = False, data_dir: DataDir = None, database_url: DatabaseUrl = None
 ) -> None:
     """List a tenant's credentials; the tokens themselves are not kept."""
-    from rich.console import Console
-    from rich.table import Table
-
     from fleetwire.access.issue import list_credentials
 
     rows = as_owner(data_dir, database_url, lambda connection: list_credentials(connection, tenant))
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(rows)).decode())
         return
-    table = Table("id", "kind", "for", "role", "created", "expires", "revoked", "last used", box=None)
-    for row in rows:
-        whom = row.device or row.user or row.label
-        times = (row.created_at, row.expires_at, row.revoked_at, row.last_used_at)
-        table.add_row(str(row.credential_id), row.kind, whom, row.role, *(time or "-" for time in times))
-    Console().print(table)
+    columns = ("id", "kind", "for", "role", "created", "expires", "revoked", "last used")
+    print_table(columns, (_cells(row) for row in rows))
 
 
 @app.command
@@ -124,6 +121,17 @@ def password(name: str, *, tenant: Tenant, data_dir: DataDir = None, database_ur
     word = _read_password()
     as_owner(data_dir, database_url, lambda connection: set_password(connection, tenant, name, word))
     print(f"changed {name}")
+
+
+def _cells(row: "CredentialShown") -> list[str]:
+    times = (row.created_at, row.expires_at, row.revoked_at, row.last_used_at)
+    return [
+        str(row.credential_id),
+        row.kind,
+        row.device or row.user or row.label,
+        row.role,
+        *(time or "-" for time in times),
+    ]
 
 
 def _read_password() -> str:

@@ -7,6 +7,7 @@ import msgspec
 from cyclopts import Parameter
 
 from fleetwire.commands.options import DatabaseUrl, DataDir, Json, as_owner
+from fleetwire.terminal import print_table
 
 app = cyclopts.App(name="keys", help="The keys that sign logins.")
 
@@ -45,16 +46,10 @@ def rotate_redis(
 @app.command(name="list")
 def list_keys(*, as_json: Json = False, data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
     """List the keys; their secrets are not shown."""
-    from rich.console import Console
-    from rich.table import Table
-
     from fleetwire.access import rotation
 
     keys = as_owner(data_dir, database_url, rotation.list_keys)
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(keys)).decode())
         return
-    table = Table("key", "created", "retired", box=None)
-    for key in keys:
-        table.add_row(key.kid, key.created_at, key.retired_at or "-")
-    Console().print(table)
+    print_table(("key", "created", "retired"), ((key.kid, key.created_at, key.retired_at or "-") for key in keys))

@@ -4,11 +4,10 @@ import json
 import os
 
 import cyclopts
-from rich.console import Console
-from rich.table import Table
 
 from fleetwire.commands.options import Json
 from fleetwire.settings import Settings
+from fleetwire.terminal import print_table
 
 app = cyclopts.App(name="config", help="The settings.")
 
@@ -20,11 +19,11 @@ def show(*, as_json: Json = False) -> None:
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    table = Table("variable", "value", "default", "from", "meaning", box=None)
+    cells = []
     for row in rows:
         value, default = ("" if row[key] is None else str(row[key]) for key in ("value", "default"))
-        table.add_row(row["variable"], value, default, row["source"], row["doc"])
-    Console().print(table)
+        cells.append([row["variable"], value, default, row["source"], row["doc"]])
+    print_table(("variable", "value", "default", "from", "meaning"), cells)
 
 
 @app.command

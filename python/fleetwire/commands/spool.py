@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from fleetwire.commands.options import Json
 from fleetwire.errors import ConfigError
 from fleetwire.settings import Settings
+from fleetwire.terminal import print_table
 
 app = cyclopts.App(name="spool", help="Batches on disk that were acknowledged as queued and are not stored yet.")
 
@@ -72,17 +73,11 @@ def _print(rows: Sequence[msgspec.Struct], *, as_json: bool) -> None:
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(rows)).decode())
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    if not rows:
-        return
-    # Names are shown as they are: what looks like markup is none.
-    console = Console(markup=False, highlight=False)
-    table = Table(*msgspec.structs.asdict(rows[0]), box=None)
-    for row in rows:
-        table.add_row(*(_cell(value) for value in msgspec.structs.asdict(row).values()))
-    console.print(table)
+    if rows:
+        print_table(
+            list(msgspec.structs.asdict(rows[0])),
+            ([_cell(value) for value in msgspec.structs.asdict(row).values()] for row in rows),
+        )
 
 
 def _cell(value: object) -> str:

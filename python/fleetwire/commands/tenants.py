@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from fleetwire.commands.options import DatabaseUrl, DataDir, Json, as_owner, bring_up, owner_dsn
 from fleetwire.errors import ConfigError
+from fleetwire.terminal import print_table
 
 app = cyclopts.App(name="tenant", help="The companies whose data is here.")
 
@@ -19,21 +20,18 @@ Name = Annotated[str, Parameter(help="The company.")]
 @app.command(name="list")
 def list_all(*, as_json: Json = False, data_dir: DataDir = None, database_url: DatabaseUrl = None) -> None:
     """List the tenants: devices, limits, and for how long they keep fixes."""
-    from rich.console import Console
-    from rich.table import Table
-
     from fleetwire.store.tenants import list_tenants
 
     rows = as_owner(data_dir, database_url, list_tenants)
     if as_json:
         print(msgspec.json.format(msgspec.json.encode(rows)).decode())
         return
-    table = Table("id", "name", "status", "devices", "limit", "keeps", "created", box=None)
+    cells = []
     for row in rows:
         keeps = {None: "default", 0: "for ever"}.get(row.retention_days, f"{row.retention_days} days")
         counts = (str(row.devices), str(row.device_limit))
-        table.add_row(str(row.tenant_id), row.name, row.status, *counts, keeps, row.created_at)
-    Console().print(table)
+        cells.append([str(row.tenant_id), row.name, row.status, *counts, keeps, row.created_at])
+    print_table(("id", "name", "status", "devices", "limit", "keeps", "created"), cells)
 
 
 @app.command

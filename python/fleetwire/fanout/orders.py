@@ -13,6 +13,7 @@ from fleetwire.access.guards import requires
 from fleetwire.access.principal import Principal
 from fleetwire.errors import Problem
 from fleetwire.fanout.wishes import LONGEST_NAME, MOST_DEVICES
+from fleetwire.names import RULE, is_name
 from fleetwire.store import orders
 
 SetLiveOrder = Callable[[int, str, list[int]], None]
@@ -62,9 +63,8 @@ async def _set(
     app_pool: asyncpg.Pool, set_live_order: SetLiveOrder, tenant_id: int, veiled: str, devices: list[str]
 ) -> None:
     order = asgi.unveil(veiled)
-    if not 0 < len(order) <= LONGEST_NAME or "\0" in order:
-        detail = f"An order's name has 1 to {LONGEST_NAME} characters and no NUL."
-        raise Problem("order_name", detail, status=400)
+    if not is_name(order, LONGEST_NAME):
+        raise Problem("order_name", f"An order's name has 1 to {LONGEST_NAME} {RULE}.", status=400)
     await orders.set_devices(
         app_pool,
         tenant_id,

@@ -6,12 +6,12 @@ driver:{name}  the device of that name, the driver who has it, or, where there i
 order:{id}     the drivers whose device works on the order or who are offered it, dispatchers and admins
 """
 
-import re
 from collections.abc import Collection
 from typing import Final
 
 from fleetwire.access.principal import Principal
 from fleetwire.errors import Problem
+from fleetwire.names import is_name
 
 DISPATCH: Final = "dispatch"
 EVERY: Final = "*"
@@ -19,7 +19,7 @@ MAX_ROOMS: Final = 100
 REPORTS: Final = frozenset({"emergency", "message"})
 """Kinds that a driver may publish."""
 
-_ROOM = re.compile(r"dispatch|(?:driver|order):[^\x00-\x1f\x7f]{1,255}")
+_OF: Final = frozenset({"driver", "order"})
 
 
 def own_room(principal: Principal) -> str | None:
@@ -78,7 +78,8 @@ def check_names(rooms: Collection[str]) -> None:
     if not 1 <= len(rooms) <= MAX_ROOMS:
         raise Problem("room_invalid", f"Name 1 to {MAX_ROOMS} rooms.", status=400)
     for room in rooms:
-        if room != EVERY and not _ROOM.fullmatch(room):
+        of, _, name = room.partition(":")
+        if room not in {EVERY, DISPATCH} and not (of in _OF and is_name(name)):
             raise Problem("room_invalid", "A room is dispatch, driver:{name} or order:{id}.", status=400)
 
 

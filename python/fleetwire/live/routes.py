@@ -39,7 +39,9 @@ _FROM = Parameter(
 _TO = Parameter(
     query="to", description="End, inclusive: ms since 1970 or ISO 8601; now and the allowed clock error if left out."
 )
-_FORMAT = Parameter(query="format", description="geojson, gpx or csv.")
+_FORMAT = Parameter(
+    query="format", description="geojson, gpx, csv; or csv-spreadsheet, in which no name is taken for a formula."
+)
 
 
 @get(
@@ -86,7 +88,7 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
     name: str,
     from_: Annotated[str | None, _FROM] = None,
     to: Annotated[str | None, _TO] = None,
-    format: Annotated[Literal["geojson", "gpx", "csv"], _FORMAT] = "geojson",  # noqa: A002 - its name on the wire
+    format: Annotated[Literal["geojson", "gpx", "csv", "csv-spreadsheet"], _FORMAT] = "geojson",  # noqa: A002 - its name on the wire
 ) -> Response[Any]:
     """Every stored fix of a device in a span, in order of time, streamed; 304 for a past span that is as it was.
 

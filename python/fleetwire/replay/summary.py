@@ -5,8 +5,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from fleetwire.client import Posted
+from fleetwire.terminal import visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +50,7 @@ class Summary:
         table.add_column(style="dim")
         table.add_row("rows read", f"{self.rows_read:,}", "")
         if self.rows_unreadable:
-            table.add_row("unreadable", f"{self.rows_unreadable:,}", f"first: {self.first_unreadable}")
+            table.add_row("unreadable", f"{self.rows_unreadable:,}", Text(visible(f"first: {self.first_unreadable}")))
         table.add_row("sent", f"{self.sent:,}", f"in {self.batches:,} batches")
         table.add_row("stored", f"{self.stored:,}", "")
         table.add_row("duplicate", f"{self.duplicate:,}", "")
@@ -56,7 +58,7 @@ class Summary:
             table.add_row("queued", f"{self.queued:,}", "in the server's spool")
         table.add_row("rejected", f"{sum(self.rejected.values()):,}", "")
         for code, count in self.rejected.items():
-            table.add_row(f"  {code}", f"{count:,}", "")
+            table.add_row(Text(visible(f"  {code}")), f"{count:,}", "")
         table.add_row("retries", f"{self.retries:,}", "")
         table.add_row("time", f"{self.secs:,.1f} s", f"{self.fixes_per_sec:,.0f} fixes/s")
         if self.receipt_p50_millis is not None:

@@ -24,6 +24,7 @@ MEDIA_TYPES: Final = {
     "geojson": "application/geo+json",
     "gpx": "application/gpx+xml",
     "csv": "text/csv",
+    "csv-spreadsheet": "text/csv",
 }
 
 
