@@ -156,3 +156,19 @@ def test_a_spool_that_cannot_be_used_is_named_before_anything_starts(module_data
     assert done.returncode == 2
     assert "The spool folder" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_a_reload_in_the_middle_of_an_outage_leaves_the_spool_in_use(module_database, session, spool):
+    tenant = await asyncio.to_thread(Tenant, module_database)
+    fixes = track(40)
+    with serving("--database-url", module_database, "--spool", spool, settings=SETTINGS) as server:
+        client = Client(server.url, session)
+        assert (await send(client, tenant, "van", fixes[:1])).status == 200
+        async with read_only(module_database):
+            await queue(client, tenant, "van", fixes[1:10])
+            await _reload(server, client)
+            await queue(client, tenant, "van", fixes[10:20])
+        await until_stored(tenant, "van", fixes[:20])
+        await until_drained(spool)
+        assert (await send(client, tenant, "van", fixes[20:])).receipt == (20, 0, {})
+        assert server.stop() == 0
