@@ -17,6 +17,8 @@ class Part(NamedTuple):
     waiting: Sequence[Waiting]
     waits_for_locks: bool = False
     """Whether what is locked by others was told apart already."""
+    is_locked: bool = False
+    """Whether others have its devices locked: it waits for them until the group is given up."""
 
     def cut(self, parts: int) -> list["Part"]:
         """Returns as many parts of about the same size, or one for each batch."""

@@ -133,14 +133,17 @@ class Writer:
 
         A group that cannot be committed as it is comes apart: what is locked by others, what would hold up the rest,
         and where nobody can tell, one half from the other, until the batch at fault stands alone. The parts of a part
-        come after all others, so that what can be stored is stored first.
+        come after all others, and what is locked after those, so that what can be stored is stored first.
         """
         give_up_at_secs = clock.monotonic_secs() + self._settings.patience_secs
         waiting = self._hand_on_slow(waiting) if self._slow_devices else waiting
         parts = deque([Part(waiting)] if waiting else [])  # none at the end of a stop
-        while parts:
-            part = parts.popleft()
-            parts.extend(each for each in await self._commit(part, on, give_up_at_secs) if each.waiting)
+        locked: deque[Part] = deque()
+        while parts or locked:
+            part = (parts or locked).popleft()
+            for each in await self._commit(part, on, give_up_at_secs):
+                if each.waiting:
+                    (locked if each.is_locked else parts).append(each)
 
     async def _commit(self, part: Part, on: GroupCommit, give_up_at_secs: float) -> list[Part]:
         """Commits a part of a group, or returns the parts in which it shall be committed."""
@@ -156,10 +159,8 @@ class Writer:
         except asyncpg.LockNotAvailableError:
             limit_secs = self._settings.patience_secs
             free = await on.free_devices((each.device for each in waiting), limit_secs=limit_secs)
-            return [
-                Part([each for each in waiting if (each.device in free) is is_free], waits_for_locks=True)
-                for is_free in (True, False)
-            ]
+            locked, others = told_apart(waiting, lambda each: each.device not in free)
+            return [Part(others, waits_for_locks=True), Part(locked, waits_for_locks=True, is_locked=True)]
         except Divisible as divisible:
             return await self._divide(part, divisible, give_up_at_secs)
         except Overloaded as refusal:
