@@ -48,7 +48,13 @@ async function main(): Promise<void> {
   }
   const view = new Console(map, () => leave("Your session is over. Please log in again."));
   const keeper = new SessionKeeper(() => leave("Your session is over. Please log in again."));
-  startLogin(enter);
+  startLogin((session) => {
+    // The map's style is told to users only: the page starts once more where there is one.
+    void consoleSettings().then(
+      (found) => (found.mapStyle === settings.mapStyle ? enter(session) : location.reload()),
+      () => enter(session),
+    );
+  });
   byId("fit", HTMLButtonElement).addEventListener("click", () => view.fitFleet(true));
   byId("zoom-in", HTMLButtonElement).addEventListener("click", () => map?.zoomIn());
   byId("zoom-out", HTMLButtonElement).addEventListener("click", () => map?.zoomOut());

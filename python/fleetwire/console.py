@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from litestar import Request, Response, Router, get
 from litestar.di import NamedDependency
@@ -10,7 +11,8 @@ from litestar.response import File
 from litestar.static_files import create_static_files_router
 
 from fleetwire import __version__
-from fleetwire.access.guards import requires
+from fleetwire.access.gate import Gate
+from fleetwire.access.guards import authenticate, requires
 from fleetwire.cache.rules import Cached
 from fleetwire.errors import Problem
 from fleetwire.settings import Settings
@@ -28,12 +30,12 @@ def security_headers(settings: Settings) -> dict[str, str]:
     What somebody else smuggles into a page does not run here then.
     A map style that the operator set may bring tiles and glyphs from hosts that only it names.
     """
-    tiles = "" if settings.map_style is None else " https: " + settings.map_style.partition("?")[0]
+    tiles = "" if settings.map_style is None else " https: " + _origin_of(settings.map_style)
     return {
         "content-security-policy": (
             f"default-src 'self'; script-src 'self'; worker-src 'self' blob:; img-src 'self' data: blob:{tiles}; "
             f"style-src 'self' 'unsafe-inline'; connect-src 'self'{tiles}; "
-            "frame-ancestors 'none'; base-uri 'none'; object-src 'none'"
+            "frame-ancestors 'none'; form-action 'self'; base-uri 'none'; object-src 'none'"
         ),
         "x-content-type-options": "nosniff",
         "referrer-policy": "same-origin",
@@ -41,13 +43,33 @@ def security_headers(settings: Settings) -> dict[str, str]:
 
 
 @get("/api/console", public=True, summary="What the console must know", security=[])
-async def console_facts(settings: NamedDependency[Settings]) -> dict[str, Any]:
-    """The map style and overlay that the operator set, and the version."""
-    return {
+async def console_facts(
+    request: Request[Any, Any, Any], settings: NamedDependency[Settings], gate: NamedDependency[Gate]
+) -> Response[dict[str, Any]]:
+    """The map style and overlay that the operator set, and the version.
+
+    The style is for users: its address may hold a key.
+    """
+    facts = {
         "version": __version__,
-        "map_style": settings.map_style,
+        "map_style": settings.map_style if await _is_known(request, gate) else None,
         "overlay": None if settings.map_overlay is None else OVERLAY_PATH,
     }
+    return Response(facts, headers={"cache-control": "no-store"})
+
+
+async def _is_known(request: Request[Any, Any, Any], gate: Gate) -> bool:
+    try:
+        await authenticate(request.scope, gate.credentials)
+    except Problem:
+        return False
+    return True
+
+
+def _origin_of(address: str) -> str:
+    """Scheme and host of an address; the rest may hold a key."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 @get(OVERLAY_PATH, guards=[requires("watch")], summary="The operator's map overlay")

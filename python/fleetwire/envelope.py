@@ -21,6 +21,10 @@ MAX_HEADER_BYTES: Final = 32 * 1024
 HSTS_SECS: Final = 365 * 86_400
 PREFLIGHT_SECS: Final = 600
 
+# A page of ours shares no window with others, and others load nothing of ours without CORS.
+COOP: Final = b"cross-origin-opener-policy"
+CORP: Final = b"cross-origin-resource-policy"
+
 UNKNOWN_ROUTE: Final = "other"
 # Any method that is none of these is counted as one, whatever a client makes up.
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -42,10 +46,12 @@ class Envelope:
         self._slow_secs = settings.slow_request_secs
         self._logs_all = settings.log_requests
         self._is_tls = settings.tls_proxy
-        fixed = dict(asgi.SAFE_HEADERS)
+        fixed = dict(asgi.SAFE_HEADERS) | {CORP: b"same-origin"}
         if self._is_tls:
             fixed[b"strict-transport-security"] = b"max-age=%d" % HSTS_SECS
-        pages = {name.encode(): value.encode() for name, value in security_headers(settings).items()}
+        pages = {name.encode(): value.encode() for name, value in security_headers(settings).items()} | {
+            COOP: b"same-origin"
+        }
         self._fixed, self._of_pages = [*fixed.items()], [*(fixed | pages).items()]
 
     async def __call__(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
@@ -57,7 +63,11 @@ class Envelope:
         if self._is_tls:
             scope["scheme"] = "wss" if scope["type"] == "websocket" else "https"
         if sum(map(len, chain.from_iterable(scope["headers"]))) > MAX_HEADER_BYTES:
-            await self._refuse_headers(scope, send)
+            detail = f"The headers hold more than {MAX_HEADER_BYTES} bytes."
+            await self._refuse(scope, send, Problem("headers_too_large", detail, status=431))
+        elif not _has_one_host(scope):
+            detail = "The request needs one Host header (RFC 9112, 3.2)."
+            await self._refuse(scope, send, Problem("host_invalid", detail, status=400))
         elif scope["type"] == "websocket":
             await self._app(scope, receive, send)
         else:
@@ -127,12 +137,17 @@ class Envelope:
             metrics.SLOW_REQUESTS.inc()
             _log.warning("A request was slow.", method=method, route=route, status=status, millis=round(secs * 1000))
 
-    async def _refuse_headers(self, scope: asgi.Scope, send: asgi.Send) -> None:
-        fault = Problem("headers_too_large", f"The headers hold more than {MAX_HEADER_BYTES} bytes.", status=431)
+    async def _refuse(self, scope: asgi.Scope, send: asgi.Send, fault: Problem) -> None:
         if scope["type"] == "websocket":
             await asgi.deny(send, fault, started_secs=clock.monotonic_secs())
         else:
             await asgi.respond_problem(send, fault, started_secs=clock.monotonic_secs())
+
+
+def _has_one_host(scope: asgi.Scope) -> bool:
+    """Whether there is one Host, which HTTP/1.0 may leave out; the server underneath adds an empty one then."""
+    hosts = [value for name, value in scope["headers"] if name == b"host"]
+    return len(hosts) <= 1 and (scope["http_version"] != "1.1" or bool(hosts and hosts[0]))
 
 
 async def _answer_preflight(send: asgi.Send) -> None:

@@ -5,6 +5,7 @@ import configparser
 import contextlib
 import json
 import re
+import tomllib
 
 import pytest
 import redis
@@ -148,3 +149,16 @@ def test_the_image_is_built_from_files_that_are_there():
     assert copied
     assert [name for name in copied if not (ROOT / name).exists()] == []
     assert "USER fleetwire" in (DEPLOY / "Dockerfile").read_text()
+
+
+def test_nothing_gets_into_the_image_that_it_is_not_built_from():
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[0] == "*"
+    allowed = {line[1:] for line in lines if line.startswith("!")}
+    assert [name for name in allowed if not (ROOT / name).exists()] == []
+    members = tomllib.loads((ROOT / "Cargo.toml").read_text())["workspace"]["members"]
+    needed = {"Cargo.toml", "Cargo.lock", "pyproject.toml", "python", "requirements.lock", "console", *members}
+    assert needed <= allowed
+    for name in ("demo.json", ".env", "certificate", "metrics-token", "fleetwire-data", ".git", "tests"):
+        assert name not in allowed
+    assert {"**/.env*", "**/*.so", "python/fleetwire/console_dist"} <= set(lines)

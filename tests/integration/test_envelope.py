@@ -257,3 +257,54 @@ async def test_a_page_that_is_unchanged_keeps_its_policy(client):
     again = await client.request("GET", "/", headers={"If-None-Match": known})
     assert again.status == 304
     assert "Content-Security-Policy" not in again.headers
+
+
+async def raw(server, head):
+    """The answer to bytes that no client library would send."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(head + b"\r\nConnection: close\r\n\r\n")
+    try:
+        async with asyncio.timeout(10):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+@pytest.mark.parametrize("path", [b"/livez", b"/", b"/api/live", b"/ws", b"/no/such/page"])
+async def test_a_request_has_one_host(server, path):
+    for hosts in (b"Host: a\r\nHost: b", b"Host: a\r\nhost: a", b"X-None: x", b"Host:"):
+        answer = await raw(server, b"GET %b HTTP/1.1\r\n%b" % (path, hosts))
+        assert answer.startswith(b"HTTP/1.1 400 "), answer
+        assert b"host_invalid" in answer
+    assert b"host_invalid" not in await raw(server, b"GET %b HTTP/1.1\r\nHost: a" % path)
+    assert b"host_invalid" not in await raw(server, b"GET %b HTTP/1.0\r\nX-None: x" % path)
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/favicon.svg", "/assets/none"])
+async def test_other_pages_share_no_window_and_load_nothing(client, tenant, path):
+    headers = (await client.get(path, token=tenant.dispatcher)).headers
+    assert headers["Server"] == "fleetwire"
+    assert len(headers.getall("Server")) == 1
+    policy = headers["Content-Security-Policy"]
+    assert "form-action 'self'" in policy or "form-action 'none'" in policy
+    assert "base-uri 'none'" in policy
+    if path != "/api/driver/location":
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+    if headers["Content-Type"].startswith("text/html"):
+        assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert "form-action 'self'" in policy
+
+
+async def test_the_address_of_the_map_style_is_for_users(module_database, session, tenant):
+    style = "https://jane:doe7@tiles.example/KEY1/style.json?key=KEY2"
+    with serving("--database-url", module_database, "--map-style", style) as running:
+        there = Client(running.url, session)
+        public = await there.get("/api/console")
+        assert (public.status, public.json["map_style"]) == (200, None)
+        assert (await there.get("/api/console", token="fw_user_" + "x" * 43)).json["map_style"] is None
+        assert (await there.get("/api/console", token=tenant.dispatcher)).json["map_style"] == style
+        page = await there.get("/")
+        assert "https://tiles.example" in page.headers["Content-Security-Policy"]
+        for secret in ("KEY1", "KEY2", "jane", "doe7"):
+            assert secret not in page.headers["Content-Security-Policy"]
+            assert secret.encode() not in page.body
