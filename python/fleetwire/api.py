@@ -102,6 +102,7 @@ def _parts_of(engine: Engine) -> dict[str, Provide]:
         "set_live_order": provide(lambda: engine.set_order),
         "settings": provide(lambda: engine.settings),
         "sockets": provide(lambda: engine.sockets),
+        "streams": provide(lambda: engine.streams),
         "writer": provide(lambda: engine.writer),
     }
 

@@ -12,6 +12,7 @@ counted by ingest/limit.py.
 The framework costs a hot request more than decoding does; docs/adr/0005-hot-routes.md has the figures.
 """
 
+import asyncio
 import contextlib
 import gc
 from collections.abc import AsyncIterator, Awaitable
@@ -25,15 +26,18 @@ from fleetwire.api import create_api
 from fleetwire.cache.front import Front as CacheFront
 from fleetwire.cache.rules import rules_of
 from fleetwire.compression import compressing
+from fleetwire.connection_limits import limit_unsent_data
 from fleetwire.console import kept_files
 from fleetwire.engine import Engine
 from fleetwire.envelope import Envelope
 from fleetwire.fanout import watch
 from fleetwire.ingest import http, ws
 from fleetwire.live.routes import LIVE_VERSION
+from fleetwire.runtime.tasks import cancel, spawn
 from fleetwire.serve import adopt_worker_signals
 from fleetwire.settings import Settings
 
+LISTENING_POLL_SECS = 0.1
 COLLECT_EVERY_OBJECTS = 20_000  # more than a group of batches makes; none of the hot way leaves cycles
 
 
@@ -47,17 +51,26 @@ def create_app() -> asgi.App:
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         adopt_worker_signals(engine.drain)
         async with worker_socket.listening(settings.runtime_dir, engine.answers()):
+            bounding = None
             try:
                 await engine.start_patiently()
                 _calm_the_collector()
+                bounding = spawn(_bound_unsent_data(settings), name="unsent-data")
                 yield
             finally:
+                await cancel(bounding)
                 await engine.stop()
                 if engine.tracing is not None:
                     await engine.tracing.stop()
 
     app = front_door(engine, create_api(engine, lifespan))
     return app if engine.tracing is None else engine.tracing.around(app)
+
+
+async def _bound_unsent_data(settings: Settings) -> None:
+    """Sets the listening socket as soon as there is one: the server opens it when the application has started."""
+    while not limit_unsent_data(settings.port, 2 * settings.write_timeout_secs):  # noqa: ASYNC110 - nobody signals it
+        await asyncio.sleep(LISTENING_POLL_SECS)
 
 
 def _calm_the_collector() -> None:

@@ -4,7 +4,7 @@ The hot routes stand in front of the framework (docs/adr/0005); what they answer
 """
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote
 
 from fleetwire import clock, problem
@@ -26,6 +26,9 @@ SAFE_HEADERS: Headers = [
     (b"server", b"fleetwire"),  # instead of the server's underneath
 ]
 """On every answer, so that a browser makes nothing of it but what it is; a page brings a policy of its own."""
+
+AT_END_KEY: Final = "fleetwire.at_end"
+"""In a raw scope: what to call when the exchange has ended, however it did."""
 
 MAX_LENGTH_DIGITS = 16  # a longer content-length is no length that could be sent
 
@@ -99,6 +102,11 @@ async def read_body(receive: Receive, *, announced: bytes, limit_bytes: int, tim
     except TimeoutError:
         raise Problem("body_timeout", "The body did not arrive in time.", status=408) from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def at_end(scope: Scope, release: Callable[[], None]) -> None:
+    """Calls `release` when the exchange has ended, also where its answer was never begun."""
+    scope.setdefault(AT_END_KEY, []).append(release)
 
 
 async def respond(

@@ -35,6 +35,7 @@ from fleetwire.live.erasures import Erasures
 from fleetwire.live.kinds import Kind
 from fleetwire.live.redis_signing import RedisSigner
 from fleetwire.live.state import Live
+from fleetwire.live.streams import Streams
 from fleetwire.runtime.retry import Backoff, RetryState, retry
 from fleetwire.runtime.tasks import spawn
 from fleetwire.settings import INGEST_CONNECTIONS, Settings
@@ -88,6 +89,7 @@ class Engine:
         self.limits = Limits(settings)
         self.signer = RedisSigner()
         self.responses = Responses(settings, self.signer)
+        self.streams = Streams(settings)
         self.tracing = _open_tracing(settings)
         self._draining: asyncio.Task[None] | None = None
         self._exits = contextlib.AsyncExitStack()

@@ -14,6 +14,7 @@ from fleetwire import asgi, clock, metrics, request_id
 from fleetwire.console import security_headers
 from fleetwire.errors import Problem
 from fleetwire.head import HeadOnly
+from fleetwire.http_deadlines import PieceDeadline, with_body_deadline
 from fleetwire.ingest import http
 from fleetwire.settings import Settings
 
@@ -44,6 +45,8 @@ class Envelope:
         self._app = app
         self._origins = settings.origins
         self._slow_secs = settings.slow_request_secs
+        self._body_timeout_secs = settings.body_timeout_secs
+        self._write_timeout_secs = settings.write_timeout_secs
         self._logs_all = settings.log_requests
         self._is_tls = settings.tls_proxy
         fixed = dict(asgi.SAFE_HEADERS) | {CORP: b"same-origin"}
@@ -75,6 +78,9 @@ class Envelope:
 
     async def _serve(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         started_secs, method = clock.monotonic_secs(), scope["method"]
+        receive = with_body_deadline(scope, receive, self._body_timeout_secs)
+        pieces = PieceDeadline(send, self._write_timeout_secs)
+        send = pieces.send
         origin = asgi.header(scope, b"origin") if self._origins else ""
         cors = self._cors(origin)
         if method == "HEAD" and scope["path"] != http.PATH:
@@ -90,8 +96,15 @@ class Envelope:
 
         if cors and method == "OPTIONS" and asgi.header(scope, b"access-control-request-method"):
             await _answer_preflight(send_wrapped)
-        else:
+            return
+        try:
             await self._app(scope, receive, send_wrapped)
+        except Exception:
+            if not pieces.has_expired:
+                raise
+        finally:
+            for release in scope.get(asgi.AT_END_KEY, ()):
+                release()
 
     def _cors(self, origin: str) -> asgi.Headers:
         """What lets the pages of an origin that the operator named read the answer; nothing for others."""

@@ -157,6 +157,12 @@ HTTP_SECONDS = LabelledDurations(
     registry=REGISTRY,
 )
 SLOW_REQUESTS = Counter("fleetwire_http_slow_requests", "Requests over the limit of slow ones.", registry=REGISTRY)
+SLOW_READERS = Counter(
+    "fleetwire_http_slow_readers", "Answers given up: the client did not take a piece in time.", registry=REGISTRY
+)
+STREAMS_REFUSED = Counter(
+    "fleetwire_http_streams_refused", "Downloads refused: too many under way.", ["bound"], registry=REGISTRY
+)
 SLOW_QUERIES = Counter("fleetwire_store_slow_queries", "Statements over the limit of slow ones.", registry=REGISTRY)
 CONNECTIONS_ACTIVE = Gauge(
     "database_connections_active", "Database connections that are being used, by pool.", ["pool"], registry=REGISTRY
@@ -169,6 +175,9 @@ CONNECTIONS_MAX = Gauge(
 )
 SOCKET_RATE_REFUSED = Counter(
     "fleetwire_fanout_rate_refused", "Messages of sockets refused: over the rate.", registry=REGISTRY
+)
+SOCKETS_REFUSED = Counter(
+    "fleetwire_fanout_sockets_refused", "Handshakes refused: too many sockets.", ["bound"], registry=REGISTRY
 )
 FIX_TO_WATCHER_SECONDS = Durations(
     "fleetwire_fanout_fix_to_watcher_seconds",

@@ -28,10 +28,12 @@ from pathlib import Path
 
 import msgspec
 import structlog
-from granian.constants import Interfaces, Loops
+from granian.constants import HTTPModes, Interfaces, Loops
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from fleetwire import logs
+from fleetwire.connection_limits import max_connections, raise_descriptor_limit
 from fleetwire.errors import ConfigError
 from fleetwire.ingest import spool_folder
 from fleetwire.private_files import OTHERS, make_private_dir
@@ -63,6 +65,7 @@ def serve(
         OSError: it cannot be reached.
     """
     logs.configure(level=settings.log_level, form=settings.log_format)
+    raise_descriptor_limit(settings)
     os.umask(OTHERS)  # what this process and its workers make is nobody else's to read
     _check_address(settings)
     if settings.spool is not None:
@@ -116,10 +119,13 @@ def _serve_workers(settings: Settings, on_ready: Callable[[], None], on_stopping
         address=settings.host,
         port=settings.port,
         interface=Interfaces.ASGI,
+        # Where HTTP/2 is looked for, the limit of the head begins after the bytes that tell one from the other.
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=round(settings.head_timeout_secs * 1000)),
         workers=settings.workers,
         loop=Loops.uvloop,
         backlog=4096,
-        backpressure=settings.max_sockets,
+        backpressure=max_connections(settings.max_sockets),
         respawn_failed_workers=settings.respawn,
         workers_kill_timeout=KILL_SECS,
         log_level=LogLevels.warning,

@@ -92,7 +92,14 @@ class Settings:
 
     max_fixes: int = _setting(10_000, "Fixes a batch may hold; part of the wire contract.", at_least=1)
     max_body_bytes: int = _setting(8 * 1024 * 1024, "Bytes a request body may hold, decompressed.", at_least=1024)
+    head_timeout_secs: float = _setting(
+        30.0, "Time a connection has to send the whole head of its next request, from its opening on.", at_least=1
+    )
     body_timeout_secs: float = _setting(30.0, "Time a sender has to send its body.", at_least=1)
+    write_timeout_secs: float = _setting(30.0, "Time a client has to take a piece of its answer.", at_least=0.1)
+    worker_streams: int = _setting(64, "Downloads of tracks under way at once in a worker.", at_least=1)
+    tenant_streams: int = _setting(32, "The same of one tenant.", at_least=1)
+    user_streams: int = _setting(8, "The same of one user.", at_least=1)
     future_secs: int = _setting(600, "How far a device's clock may be ahead of ours.", at_least=0, at_most=86_400)
 
     writer_connections: int = _setting(2, "Connections that commit groups.", at_least=1)
@@ -145,7 +152,11 @@ class Settings:
     socket_recheck_secs: float = _setting(
         60.0, "In this time the credential of every open socket is looked up once more.", at_least=0.1
     )
-    socket_strangers: int = _setting(256, "Sockets of a worker that may be without a credential at once.", at_least=0)
+    tenant_sockets: int = _setting(16_000, "WebSockets of one tenant that a worker holds.", at_least=1)
+    user_sockets: int = _setting(2_000, "WebSockets of one user or device that a worker holds.", at_least=1)
+    unauthenticated_sockets: int = _setting(
+        0, "Sockets of a worker that may be without a credential at once; up to 96 MiB each.", at_least=0
+    )
     socket_messages_per_sec: float = _setting(1000.0, "Messages a socket may send on average.", at_least=1)
     socket_messages_burst: int = _setting(2000, "Messages a socket may send at once.", at_least=1)
     socket_rate_violations: int = _setting(100, "Messages refused by rate before the socket is closed.", at_least=1)

@@ -56,6 +56,7 @@ class Nginx:
                 "FLEETWIRE_HTTP_LISTEN": f"127.0.0.1:{self.http_port}",
                 "FLEETWIRE_HTTPS_LISTEN": f"127.0.0.1:{self.port}",
                 "FLEETWIRE_CERTIFICATE_DIR": str(folder),
+                "FLEETWIRE_HOSTS": "127.0.0.1 localhost",
                 "FLEETWIRE_NODES": nodes,
             }
         )

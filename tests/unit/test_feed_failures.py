@@ -37,7 +37,8 @@ async def test_a_watcher_whose_rooms_cannot_be_joined_is_closed():
         raise KeyError
 
     socket = Socket()
-    talk = EventTalk(SimpleNamespace(tail=tail), socket, SimpleNamespace(event_window=1, event_ack_secs=1))
+    settings = SimpleNamespace(event_window=1, event_ack_secs=1)
+    talk = EventTalk(SimpleNamespace(tail=tail), socket, SimpleNamespace(), settings)
     async with asyncio.timeout(5):
         await talk._join_first(["*"])
     assert socket.closed_with is Close.INTERNAL

@@ -18,7 +18,7 @@ from fleetwire import asgi, clock
 from fleetwire._core import Policy
 from fleetwire.access.gate import Gate
 from fleetwire.access.guards import FOUND_KEY, authenticate
-from fleetwire.access.limits import Limits, Taken, asker
+from fleetwire.access.limits import Limits, Taken
 from fleetwire.errors import Overloaded, Problem, RateLimited
 
 _EXACT: Final = {
@@ -33,7 +33,6 @@ _EXACT: Final = {
     "/api/logout": "credential",
 }
 _BELOW: Final = {"api-docs": "pages", "assets": "pages"}
-_API_OF_ROLE: Final = {"customer": "api_customer"}
 _OF_STRANGERS: Final = frozenset({401, 405})
 
 
@@ -93,13 +92,7 @@ class Front:
             network = self._limits.addresses.network(scope)
             return await self._ask(self._limits.policies()["anonymous"], network, "")
         scope[FOUND_KEY] = principal
-        policies = self._limits.policies(principal.tenant)
-        if principal.kind == "ingest":  # A gateway: what its devices may do together.
-            return self._take(policies["ingest_tenant"], principal.tenant, "")
-        if principal.kind == "device":
-            return self._take(policies["ingest"], principal.tenant, principal.device or "")
-        name = "metrics" if path == "/metrics" else _API_OF_ROLE.get(principal.role, "api")
-        return self._take(policies[name], principal.tenant, asker(principal))
+        return self._limits.request(principal, is_metrics=path == "/metrics")
 
     def _take(self, policy: Policy | None, scope: str, key: str) -> Taken | None:
         self._limits.take(policy, scope, key, 1, clock.monotonic_secs())

@@ -25,6 +25,7 @@ from fleetwire.settings import Settings
 if TYPE_CHECKING:
     from fleetwire.access.shared_limits import SharedLimits
 
+_API_OF_ROLE: Final = {"customer": "api_customer"}
 _LOGINS: Final = frozenset({"login", "login_address"})
 
 
@@ -108,13 +109,31 @@ class Limits:
         await self.ask(self._of_all["login"], network, f"{tenant}/{user}")
 
     def message(self, principal: Principal) -> None:
-        """Counts one message of a dispatcher's socket.
+        """Counts one message of a socket that is neither a batch nor an event: a choice of what is watched or heard.
 
         Raises:
             RateLimited: the message shall not be looked at.
         """
         policy = self.policies(principal.tenant)["feed"]
         self.take(policy, principal.tenant, asker(principal), 1, clock.monotonic_secs())
+
+    def request(self, principal: Principal, *, is_metrics: bool = False) -> Taken | None:
+        """Counts a request of a credential, or a message that does what a request does; None where it has no limit.
+
+        Raises:
+            RateLimited: nothing shall be done.
+        """
+        policies, tenant = self.policies(principal.tenant), principal.tenant
+        if principal.kind == "ingest":  # A gateway: what its devices may do together.
+            taken = policies["ingest_tenant"], tenant, ""
+        elif principal.kind == "device":
+            taken = policies["ingest"], tenant, principal.device or ""
+        else:
+            name = "metrics" if is_metrics else _API_OF_ROLE.get(principal.role, "api")
+            taken = policies[name], tenant, asker(principal)
+        self.take(*taken, 1, clock.monotonic_secs())
+        policy, scope, key = taken
+        return None if policy is None else Taken(policy, scope, key)
 
     def fields(self, taken: Taken) -> dict[str, str]:
         """The IETF headers of an answer that was let through."""

@@ -45,7 +45,7 @@ RULES: Final[Mapping[str, Rule]] = {
     "api": Rule(50, 1, 1_500, "api_tenant", "requests of a user, by user"),
     "api_customer": Rule(10, 1, 300, "api_tenant", "requests of a user with the role customer, by user"),
     "metrics": Rule(10, 1, 100, None, "`/metrics`, by user"),
-    "feed": Rule(100, 1, 5_000, None, "messages of dispatchers' sockets, by user"),
+    "feed": Rule(100, 1, 5_000, None, "`watch` and `events` on sockets, by user or device"),
     # A gateway speaks for thousands of devices, and a phone that was away sends a day's fixes one by one.
     "ingest_tenant": Rule(50_000, 1, 500_000, None, "batches, by tenant"),
     "ingest": Rule(100, 1, 100_000, "ingest_tenant", "batches and requests of a device token, by device"),

@@ -10,6 +10,7 @@ import msgspec
 import structlog
 
 from fleetwire import metrics
+from fleetwire.access.limits import Limits
 from fleetwire.client_data import Undecodable, decode
 from fleetwire.errors import DatabaseAway, Problem
 from fleetwire.fanout import rooms
@@ -49,8 +50,9 @@ _log = structlog.get_logger(__name__)
 class EventTalk:
     """One socket's part in the events of its tenant."""
 
-    def __init__(self, hub: EventHub, socket: Socket, settings: Settings) -> None:
+    def __init__(self, hub: EventHub, socket: Socket, limits: Limits, settings: Settings) -> None:
         self._hub = hub
+        self._limits = limits
         self._socket = socket
         self._settings = settings
         self._feed = EventFeed(socket, settings, on_sent=self._mind, on_doubt=self._doubt)
@@ -94,12 +96,15 @@ class EventTalk:
         return True
 
     async def _follow(self, message: EventMessage, named: str | None) -> None:
-        self._socket.principal.require("events")
-        if isinstance(message, Ack):
+        principal = self._socket.principal
+        principal.require("events")
+        if isinstance(message, Ack):  # Costs nothing: the rate of the socket's messages is enough.
             self._feed.acknowledge(message.seq)
         elif isinstance(message, Join):
+            self._limits.message(principal)
             await self._rejoin(message)
         else:
+            self._limits.request(principal)  # As the same event over HTTP.
             await self._publish(message, named)
 
     async def _publish(self, message: Publish, named: str | None) -> None:

@@ -1,4 +1,4 @@
-"""All WebSockets of this worker: how many there may be, sends that cannot hang, and a goodbye to everyone at a stop."""
+"""All WebSockets of this worker: their bounds, sends that cannot hang, and a close to everyone at a stop."""
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Sequence
@@ -17,6 +17,7 @@ from fleetwire.fanout.event_messages import Authenticated, Failure
 from fleetwire.fanout.introduction import introduce
 from fleetwire.fanout.pace import Pace
 from fleetwire.fanout.pulse import beat_next, is_heartbeat
+from fleetwire.fanout.socket_places import SocketPlaces
 from fleetwire.runtime import supervisor
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.settings import Settings
@@ -158,7 +159,7 @@ class Sockets:
         self._credentials = credentials
         self._settings = settings
         self._open: dict[Kind, set[Socket]] = {"driver": set(), "dispatch": set()}
-        self._strangers = 0
+        self._places = SocketPlaces(settings)
         self._stopping = False
         self._pulse: SupervisedTask | None = None
 
@@ -186,24 +187,21 @@ class Sockets:
         started_secs = clock.monotonic_secs()
         scope, receive, send = connection
         socket = Socket(kind, receive, send, self._settings)
-        try:
-            self._check_room()
-            principal = await self._known(scope)
-            if principal is not None:
-                principal.require(permission)
-        except Problem as problem:
-            await asgi.deny(send, problem, started_secs=started_secs)
-            return
-        socket.subprotocol = next((offer for offer in scope["subprotocols"] if offer in subprotocols), None)
-
-        async def introduced(socket: Socket) -> None:
-            if principal is None:
-                await self._introduce(socket, permission, leaving)
-            await conversation(socket)
-
         # Not an ExitStack: it takes two kilobytes of every socket.
         leaving: list[Leave] = []
         try:
+            try:
+                principal = await self._admit(scope, permission, leaving)
+            except Problem as problem:
+                await asgi.deny(send, problem, started_secs=started_secs)
+                return
+            socket.subprotocol = next((offer for offer in scope["subprotocols"] if offer in subprotocols), None)
+
+            async def introduced(socket: Socket) -> None:
+                if principal is None:
+                    await self._introduce(socket, permission, leaving)
+                await conversation(socket)
+
             # Before the next await: a revocation in between would go unheard.
             if principal is not None:
                 self._follow(socket, principal, leaving)
@@ -214,13 +212,31 @@ class Sockets:
             for leave in leaving:
                 leave()
 
-    async def _known(self, scope: asgi.Scope) -> Principal | None:
+    async def _admit(self, scope: asgi.Scope, permission: Permission, leaving: list[Leave]) -> Principal | None:
+        """Takes the places of a socket and finds its credential; None where that comes later.
+
+        Each place is taken before the next await: checked now and taken later, it would be given to many.
+
+        Raises:
+            Problem: it may not pass; what stands in `leaving` is to be called all the same.
+        """
+        if self._stopping:
+            raise Overloaded("stopping", "The server is stopping; connect again.", retry_after_secs=2)
+        leaving.append(self._places.take())
+        principal = await self._known(scope, leaving)
+        if principal is not None:
+            principal.require(permission)
+            leaving.append(self._places.take_for(principal))
+        return principal
+
+    async def _known(self, scope: asgi.Scope, leaving: list[Leave]) -> Principal | None:
         """Whose credential the handshake carries; None without one, if there is room for one that sends it later."""
         try:
             return await authenticate(scope, self._credentials)
         except Problem as problem:
-            if problem.code != "token_missing" or self._strangers >= self._settings.socket_strangers:
+            if problem.code != "token_missing" or (leave := self._places.take_unauthenticated()) is None:
                 raise
+            leaving.append(leave)
             return None
 
     async def _introduce(self, socket: Socket, permission: Permission, leaving: list[Leave]) -> None:
@@ -229,11 +245,14 @@ class Sockets:
         Raises:
             Closing: none came in time, or it does not open this door; the reason was sent as an error.
         """
-        self._strangers += 1
+        principal = await introduce(socket, permission, self._credentials, self._settings.socket_auth_secs)
+        leave_unauthenticated = leaving.pop()
+        leave_unauthenticated()
         try:
-            principal = await introduce(socket, permission, self._credentials, self._settings.socket_auth_secs)
-        finally:
-            self._strangers -= 1
+            leaving.append(self._places.take_for(principal))
+        except Problem as problem:
+            await socket.send(msgspec.json.encode(Failure.of(problem)))
+            raise Closing(Close.RATE) from problem
         self._follow(socket, principal, leaving)
         await socket.send(msgspec.json.encode(Authenticated(principal.expires_at_millis)))
 
@@ -257,12 +276,6 @@ class Sockets:
         except Exception:  # noqa: BLE001 - whatever it is, it is logged and the socket closed
             _log.exception("A socket's conversation failed.", kind=socket.kind)
             await socket.close(Close.INTERNAL)
-
-    def _check_room(self) -> None:
-        if self._stopping:
-            raise Overloaded("stopping", "The server is stopping; connect again.", retry_after_secs=2)
-        if len(self) >= self._settings.max_sockets:
-            raise Overloaded("sockets_full", "This worker holds as many sockets as it may.", retry_after_secs=30)
 
     def __len__(self) -> int:
         return sum(self.counts().values())

@@ -55,7 +55,7 @@ class DispatchSocket:
         form = SUBPROTOCOLS.get(socket.subprotocol or "", "json")
         outbox = Outbox(self._live, socket.principal.tenant_id, form=form, turns=self._hub.turns)
         self._hub.add(outbox)
-        talk = EventTalk(self._events, socket, self._settings)
+        talk = EventTalk(self._events, socket, self._limits, self._settings)
         talk.start()
         feeding = spawn(self._feed(socket, outbox), name="feed")
         silence = asyncio.get_running_loop().call_later(

@@ -54,8 +54,11 @@ class LocationRoute:
         if scope["method"] != "POST":
             raise Problem("method_not_allowed", "Batches are sent with POST.", status=405, allow="POST")
         principal = await authenticate(scope, self._credentials)
+        if not principal.may("ingest"):
+            # Counted as any other request of this credential: its refusals must not empty the bucket of batches.
+            self._limit.limits.request(principal)
+            principal.require("ingest")
         self._limit.request(principal)
-        principal.require("ingest")
         settings = self._settings
         data = await asgi.read_body(
             receive,

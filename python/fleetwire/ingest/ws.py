@@ -58,7 +58,7 @@ class DriverSocket:
 
     async def _converse(self, socket: Socket) -> None:
         answers: set[asyncio.Task[None]] = set()
-        talk = EventTalk(self._events, socket, self._settings)
+        talk = EventTalk(self._events, socket, self._limit.limits, self._settings)
         talk.start()
         try:
             while True:

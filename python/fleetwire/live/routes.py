@@ -19,6 +19,7 @@ from fleetwire.errors import Problem
 from fleetwire.live.device_list import list_devices
 from fleetwire.live.own import own_position
 from fleetwire.live.state import Live
+from fleetwire.live.streams import Streams
 from fleetwire.settings import Settings
 from fleetwire.store import tracks
 from fleetwire.store.retention import Retention
@@ -84,6 +85,7 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
     app_pool: NamedDependency[asyncpg.Pool],
     settings: NamedDependency[Settings],
     retention: NamedDependency[Retention],
+    streams: NamedDependency[Streams],
     request: Request[Any, Any, Any],
     name: str,
     from_: Annotated[str | None, _FROM] = None,
@@ -96,7 +98,8 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
     deleted yet.
 
     Raises:
-        Problem: 404 `device_unknown`; 400 `time_invalid` or `span_invalid`; 503 `database_unavailable`.
+        Problem: 404 `device_unknown`; 400 `time_invalid` or `span_invalid`; 429 `streams_limit`;
+            503 `database_unavailable`, `streams_full`.
     """
     to_millis = _millis(to) if to else clock.now_millis() + settings.future_secs * 1000
     from_millis = _millis(from_) if from_ else to_millis - DEFAULT_SPAN_MILLIS
@@ -118,6 +121,7 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
         headers = {"etag": f'W/"{state}"', "cache-control": ASK_AGAIN}
         if matches(request.headers.get("if-none-match", "").encode("latin-1"), headers["etag"].encode()):
             return Response(None, status_code=304, headers=headers)
+    streams.take(request.scope, principal)
     pieces = tracks.stream(
         app_pool,
         tenant_id=tenant_id,
