@@ -14,7 +14,9 @@ EVENT = {"room": "dispatch", "kind": "emergency", "payload": {"emergency": "sos"
 
 @pytest.fixture(scope="module")
 def server(module_database):
-    yield from running_server(module_database, {"FLEETWIRE_FEED_HEARTBEAT_SECS": "1"})
+    yield from running_server(
+        module_database, {"FLEETWIRE_FEED_HEARTBEAT_SECS": "1", "FLEETWIRE_UNAUTHENTICATED_SOCKETS": "2"}
+    )
 
 
 def closed(schema):
