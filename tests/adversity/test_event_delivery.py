@@ -94,7 +94,7 @@ async def store(session, server, tenant, count, *, room="dispatch"):
     return [
         await publish(
             session, server.url, tenant.dispatcher, room=room, kind="message", payload={"text": str(number)},
-            give_up_secs=HEAL_SECS,
+            retry_timeout_secs=HEAL_SECS,
         )
         for number in range(count)
     ]  # fmt: skip

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from fleetwire.client.frames import spread_rows
+from fleetwire.client.frames import expand_rows
 from harness.fixes import fix, now_millis, track
 from harness.tenants import PASSWORD
 
@@ -63,12 +63,12 @@ async def test_rows_say_what_objects_say(client, tenant, watching):
         await compact.send({"type": "watch"})
         snapshot = await compact.receive_type("snapshot")
         assert {len(row) for row in snapshot["positions"]} == {9, 8, 4}
-        spread_rows(snapshot)
+        expand_rows(snapshot)
         assert snapshot == plain.snapshot
         await move(client, tenant, "van", fix(speed=1))
         moved = await compact.receive_type("moved")
         assert moved["columns"][:4] == ["device", "timestamp", "latitude", "longitude"]
-        spread_rows(moved)
+        expand_rows(moved)
         assert moved == await plain.receive_type("moved")
 
 

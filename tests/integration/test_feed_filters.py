@@ -139,7 +139,7 @@ async def followed(feed, wanted):
 async def test_the_client_shows_what_its_filter_shows(client, server, tenant, form):
     await move(client, tenant, "van", latitude=48.0, longitude=11.0, speed=13.4, heading=271, altitude=-3.5, battery=1)
     await move(client, tenant, "bus", latitude=50.0, longitude=11.0)
-    async with Feed(server.url, tenant.dispatcher, FeedFilter(area=(10, 47, 12, 49)), form=form) as feed:
+    async with Feed(server.url, tenant.dispatcher, FeedFilter(area=(10, 47, 12, 49)), encoding=form) as feed:
         await followed(feed, {"van"})
         shown = feed.positions["van"]
         assert (shown["device"], shown["latitude"], shown["longitude"], shown["heading"]) == ("van", 48, 11, 271)
@@ -169,7 +169,7 @@ async def test_a_large_fleet_comes_in_pieces_and_is_whole(client, server, tenant
                 assert (await socket.receive_type("receipt"))["stored"] == 1
 
     await asyncio.gather(*(send(part) for part in range(4)))
-    async with Feed(server.url, tenant.dispatcher, form=form) as feed:
+    async with Feed(server.url, tenant.dispatcher, encoding=form) as feed:
         await followed(feed, {f"{long}{number}" for number in range(many)})
         assert feed.messages > 5
     async with client.socket(PATH, token=tenant.dispatcher) as raw:

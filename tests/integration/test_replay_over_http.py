@@ -112,7 +112,7 @@ def options(server, *files, **changes):
             "url": f"http://127.0.0.1:{server.port}",
             "token": TOKEN,
             "show_progress": False,
-            "give_up_secs": 20.0,
+            "retry_timeout_secs": 20.0,
         }
         | changes
     )
@@ -267,7 +267,7 @@ async def test_a_refused_batch_stops_with_the_problems_code_and_what_was_done(se
 async def test_no_server_at_all_gives_up_after_the_time_it_was_given(server, trace):
     await server.stop()
     with pytest.raises(ReplayStopped, match=r"No answer from http://127\.0\.0\.1") as stopped:
-        await replay(options(server, trace, give_up_secs=0.5))
+        await replay(options(server, trace, retry_timeout_secs=0.5))
     assert 0.4 < stopped.value.summary.secs < 5
     assert stopped.value.summary.retries > 0
     await server.start()

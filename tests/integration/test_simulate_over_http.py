@@ -172,16 +172,16 @@ async def test_a_server_that_goes_away_loses_nothing(server):
 
 async def test_fixes_of_a_dead_zone_arrive_later_as_one_burst_with_old_timestamps(server):
     async with Fleet(options(server, vehicles=2, run_secs=None)) as fleet:
-        dark = [False]
-        fleet._zones.cover = lambda _position: dark[0]
+        offline = [False]
+        fleet._zones.contain = lambda _position: offline[0]
         running = asyncio.ensure_future(fleet.run())
         await asyncio.sleep(0.6)
-        dark[0], dark_since = True, now_millis()
+        offline[0], offline_since = True, now_millis()
         await asyncio.sleep(0.2)  # what was on its way when the network went
         silent_from = len(server.arrivals)
         await asyncio.sleep(0.6)
         assert len(server.arrivals) == silent_from
-        dark[0] = False
+        offline[0] = False
         await asyncio.sleep(0.4)
         running.cancel()
         await asyncio.wait([running])
@@ -196,12 +196,12 @@ async def test_fixes_of_a_dead_zone_arrive_later_as_one_burst_with_old_timestamp
         assert len(times) > 25
         assert times == sorted(times)
         assert arrived_at - times[0] > 500
-        assert times[0] >= dark_since - 200
+        assert times[0] >= offline_since - 200
 
 
 async def test_every_vehicle_is_known_at_once_even_where_there_is_no_network(server):
     async with Fleet(options(server, run_secs=0.8)) as fleet:
-        fleet._zones.cover = lambda _position: True
+        fleet._zones.contain = lambda _position: True
         await fleet.run()
         assert {device for device, _ in server.kept} == {f"truck-{number}" for number in range(1, 7)}
         assert len(server.arrivals) == 6
@@ -249,4 +249,4 @@ async def test_a_line_tells_how_the_fleet_is(server, capsys):
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) >= 3
     assert "vehicles 6" in lines[0]
-    assert "held 0" in lines[-1]
+    assert "buffered 0" in lines[-1]

@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from fleetwire.client import authorization, endpoint, is_temporary, read_problem, read_receipt, wait_secs
+from fleetwire.client import authorization, endpoint, is_temporary, parse_problem, parse_receipt, retry_delay_secs
 from fleetwire.errors import ConfigError, Problem
 
 
@@ -27,40 +27,40 @@ def test_what_is_no_token_is_refused_without_showing_it(token):
 
 def test_waits_grow_are_spread_and_never_undercut_what_the_server_asked_for():
     rng = random.Random(1)
-    waits = [[wait_secs(attempt, 0, rng) for _ in range(200)] for attempt in range(40)]
+    waits = [[retry_delay_secs(attempt, 0, rng) for _ in range(200)] for attempt in range(40)]
     assert max(waits[0]) <= 0.1
     assert all(max(each) <= 5 for each in waits)
     assert min(waits[20]) > 1
     assert len(set(waits[3])) == 200
-    assert min(wait_secs(0, 7, rng) for _ in range(50)) >= 7
+    assert min(retry_delay_secs(0, 7, rng) for _ in range(50)) >= 7
 
 
 def test_problems_are_read_from_documents_and_from_anything_else():
-    problem = read_problem(429, b'{"code":"rate_limited","detail":"Slower."}', "12")
+    problem = parse_problem(429, b'{"code":"rate_limited","detail":"Slower."}', "12")
     assert (problem.code, problem.detail, problem.status, problem.retry_after_secs) == (
         "rate_limited",
         "Slower.",
         429,
         12,
     )
-    assert read_problem(502, b"<html>", None).code == "http_502"
-    assert read_problem(503, b"[]", "Thu, 01 Jan 1970 00:00:00 GMT").retry_after_secs == 0
-    assert read_problem(503, b"", "soon").retry_after_secs is None
+    assert parse_problem(502, b"<html>", None).code == "http_502"
+    assert parse_problem(503, b"[]", "Thu, 01 Jan 1970 00:00:00 GMT").retry_after_secs == 0
+    assert parse_problem(503, b"", "soon").retry_after_secs is None
 
 
 @pytest.mark.parametrize(
     ("status", "temporary"),
     [(503, True), (500, True), (429, True), (408, True), (401, False), (413, False), (307, False)],
 )
-def test_only_passing_failures_are_tried_again(status, temporary):
+def test_only_temporary_failures_are_tried_again(status, temporary):
     assert is_temporary(Problem("x", "x", status=status)) is temporary
 
 
 def test_a_receipt_counts_its_rejects_by_code():
-    receipt = read_receipt(
+    receipt = parse_receipt(
         {"stored": 2, "duplicate": 1, "rejected": [{"index": 0, "code": "a"}, {"code": "a"}, {"code": "b"}]}
     )
     assert receipt.rejected == {"a": 2, "b": 1}
     assert receipt.fixes == 6
     with pytest.raises(Problem, match="receipt_unreadable"):
-        read_receipt({"stored": 2})
+        parse_receipt({"stored": 2})

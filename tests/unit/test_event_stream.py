@@ -1,4 +1,4 @@
-"""What a stream of events makes of what a server may send in any order before it has joined."""
+"""`EventStream` yields each event once and in order, whatever the server sends before the join."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -18,13 +18,13 @@ def event(seq):
 
 @asynccontextmanager
 async def server_of(*connections):
-    """Serves connections that say these frames, one list each, and are then cut."""
-    asked, left = [], list(connections)
+    """Serves one connection per list of frames: reads the join message, sends the frames, closes."""
+    joins, left = [], list(connections)
 
-    async def talk(request):
+    async def serve(request):
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        asked.append(orjson.loads(await socket.receive_str()))
+        joins.append(orjson.loads(await socket.receive_str()))
         for frame in left.pop(0):
             await socket.send_str(orjson.dumps(frame).decode())
         if left:
@@ -34,39 +34,39 @@ async def server_of(*connections):
         return socket
 
     app = web.Application()
-    app.router.add_get("/ws/dispatch", talk)
+    app.router.add_get("/ws/dispatch", serve)
     runner = web.AppRunner(app)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}", asked
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}", joins
     finally:
         await runner.cleanup()
 
 
-async def heard(url, count):
+async def received(url, count):
     seqs = []
     async with EventStream(url, "fw_secret") as stream, asyncio.timeout(20):
-        async for told in stream:
-            seqs.append(told.seq)
+        async for event in stream:
+            seqs.append(event.seq)
             if len(seqs) == count:
                 break
     return seqs
 
 
-async def test_event_before_joined_is_left_for_its_turn():
-    """A socket is in a room of its own before it asks: there it may be told 62 while 61 is still to come."""
+async def test_event_before_joined_is_not_yielded_until_its_turn():
+    """A socket is in its default rooms before the join: there it may receive event 62 before event 61."""
     joined = {"type": "joined", "rooms": ["dispatch"], "gap": False}
     async with server_of(
         [{**joined, "after": 58}, event(59), event(60)],
         [event(62), {**joined, "after": 60}, event(61), event(62)],
-    ) as (url, asked):
-        assert await heard(url, 4) == [59, 60, 61, 62]
-    assert [message.get("after") for message in asked] == [None, 60]
+    ) as (url, joins):
+        assert await received(url, 4) == [59, 60, 61, 62]
+    assert [message.get("after") for message in joins] == [None, 60]
 
 
-async def test_event_sent_again_is_heard_once():
+async def test_event_sent_again_is_yielded_once():
     joined = {"type": "joined", "rooms": ["dispatch"], "gap": False}
     async with server_of([{**joined, "after": 6}, event(7), event(7), event(8)]) as (url, _):
-        assert await heard(url, 2) == [7, 8]
+        assert await received(url, 2) == [7, 8]

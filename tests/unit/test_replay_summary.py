@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from fleetwire.client import Posted, Receipt
+from fleetwire.client import BatchReceipt, PostResult
 from fleetwire.replay.progress import ReplayProgress
 from fleetwire.replay.summary import Tally
 
@@ -15,7 +15,9 @@ def test_receipts_add_up_by_code_and_percentiles_are_ranks():
     tally = Tally()
     for number in range(1, 101):
         tally.add(
-            Posted(Receipt(3, 1, {"latitude_range": 1} | ({"timestamp_future": 2} if number == 1 else {})), number, 0)
+            PostResult(
+                BatchReceipt(3, 1, {"latitude_range": 1} | ({"timestamp_future": 2} if number == 1 else {})), number, 0
+            )
         )
     summary = closed(tally)
     assert (summary.batches, summary.sent, summary.stored, summary.duplicate) == (100, 502, 300, 100)

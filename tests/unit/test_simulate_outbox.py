@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from fleetwire.errors import ConfigError
 from fleetwire.simulate import SimulateOptions
 from fleetwire.simulate.fleet import _spread
-from fleetwire.simulate.outbox import Outbox
+from fleetwire.simulate.outbox import DeviceOutbox
 
 
 def fix(number):
@@ -13,53 +13,53 @@ def fix(number):
 
 
 def test_the_same_batch_comes_until_it_is_settled_and_new_fixes_wait():
-    outbox = Outbox(max_fixes=10)
-    outbox.push(fix(1))
-    first = outbox.take()
-    outbox.push(fix(2))
-    assert outbox.take() is first
-    assert outbox.held == 2
-    outbox.settle(first)
-    assert outbox.take().fixes == [fix(2)]
+    outbox = DeviceOutbox(max_fixes=10)
+    outbox.add(fix(1))
+    first = outbox.next_batch()
+    outbox.add(fix(2))
+    assert outbox.next_batch() is first
+    assert outbox.unacknowledged == 2
+    outbox.acknowledge(first)
+    assert outbox.next_batch().fixes == [fix(2)]
 
 
 def test_nothing_held_gives_no_batch():
-    assert Outbox(max_fixes=1).take() is None
+    assert DeviceOutbox(max_fixes=1).next_batch() is None
 
 
 def test_a_late_second_receipt_does_not_settle_the_batch_after():
-    outbox = Outbox(max_fixes=10)
-    outbox.push(fix(1))
-    first = outbox.take()
-    outbox.settle(first)
-    outbox.push(fix(2))
-    second = outbox.take()
-    outbox.settle(first)
-    assert outbox.take() is second
+    outbox = DeviceOutbox(max_fixes=10)
+    outbox.add(fix(1))
+    first = outbox.next_batch()
+    outbox.acknowledge(first)
+    outbox.add(fix(2))
+    second = outbox.next_batch()
+    outbox.acknowledge(first)
+    assert outbox.next_batch() is second
 
 
 def test_a_full_outbox_drops_new_fixes_and_counts_them():
-    outbox = Outbox(max_fixes=3)
+    outbox = DeviceOutbox(max_fixes=3)
     for number in range(5):
-        outbox.push(fix(number))
+        outbox.add(fix(number))
     assert outbox.dropped == 2
-    assert outbox.take().fixes == [fix(0), fix(1), fix(2)]
+    assert outbox.next_batch().fixes == [fix(0), fix(1), fix(2)]
 
 
 @given(st.lists(st.sampled_from(["push", "take", "settle"]), max_size=200), st.integers(1, 20))
 def test_every_fix_is_settled_held_or_counted_as_dropped_in_order(acts, max_fixes):
-    outbox, settled, pushed = Outbox(max_fixes=max_fixes), [], 0
+    outbox, settled, pushed = DeviceOutbox(max_fixes=max_fixes), [], 0
     for act in acts:
         if act == "push":
-            outbox.push(fix(pushed))
+            outbox.add(fix(pushed))
             pushed += 1
         elif act == "take":
-            outbox.take()
-        elif (batch := outbox.take()) is not None:
+            outbox.next_batch()
+        elif (batch := outbox.next_batch()) is not None:
             settled += [each["timestamp"] for each in batch.fixes]
-            outbox.settle(batch)
-        assert outbox.held <= max_fixes
-        assert len(settled) + outbox.held + outbox.dropped == pushed
+            outbox.acknowledge(batch)
+        assert outbox.unacknowledged <= max_fixes
+        assert len(settled) + outbox.unacknowledged + outbox.dropped == pushed
     assert settled == sorted(set(settled))
 
 
@@ -71,7 +71,7 @@ def test_the_share_of_sockets_is_spread_evenly():
 
 
 def test_wrong_options_are_refused_by_name():
-    for wrong in ({"vehicles": 0}, {"socket_share": 2.0}, {"held_fixes": 10_001}, {"send_secs": 0.0}):
+    for wrong in ({"vehicles": 0}, {"socket_share": 2.0}, {"max_buffered_fixes": 10_001}, {"send_secs": 0.0}):
         with pytest.raises(ConfigError, match=f"^{next(iter(wrong))}"):
             SimulateOptions(url="http://x", token="fwi_secret", **wrong)
     assert "fwi_secret" not in repr(SimulateOptions(url="http://x", token="fwi_secret"))

@@ -5,8 +5,8 @@ from math import cos, hypot, radians
 import pytest
 
 from fleetwire.simulate.names import street_names
+from fleetwire.simulate.street_graph import largest_component, shortest_path
 from fleetwire.simulate.streets import build_streets
-from fleetwire.simulate.ways import largest_part, quickest
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +22,12 @@ def test_the_same_seed_gives_the_same_town_and_another_seed_another(streets):
 @pytest.mark.parametrize("seed", range(5))
 def test_every_crossing_can_be_reached_from_every_other(seed):
     streets = build_streets(seed=seed)
-    edges = [(way.start, way.end) for leaving in streets.ways for way in leaving]
-    assert largest_part(edges) == set(streets.nodes) == {node for node, leaving in enumerate(streets.ways) if leaving}
+    edges = [(edge.start, edge.end) for outgoing in streets.edges for edge in outgoing]
+    assert (
+        largest_component(edges)
+        == set(streets.nodes)
+        == {node for node, outgoing in enumerate(streets.edges) if outgoing}
+    )
     assert len(streets.nodes) > 1500
 
 
@@ -31,19 +35,19 @@ def test_the_town_is_as_large_and_as_dense_as_a_town(streets):
     xs, ys = zip(*(streets.points[node] for node in streets.nodes), strict=True)
     assert 11_000 < max(xs) - min(xs) < 13_000
     assert 9_000 < max(ys) - min(ys) < 11_000
-    km = sum(way.metres for leaving in streets.ways for way in leaving) / 2000
+    km = sum(edge.metres for outgoing in streets.edges for edge in outgoing) / 2000
     assert 5 < km / 120 < 12  # km of street per square km
-    assert all(100 < way.metres < 600 for leaving in streets.ways for way in leaving)
+    assert all(100 < edge.metres < 600 for outgoing in streets.edges for edge in outgoing)
     assert len(streets.nodes) < len(streets.points)  # parks are missing
     assert 50 < len(streets.signals) < 600
 
 
-def test_ways_go_both_directions_at_the_limit_of_their_class(streets):
-    ways = {(way.start, way.end): way for leaving in streets.ways for way in leaving}
-    assert all((end, start) in ways for start, end in ways)
-    assert {round(way.limit_mps * 3.6) for way in ways.values()} == {30, 50, 60}
-    way = next(iter(ways.values()))
-    assert abs(way.bearing_deg - ways[way.end, way.start].bearing_deg) == pytest.approx(180)
+def test_edges_go_both_directions_at_the_limit_of_their_class(streets):
+    edges = {(edge.start, edge.end): edge for outgoing in streets.edges for edge in outgoing}
+    assert all((end, start) in edges for start, end in edges)
+    assert {round(edge.limit_mps * 3.6) for edge in edges.values()} == {30, 50, 60}
+    edge = next(iter(edges.values()))
+    assert abs(edge.bearing_deg - edges[edge.end, edge.start].bearing_deg) == pytest.approx(180)
 
 
 def test_the_overlay_has_named_lines_of_two_classes_around_the_centre(streets):
@@ -71,24 +75,24 @@ def test_the_quickest_route_is_joined_up_and_as_quick_as_an_exhaustive_search_sa
     start = streets.nodes[0]
     secs = {start: 0.0}
     for _ in streets.nodes:  # Bellman-Ford
-        for leaving in streets.ways:
-            for way in leaving:
-                if way.start in secs:
-                    secs[way.end] = min(secs.get(way.end, 1e9), secs[way.start] + way.secs)
+        for outgoing in streets.edges:
+            for edge in outgoing:
+                if edge.start in secs:
+                    secs[edge.end] = min(secs.get(edge.end, 1e9), secs[edge.start] + edge.secs)
     for goal in streets.nodes[1:]:
-        route = quickest(streets, start, goal)
+        route = shortest_path(streets.edges, streets.points, start=start, goal=goal)
         assert route[0].start == start
         assert route[-1].end == goal
         assert all(a.end == b.start for a, b in pairwise(route))
-        assert sum(way.secs for way in route) == pytest.approx(secs[goal])
+        assert sum(edge.secs for edge in route) == pytest.approx(secs[goal])
 
 
-def test_bearings_point_where_the_way_goes(streets):
-    for leaving in streets.ways[:200]:
-        for way in leaving:
-            (x0, y0), (x1, y1) = streets.points[way.start], streets.points[way.end]
-            assert hypot(x1 - x0, y1 - y0) == pytest.approx(way.metres)
-            assert cos(radians(way.bearing_deg)) == pytest.approx((y1 - y0) / way.metres, abs=1e-9)
+def test_bearings_point_where_the_edge_goes(streets):
+    for outgoing in streets.edges[:200]:
+        for edge in outgoing:
+            (x0, y0), (x1, y1) = streets.points[edge.start], streets.points[edge.end]
+            assert hypot(x1 - x0, y1 - y0) == pytest.approx(edge.metres)
+            assert cos(radians(edge.bearing_deg)) == pytest.approx((y1 - y0) / edge.metres, abs=1e-9)
 
 
 def test_names_do_not_run_out():

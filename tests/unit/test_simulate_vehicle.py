@@ -4,9 +4,9 @@ from math import hypot
 import pytest
 
 from fleetwire.simulate.phone import DeadZones, Phone
+from fleetwire.simulate.street_graph import METRES_PER_DEGREE
 from fleetwire.simulate.streets import build_streets
-from fleetwire.simulate.vehicle import PACE, Vehicle
-from fleetwire.simulate.ways import METRES_PER_DEGREE
+from fleetwire.simulate.vehicle import CRUISING_SHARE, Vehicle
 
 
 @pytest.fixture(scope="module")
@@ -18,13 +18,13 @@ def drive(vehicle, secs):
     seen = []
     for _ in range(secs):
         vehicle.step(1.0)
-        seen.append((vehicle.position, vehicle.speed_mps, vehicle.heading_deg, vehicle.way))
+        seen.append((vehicle.position, vehicle.speed_mps, vehicle.heading_deg, vehicle.edge))
     return seen
 
 
-def off_street_metres(streets, position, way):
-    (x, y), (x0, y0), (x1, y1) = position, streets.points[way.start], streets.points[way.end]
-    share = ((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / way.metres**2
+def off_street_metres(streets, position, edge):
+    (x, y), (x0, y0), (x1, y1) = position, streets.points[edge.start], streets.points[edge.end]
+    share = ((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / edge.metres**2
     share = min(1.0, max(0.0, share))
     return hypot(x - x0 - (x1 - x0) * share, y - y0 - (y1 - y0) * share)
 
@@ -38,10 +38,12 @@ def test_the_same_seed_drives_the_same_way(streets):
 def test_no_vehicle_leaves_the_streets_jumps_or_races(streets, seed):
     vehicle = Vehicle(streets, seed=seed)
     before, before_mps = vehicle.position, vehicle.speed_mps
-    for position, speed_mps, heading_deg, way in drive(vehicle, 1800):
-        assert way in streets.ways[way.start]
-        assert off_street_metres(streets, position, way) < 1e-6
-        assert 0 <= speed_mps <= way.limit_mps * PACE[1] + 3  # a turn into a slower street brakes on its first metres
+    for position, speed_mps, heading_deg, edge in drive(vehicle, 1800):
+        assert edge in streets.edges[edge.start]
+        assert off_street_metres(streets, position, edge) < 1e-6
+        assert (
+            0 <= speed_mps <= edge.limit_mps * CRUISING_SHARE[1] + 3
+        )  # a turn into a slower street brakes on its first metres
         assert speed_mps < 19
         assert hypot(position[0] - before[0], position[1] - before[1]) < 20
         assert -6 < speed_mps - before_mps < 2
@@ -65,9 +67,9 @@ def test_turns_are_taken_slowly(streets):
     vehicle = Vehicle(streets, seed=2)
     seen = drive(vehicle, 3600)
     turns = 0
-    for (_, _, heading, way), (_, speed_mps, new_heading, new_way) in pairwise(seen):
+    for (_, _, heading, edge), (_, speed_mps, new_heading, new_edge) in pairwise(seen):
         turn_deg = abs((new_heading - heading + 180) % 360 - 180)
-        if way.end == new_way.start and turn_deg > 75:
+        if edge.end == new_edge.start and turn_deg > 75:
             turns += 1
             assert speed_mps < 8
     assert turns > 5
@@ -139,6 +141,6 @@ def test_dead_zones_are_circles_in_the_town(streets):
     zones = DeadZones(streets, seed=7, count=12)
     assert zones.circles == DeadZones(streets, seed=7, count=12).circles
     x, y, radius = zones.circles[0]
-    assert zones.cover((x + radius - 1, y))
-    assert not zones.cover((1e6, y))
-    assert not DeadZones(streets, seed=7, count=0).cover((x, y))
+    assert zones.contain((x + radius - 1, y))
+    assert not zones.contain((1e6, y))
+    assert not DeadZones(streets, seed=7, count=0).contain((x, y))

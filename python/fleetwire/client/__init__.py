@@ -1,31 +1,31 @@
-"""The client's side: posting batches as a sender, and following a feed as a watcher."""
+"""Python client: posts batches of fixes, watches the live feed, receives and publishes events."""
 
 from fleetwire.client.batches import (
     LOCATION_PATH,
     BatchClient,
-    Posted,
-    Receipt,
+    BatchReceipt,
+    PostResult,
     authorization,
     endpoint,
     is_temporary,
-    read_problem,
-    read_receipt,
-    wait_secs,
+    parse_problem,
+    parse_receipt,
+    retry_delay_secs,
 )
-from fleetwire.client.feed import Feed, FeedFilter, Update
+from fleetwire.client.feed import Feed, FeedFilter, FeedUpdate
 
 __all__ = [
     "LOCATION_PATH",
     "BatchClient",
+    "BatchReceipt",
     "Feed",
     "FeedFilter",
-    "Posted",
-    "Receipt",
-    "Update",
+    "FeedUpdate",
+    "PostResult",
     "authorization",
     "endpoint",
     "is_temporary",
-    "read_problem",
-    "read_receipt",
-    "wait_secs",
+    "parse_problem",
+    "parse_receipt",
+    "retry_delay_secs",
 ]

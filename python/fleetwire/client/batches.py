@@ -1,10 +1,10 @@
-"""Posting batches as a sender: one batch at a time, kept until the server gave a receipt for it.
+"""Posts batches of fixes over HTTP and retries them until the server returns a receipt.
 
-    post() -> 200 + receipt                        done
-           -> no answer, 408, 429, 5xx             wait (exponential, jittered, at least Retry-After), then the same
-           -> anything else, or out of patience    Problem
+    post() -> 200 or 202 + receipt                 PostResult
+           -> no answer, 408, 429, 5xx             retry (exponential, jittered, at least Retry-After)
+           -> anything else, or retries time out   Problem
 
-A batch whose answer was lost may have been stored; sending the same bytes again is safe because a fix is stored once.
+A batch whose answer was lost may have been stored. Sending the same bytes again is safe: the server stores a fix once.
 """
 
 import asyncio
@@ -21,39 +21,39 @@ from fleetwire.clock import monotonic_secs, now_millis
 from fleetwire.errors import ConfigError, Problem
 
 LOCATION_PATH = "/api/driver/location"
-FIRST_WAIT_SECS = 0.1  # a restarted server is back within a second or two; the first tries should notice
-LONGEST_WAIT_SECS = 5.0  # jittered, so a crowd of senders comes back at a few hundred per second and not at once
-REQUEST_TIMEOUT_SECS = 30.0  # longer than any group commit; a server silent for so long has lost the request
-TEMPORARY = frozenset({408, 429})  # besides every 5xx
+MIN_RETRY_DELAY_SECS = 0.1  # a restarted server is ready within a second or two; the first retries should reach it
+MAX_RETRY_DELAY_SECS = 5.0  # jittered, so that many senders return at a few hundred per second and not all at once
+REQUEST_TIMEOUT_SECS = 30.0  # longer than any group commit: after it the request counts as lost
+TEMPORARY = frozenset({408, 429})  # in addition to every 5xx
 
 
-class Receipt(NamedTuple):
-    """What the server made of a batch: `stored + duplicate + queued + sum(rejected.values())` fixes."""
+class BatchReceipt(NamedTuple):
+    """Outcome of a batch: `stored + duplicate + queued + sum(rejected.values())` fixes."""
 
     stored: int
     duplicate: int
     rejected: dict[str, int]
-    """Number of refused fixes by code."""
+    """Number of rejected fixes by code."""
     queued: int = 0
-    """Fixes safe in the server's spool while its database is away."""
+    """Fixes in the server's spool, which holds them while the database is unavailable."""
 
     @property
     def fixes(self) -> int:
-        """Fixes the receipt speaks of."""
+        """Number of fixes that the receipt accounts for."""
         return self.stored + self.duplicate + self.queued + sum(self.rejected.values())
 
 
-class Posted(NamedTuple):
-    """A receipt and what it took to get it."""
+class PostResult(NamedTuple):
+    """Receipt of a batch, with the latency and the number of retries."""
 
-    receipt: Receipt
+    receipt: BatchReceipt
     millis: float
-    """From the start of the request that was answered to the last byte of the receipt; waits are not in it."""
+    """Time from the start of the answered request to the last byte of the receipt, without earlier attempts."""
     retries: int
 
 
 def endpoint(url: str, path: str, *, socket: bool = False) -> str:
-    """The address of `path` under the server's `url` (http or https); `socket` turns it into ws or wss.
+    """Returns the address of `path` under the server's `url` (http or https); `socket` makes it ws or wss.
 
     Raises:
         ConfigError: `url` is not an absolute http address.
@@ -71,7 +71,7 @@ def endpoint(url: str, path: str, *, socket: bool = False) -> str:
 
 
 def authorization(token: str) -> dict[str, str]:
-    """The header that carries a credential.
+    """Returns the Authorization header of a credential.
 
     Raises:
         ConfigError: the token is empty or holds characters no credential has (a header could be smuggled in).
@@ -84,14 +84,14 @@ def authorization(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def read_receipt(members: dict[str, object]) -> Receipt:
-    """Reads the members of a receipt, from a response or a socket's message.
+def parse_receipt(members: dict[str, object]) -> BatchReceipt:
+    """Parses the members of a receipt, from an HTTP response or a socket message.
 
     Raises:
-        Problem: they are not those of a receipt.
+        Problem: they are not the members of a receipt.
     """
     rejected, queued = members.get("rejected"), members.get("queued", 0)
-    # A queued batch is not compared with the history yet, so nothing is known of these two.
+    # A queued batch is not compared with the history yet, so `stored` and `duplicate` are unknown.
     stored, duplicate = (members.get(name, 0 if "queued" in members else None) for name in ("stored", "duplicate"))
     if not (
         isinstance(stored, int)
@@ -104,27 +104,27 @@ def read_receipt(members: dict[str, object]) -> Receipt:
     for reject in rejected:
         code = str(reject.get("code", "unknown")) if isinstance(reject, dict) else "unknown"
         by_code[code] = by_code.get(code, 0) + 1
-    return Receipt(stored, duplicate, by_code, queued)
+    return BatchReceipt(stored, duplicate, by_code, queued)
 
 
-def wait_secs(attempt: int, retry_after_secs: float, rng: random.Random) -> float:
-    """How long to wait before try number `attempt` + 1; never less than the server asked for."""
-    ceiling = min(LONGEST_WAIT_SECS, FIRST_WAIT_SECS * 2.0 ** min(attempt, 16))
-    # The jitter comes on top of Retry-After: senders that were all told "1" must not all come back in the same second.
+def retry_delay_secs(attempt: int, retry_after_secs: float, rng: random.Random) -> float:
+    """Returns the delay after failed attempt number `attempt` (from 0): exponential, jittered, at least Retry-After."""
+    ceiling = min(MAX_RETRY_DELAY_SECS, MIN_RETRY_DELAY_SECS * 2.0 ** min(attempt, 16))
+    # The jitter is added to Retry-After: senders that all got "1" must not all return in the same second.
     return retry_after_secs + rng.uniform(ceiling / 4, ceiling)
 
 
 class BatchClient:
-    """Posts batches over at most `connections` kept-alive connections. An async context manager."""
+    """Posts batches over at most `connections` persistent connections; an async context manager."""
 
     def __init__(self, url: str, token: str, *, connections: int, rng: random.Random | None = None) -> None:
         self._url = endpoint(url, LOCATION_PATH)
         self._headers = {"Content-Type": "application/json"} | authorization(token)
         self._connections = connections
-        self._rng = rng or random.Random()  # noqa: S311 - it spreads retries
+        self._rng = rng or random.Random()  # noqa: S311 - jitter of retries
         self._session: aiohttp.ClientSession | None = None
         self.retries = 0
-        """Tries that failed for a passing reason, over all batches; grows while a batch is still waiting."""
+        """Attempts that failed for a temporary reason, over all batches, including those still being retried."""
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
@@ -139,41 +139,41 @@ class BatchClient:
         if self._session is not None:
             await self._session.close()
 
-    async def post(self, body: bytes, *, give_up_secs: float) -> Posted:
-        """Sends one batch until it is answered. Cancelling leaves open whether the batch was stored.
+    async def post(self, body: bytes, *, retry_timeout_secs: float) -> PostResult:
+        """Posts one batch until the server answers it. After a cancellation the batch may or may not be stored.
 
         Args:
             body: the batch as JSON.
-            give_up_secs: how long failures may follow each other before the last of them is raised; 0 tries once.
+            retry_timeout_secs: period after the first failure in which the batch is retried; 0 makes one attempt.
 
         Raises:
-            Problem: the server refuses the batch or the credential, or gave no receipt for `give_up_secs`.
+            Problem: the server refuses the batch or the credential, or gave no receipt within `retry_timeout_secs`.
         """
-        deadline: float | None = None
+        deadline_secs: float | None = None
         attempt = 0
         while True:
-            started = monotonic_secs()
+            started_secs = monotonic_secs()
             try:
-                receipt = await self._once(body)
+                receipt = await self._post_once(body)
             except Problem as problem:
                 if not is_temporary(problem):
                     raise
-                ended = monotonic_secs()
-                deadline = ended + give_up_secs if deadline is None else deadline
-                if ended >= deadline:
+                failed_secs = monotonic_secs()
+                deadline_secs = failed_secs + retry_timeout_secs if deadline_secs is None else deadline_secs
+                if failed_secs >= deadline_secs:
                     raise
                 self.retries += 1
-                pause = wait_secs(attempt, problem.retry_after_secs or 0, self._rng)
-                await asyncio.sleep(min(pause, deadline - ended))
+                delay_secs = retry_delay_secs(attempt, problem.retry_after_secs or 0, self._rng)
+                await asyncio.sleep(min(delay_secs, deadline_secs - failed_secs))
                 attempt += 1
             else:
-                return Posted(receipt, (monotonic_secs() - started) * 1000, attempt)
+                return PostResult(receipt, (monotonic_secs() - started_secs) * 1000, attempt)
 
-    async def _once(self, body: bytes) -> Receipt:
+    async def _post_once(self, body: bytes) -> BatchReceipt:
         if self._session is None:
             raise RuntimeError("The client is used outside of its context.")
         try:
-            # A redirect is refused below: following it would hand the credential to another address.
+            # Redirects are refused below: following one would send the credential to another address.
             async with self._session.post(
                 self._url, data=body, headers=self._headers, allow_redirects=False
             ) as response:
@@ -182,17 +182,17 @@ class BatchClient:
             detail = f"No answer from {self._url}: {str(error) or type(error).__name__}"
             raise Problem("no_answer", detail, status=503) from error
         if response.status not in {200, 202}:  # stored, or queued in the spool
-            raise read_problem(response.status, answer, response.headers.get("Retry-After"))
-        return read_receipt(_members(answer))
+            raise parse_problem(response.status, answer, response.headers.get("Retry-After"))
+        return parse_receipt(_members(answer))
 
 
 def is_temporary(problem: Problem) -> bool:
-    """Whether the same batch may be taken later."""
+    """Returns whether the server may accept the same batch later."""
     return problem.status in TEMPORARY or (problem.status >= 500 and problem.code != "receipt_unreadable")  # noqa: PLR2004 - HTTP's server errors
 
 
-def read_problem(status: int, body: bytes, retry_after: str | None) -> Problem:
-    """The error an answer stands for, also where a proxy answered something other than a problem document."""
+def parse_problem(status: int, body: bytes, retry_after: str | None) -> Problem:
+    """Converts an error response to a `Problem`; accepts bodies that are no problem document, as proxies send them."""
     members = _members(body)
     code = members.get("code")
     detail = members.get("detail") or members.get("title")
@@ -213,7 +213,7 @@ def _members(body: bytes) -> dict[str, object]:
 
 
 def _retry_after_secs(text: str | None) -> int | None:
-    """Reads both spellings of Retry-After: seconds, and a date."""
+    """Parses both forms of Retry-After: seconds and a date."""
     if text is None:
         return None
     if text.strip().isdecimal():

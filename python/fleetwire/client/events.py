@@ -1,8 +1,8 @@
-"""Events as a client uses them: publish until it is known to be stored, hear until it is known to be heard.
+"""Publishes events and receives them in order, each once, over reconnects.
 
-publish() --client_id, again until answered--> stored once
-EventStream: connect, join behind the last number -> events, each acknowledged when the next one is asked for
-             connection lost                      -> wait as its close code says, connect, join behind the last number
+publish():    POST with a client_id, retried until answered; the server stores the event once
+EventStream:  connect, join after the last sequence number -> events, each acknowledged when the next one is requested
+              connection lost -> delay as its close code says, connect, join after the last sequence number
 """
 
 import asyncio
@@ -20,10 +20,10 @@ from fleetwire.client.batches import (
     authorization,
     endpoint,
     is_temporary,
-    read_problem,
-    wait_secs,
+    parse_problem,
+    retry_delay_secs,
 )
-from fleetwire.client.feed import SILENCE_SECS
+from fleetwire.client.feed import IDLE_TIMEOUT_SECS
 from fleetwire.clock import monotonic_secs
 from fleetwire.errors import Problem
 from fleetwire.fanout.close_codes import MEANINGS, Close
@@ -31,8 +31,8 @@ from fleetwire.fanout.close_codes import MEANINGS, Close
 EVENTS_PATH = "/api/events"
 
 
-class Heard(NamedTuple):
-    """One event."""
+class ReceivedEvent(NamedTuple):
+    """One event of a room."""
 
     seq: int
     room: str
@@ -43,9 +43,9 @@ class Heard(NamedTuple):
 
 
 class EventStream:
-    """The events of some rooms, in order, each once, over as many connections as it takes. An async context manager.
+    """Yields the events of some rooms in order, each once, and reconnects as needed; an async context manager.
 
-    `after` is the number up to which everything was heard: keep it, and a later stream goes on there.
+    `after` is the sequence number of the last event handled. Pass it to a later stream to resume there.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class EventStream:
         self._url = endpoint(url, path, socket=True)
         self._headers = authorization(token)
         self._rooms = list(rooms)
-        self._rng = rng or random.Random()  # noqa: S311 - it spreads reconnects
+        self._rng = rng or random.Random()  # noqa: S311 - jitter of reconnects
         self._session: aiohttp.ClientSession | None = None
         self.after = after
         self.connections = 0
         self.gaps = 0
-        """How often the server had forgotten what lies behind `after`: load anew what events tell of."""
+        """Number of joins at which the server no longer had the events after `after`: reload the affected state."""
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession()
@@ -78,65 +78,66 @@ class EventStream:
         if self._session is not None:
             await self._session.close()
 
-    async def __aiter__(self) -> AsyncIterator[Heard]:
-        """Hears for ever.
+    async def __aiter__(self) -> AsyncIterator[ReceivedEvent]:
+        """Yields events until the caller stops.
 
         Raises:
-            Problem: the credential is refused, or may not be in these rooms.
+            Problem: the credential is refused, or has no access to these rooms.
         """
         attempt = 0
         while True:
-            began_with = self.after
-            pause_secs = None
+            after_at_start = self.after
+            delay_secs = None
             try:
                 async for event in self._connection():
                     attempt = 0
                     yield event
-            except _Closed as closed:
-                pause_secs = closed.pause_secs(self._rng)
+            except _ConnectionClosed as closed:
+                delay_secs = closed.reconnect_delay_secs(self._rng)
             except (aiohttp.ClientError, OSError, TimeoutError):
                 pass
             except Problem as problem:
                 if not is_temporary(problem):
                     raise
-                pause_secs = wait_secs(attempt, problem.retry_after_secs or 0, self._rng)
-            attempt = 0 if self.after != began_with else attempt + 1
-            await asyncio.sleep(wait_secs(attempt, 0, self._rng) if pause_secs is None else pause_secs)
+                delay_secs = retry_delay_secs(attempt, problem.retry_after_secs or 0, self._rng)
+            attempt = 0 if self.after != after_at_start else attempt + 1
+            await asyncio.sleep(retry_delay_secs(attempt, 0, self._rng) if delay_secs is None else delay_secs)
 
-    async def _connection(self) -> AsyncIterator[Heard]:
+    async def _connection(self) -> AsyncIterator[ReceivedEvent]:
         if self._session is None:
             raise RuntimeError("The stream is used outside of its context.")
         try:
             opening = await self._session.ws_connect(self._url, headers=self._headers, max_msg_size=0)
         except aiohttp.WSServerHandshakeError as error:
             retry_after = error.headers.get("Retry-After") if error.headers else None
-            raise read_problem(error.status, b"", retry_after) from error
+            raise parse_problem(error.status, b"", retry_after) from error
         async with opening as socket:
             join = {"type": "events", "rooms": self._rooms} | ({} if self.after is None else {"after": self.after})
             await _send(socket, join)
-            async for frame in self._frames(socket):
-                yield frame
+            async for event in self._events(socket):
+                yield event
 
-    async def _frames(self, socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[Heard]:
+    async def _events(self, socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[ReceivedEvent]:
         is_joined = False
         while True:
-            message = await socket.receive(timeout=SILENCE_SECS)
+            message = await socket.receive(timeout=IDLE_TIMEOUT_SECS)
             if message.type is aiohttp.WSMsgType.TEXT:
                 frame = orjson.loads(message.data)
                 is_joined = is_joined or frame["type"] == "joined"
                 if frame["type"] == "event":
                     if not is_joined:
-                        continue  # Of the rooms that a socket has until it asks: what lies before it is still to come.
+                        continue  # From the default rooms, before the join: earlier events follow after it.
                     if self.after is None or frame["seq"] > self.after:
-                        yield _heard(frame)
+                        yield _parse_event(frame)
                         self.after = frame["seq"]
                     await _send(socket, {"type": "ack", "seq": frame["seq"]})
                 else:
-                    await self._take(socket, frame)
+                    await self._handle_control(socket, frame)
             elif message.type is not aiohttp.WSMsgType.BINARY:
-                raise _Closed(socket.close_code)
+                raise _ConnectionClosed(socket.close_code)
 
-    async def _take(self, socket: aiohttp.ClientWebSocketResponse, frame: dict[str, Any]) -> None:
+    async def _handle_control(self, socket: aiohttp.ClientWebSocketResponse, frame: dict[str, Any]) -> None:
+        """Handles a message that is no event: joined, heartbeat, error."""
         if frame["type"] == "joined":
             self.connections += 1
             self.gaps += bool(frame["gap"])
@@ -147,18 +148,18 @@ class EventStream:
             raise Problem(frame["code"], frame["detail"], status=frame["status"])
 
 
-class _Closed(Exception):  # noqa: N818 - a way out of a connection, not an error
+class _ConnectionClosed(Exception):  # noqa: N818 - ends a connection, not an error
     """The server closed the socket, or it broke (1006)."""
 
     def __init__(self, code: int | None) -> None:
         super().__init__(code)
         self._code = code
 
-    def pause_secs(self, rng: random.Random) -> float | None:
-        """How long to wait, drawn from what the code allows; None where it says nothing.
+    def reconnect_delay_secs(self, rng: random.Random) -> float | None:
+        """Returns a random delay within the range of the close code; None if the code has no range.
 
         Raises:
-            Problem: the same credential is of no use any more.
+            Problem: the code forbids reconnecting with the same credential.
         """
         if self._code not in {code.value for code in Close}:
             return None
@@ -177,36 +178,36 @@ async def publish(
     kind: str,
     payload: dict[str, Any],
     client_id: str | None = None,
-    give_up_secs: float = 30.0,
+    retry_timeout_secs: float = 30.0,
 ) -> int:
-    """Publishes an event and returns its number; tries again for passing reasons, and it is stored once all the same.
+    """Publishes an event and returns its sequence number; retries temporary failures without storing it twice.
 
     Raises:
-        Problem: the server refuses it, or gave no answer for `give_up_secs`.
+        Problem: the server refuses it, or gave no answer within `retry_timeout_secs`.
     """
     form = {"room": room, "kind": kind, "payload": payload, "client_id": client_id or uuid.uuid4().hex}
     body, headers = orjson.dumps(form), {"Content-Type": "application/json"} | authorization(token)
-    deadline_secs, attempt, rng = monotonic_secs() + give_up_secs, 0, random.Random()  # noqa: S311 - it spreads retries
-    limit = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECS)
+    deadline_secs, attempt, rng = monotonic_secs() + retry_timeout_secs, 0, random.Random()  # noqa: S311 - jitter
+    timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECS)
     while True:
         try:
             async with session.post(
-                endpoint(url, EVENTS_PATH), data=body, headers=headers, timeout=limit, allow_redirects=False
+                endpoint(url, EVENTS_PATH), data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
                 answer = await response.read()
             if response.status in {200, 201}:
                 return int(orjson.loads(answer)["seq"])
-            problem = read_problem(response.status, answer, response.headers.get("Retry-After"))
+            problem = parse_problem(response.status, answer, response.headers.get("Retry-After"))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             problem = Problem("no_answer", str(error) or type(error).__name__, status=503)
         if not is_temporary(problem) or monotonic_secs() >= deadline_secs:
             raise problem
-        await asyncio.sleep(wait_secs(attempt, problem.retry_after_secs or 0, rng))
+        await asyncio.sleep(retry_delay_secs(attempt, problem.retry_after_secs or 0, rng))
         attempt += 1
 
 
-def _heard(frame: dict[str, Any]) -> Heard:
-    return Heard(
+def _parse_event(frame: dict[str, Any]) -> ReceivedEvent:
+    return ReceivedEvent(
         frame["seq"], frame["room"], frame["kind"], frame["payload"], frame["actor"], int(frame["occurred_at"])
     )
 

@@ -1,6 +1,6 @@
-"""Frames of a feed in its compact formats, to the members that the same frame has as plain JSON.
+"""Decodes the compact encodings of a feed frame to the members of its plain JSON encoding.
 
-Binary ones are as in proto/feed.proto; text may have rows below columns in place of objects.
+Binary frames follow proto/feed.proto; text frames may have rows and a list of columns instead of objects.
 """
 
 from collections.abc import Iterator
@@ -20,19 +20,19 @@ _SCALED: Final = {
     13: ("speed", 100),
     14: ("battery", 1000),
 }
-"""Columns of what a sender may leave out: member, and the parts of its unit that are counted."""
+"""Columns of optional members: name of the member, and units per whole (10: decimetres for metres)."""
 
 
-def read_frame(data: bytes, names: dict[int, str]) -> dict[str, Any]:
-    """Reads one message of a `fleetwire.v1.protobuf` socket.
+def parse_frame(data: bytes, names: dict[int, str]) -> dict[str, Any]:
+    """Parses one message of a `fleetwire.v1.protobuf` socket.
 
     Args:
         data: the message.
-        names: names of devices by number, as far as earlier messages told them; what is new is put in. They hold
-            until the next snapshot begins.
+        names: device names by number from earlier messages; new ones are added. Numbers are valid until the next
+            snapshot starts.
 
     Raises:
-        ValueError: it ends early, or a device has no name.
+        ValueError: the message is truncated, or a device has no name.
     """
     fields: dict[int, Any] = {}
     for number, value in _fields(data):
@@ -46,29 +46,29 @@ def read_frame(data: bytes, names: dict[int, str]) -> dict[str, Any]:
         frame["epoch"] = bytes(fields[_EPOCH]).decode()
     frame["positions"] = _positions(fields, names)
     if _LEFT in fields:
-        frame["left"] = [_named(names, device) for device in _sums(fields[_LEFT])]
+        frame["left"] = [_name_of(names, device) for device in _delta_decoded(fields[_LEFT])]
     if fields.get(_MORE):
         frame["more"] = True
     return frame
 
 
-def spread_rows(told: dict[str, Any]) -> None:
-    """Puts objects in the place of rows, if a message has rows; what a row lacks or has as null is left out."""
-    columns = told.pop("columns", None)
+def expand_rows(frame: dict[str, Any]) -> None:
+    """Replaces the rows of a message by objects, in place; omits null values. No-op for a message without rows."""
+    columns = frame.pop("columns", None)
     if columns is not None:
-        told["positions"] = [
+        frame["positions"] = [
             {name: value for name, value in zip(columns, row, strict=False) if value is not None}
-            for row in told["positions"]
+            for row in frame["positions"]
         ]
 
 
 def _positions(fields: dict[int, Any], names: dict[int, str]) -> list[dict[str, Any]]:
-    columns = [list(_sums(fields.get(number, b""))) for number in (_DEVICES, _FIXED_AT, _LAT, _LON)]
+    columns = [list(_delta_decoded(fields.get(number, b""))) for number in (_DEVICES, _FIXED_AT, _LAT, _LON)]
     if any(len(column) != len(columns[0]) for column in columns):
-        raise ValueError("The columns of the frame do not agree.")
+        raise ValueError("The columns of the frame differ in length.")
     positions: list[dict[str, Any]] = [
         {
-            "device": _named(names, device),
+            "device": _name_of(names, device),
             "timestamp": fixed_at_millis,
             "latitude": lat_e7 / 10_000_000,
             "longitude": lon_e7 / 10_000_000,
@@ -82,21 +82,21 @@ def _positions(fields: dict[int, Any], names: dict[int, str]) -> list[dict[str, 
     return positions
 
 
-def _named(names: dict[int, str], device: int) -> str:
+def _name_of(names: dict[int, str], device: int) -> str:
     if device not in names:
-        raise ValueError(f"The frame names no device {device}.")
+        raise ValueError(f"The frame does not name device {device}.")
     return names[device]
 
 
 def _fields(data: bytes | memoryview) -> Iterator[tuple[int, Any]]:
-    """(number, value) of each field: an unsigned number, or bytes."""
+    """Yields (number, value) of each field: an unsigned integer, or bytes."""
     view, at = memoryview(data), 0
     while at < len(view):
         key, at = _varint(view, at)
         value, at = _varint(view, at)
         if key & 7 == _BYTES:
             if at + value > len(view):
-                raise ValueError("The frame ends early.")
+                raise ValueError("The frame is truncated.")
             yield key >> 3, view[at : at + value]
             at += value
         elif key & 7 == _VARINT:
@@ -111,10 +111,10 @@ def _varint(view: memoryview, at: int) -> tuple[int, int]:
         byte = view[at]
         at += 1
         value |= (byte & 0x7F) << shift
-        if byte < 0x80:  # noqa: PLR2004 - the bit that says that more follow
+        if byte < 0x80:  # noqa: PLR2004 - the continuation bit
             return value, at
         shift += 7
-    raise ValueError("The frame ends early.")
+    raise ValueError("The frame is truncated.")
 
 
 def _varints(column: memoryview | bytes) -> Iterator[int]:
@@ -131,6 +131,6 @@ def _signed(value: int) -> int:
     return value >> 1 ^ -(value & 1)
 
 
-def _sums(column: memoryview | bytes) -> Iterator[int]:
-    """The values of a column of differences."""
+def _delta_decoded(column: memoryview | bytes) -> Iterator[int]:
+    """Yields the values of a delta-encoded column."""
     return accumulate(map(_signed, _varints(column)))

@@ -78,7 +78,9 @@ def replay(
     limit: Annotated[int | None, Parameter(help="Stop after so many rows.")] = None,
     device_prefix: Annotated[str, Parameter(help="Put before every device's name.")] = "",
     shift_to_now: Annotated[bool, Parameter(negative="", help="Move all times so that the newest fix is now.")] = False,
-    give_up_secs: Annotated[float, Parameter(help="How long a batch is tried again before the replay stops.")] = 120.0,
+    retry_timeout_secs: Annotated[
+        float, Parameter(help="How long a batch is tried again before the replay stops.")
+    ] = 120.0,
     as_json: Json = False,
 ) -> None:
     """Send recorded traces to a running server and sum up its receipts.
@@ -104,7 +106,7 @@ def replay(
         limit_rows=limit,
         device_prefix=device_prefix,
         shift_to_now=shift_to_now,
-        give_up_secs=give_up_secs,
+        retry_timeout_secs=retry_timeout_secs,
     )
     summary = asyncio.run(run(options))
     if as_json:

@@ -36,7 +36,7 @@ class ReplayOptions:
     """Put before every device's name, so that several replays can stand side by side."""
     shift_to_now: bool = False
     """Moves all times by the same amount so that the newest fix is now. Reads the files twice."""
-    give_up_secs: float = 120.0
+    retry_timeout_secs: float = 120.0
     """How long a batch may fail for passing reasons (no connection, 429, 5xx) before the replay stops."""
     show_progress: bool = True
     """A bar on standard error where that is a terminal, a line every few seconds elsewhere."""
@@ -50,7 +50,7 @@ class ReplayOptions:
             ("senders", "1 to 1000", 1 <= self.senders <= 1000),  # noqa: PLR2004 - said in the text beside it
             ("overlap", "0 to 1", 0 <= self.overlap <= 1),
             ("limit_rows", "at least 1", self.limit_rows is None or self.limit_rows >= 1),
-            ("give_up_secs", "0 or more", self.give_up_secs >= 0),
+            ("retry_timeout_secs", "0 or more", self.retry_timeout_secs >= 0),
             ("shuffle_seed", "only without a speed", self.shuffle_seed is None or self.speed is None),
             (
                 "shift_to_now",

@@ -82,7 +82,7 @@ async def _send_all(
         client,
         tally,
         senders=options.senders,
-        give_up_secs=options.give_up_secs,
+        retry_timeout_secs=options.retry_timeout_secs,
         on_receipt=progress.show,
     ) as senders:
         # Closed here and not by the collector: it holds the files open.

@@ -25,13 +25,13 @@ class Senders:
         tally: Tally,
         *,
         senders: int,
-        give_up_secs: float,
+        retry_timeout_secs: float,
         on_receipt: Callable[[], None],
     ) -> None:
         self._client = client
         self._tally = tally
         self._count = senders
-        self._give_up_secs = give_up_secs
+        self._retry_timeout_secs = retry_timeout_secs
         self._on_receipt = on_receipt
         self._queue: asyncio.Queue[Batch] = asyncio.Queue(maxsize=2 * senders)
         self._tasks: list[asyncio.Task[None]] = []
@@ -88,7 +88,7 @@ class Senders:
         while True:
             batch = await self._queue.get()
             try:
-                posted = await self._client.post(batch.body, give_up_secs=self._give_up_secs)
+                posted = await self._client.post(batch.body, retry_timeout_secs=self._retry_timeout_secs)
             except Problem as problem:
                 self._fail(problem)
                 return

@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from fleetwire.client import Posted
+from fleetwire.client import PostResult
 from fleetwire.terminal import visible
 
 
@@ -80,9 +80,9 @@ class Tally:
     rejected: dict[str, int] = field(default_factory=dict)
     _millis: "array[float]" = field(default_factory=lambda: array("d"))
 
-    def add(self, posted: Posted) -> None:
+    def add(self, result: PostResult) -> None:
         """Counts one receipt."""
-        receipt = posted.receipt
+        receipt = result.receipt
         self.batches += 1
         self.sent += receipt.fixes
         self.stored += receipt.stored
@@ -90,7 +90,7 @@ class Tally:
         self.queued += receipt.queued
         for code, count in receipt.rejected.items():
             self.rejected[code] = self.rejected.get(code, 0) + count
-        self._millis.append(posted.millis)
+        self._millis.append(result.millis)
 
     def close(self, *, secs: float, retries: int, rows_unreadable: int, first_unreadable: str | None) -> Summary:
         """The summary of what was counted."""

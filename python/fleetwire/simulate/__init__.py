@@ -1,14 +1,18 @@
-"""A simulated fleet that talks to the server as driver apps do.
+"""Simulates a fleet of driver apps that send fixes to a server.
 
-streets (names, ways)   the town                 vehicle   the truth: where it is, how fast
-phone                   what is measured of it   outbox    what has no receipt yet
-link                    posts and sockets        device    one driver's app
-fleet                   simulate(): all of them  options   what the fleet looks like
+streets (names, street_graph)   builds the town
+vehicle                         moves along the streets: true position and speed
+phone                           measures the vehicle: fixes with GPS noise
+outbox                          buffers fixes until they are acknowledged
+transport                       sends batches over HTTP or a WebSocket
+device                          one driver app: samples, sends, retries
+fleet                           `simulate()`: all devices in one event loop
+options                         size and behaviour of the fleet
 """
 
-from fleetwire.simulate.device import Counts
+from fleetwire.simulate.device import FleetCounts
 from fleetwire.simulate.fleet import simulate
 from fleetwire.simulate.options import SimulateOptions
 from fleetwire.simulate.streets import Streets, build_streets
 
-__all__ = ["Counts", "SimulateOptions", "Streets", "build_streets", "simulate"]
+__all__ = ["FleetCounts", "SimulateOptions", "Streets", "build_streets", "simulate"]

@@ -1,4 +1,4 @@
-"""Names for made-up streets."""
+"""Generates names for made-up streets."""
 
 import random
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ _KINDS = ("straße", "weg", "gasse", "allee", "ring", "steig")
 
 
 def street_names(rng: random.Random) -> Iterator[str]:
-    """Different names in the order of `rng`; numbered when the words are used up."""
+    """Yields distinct names in the order of `rng`; numbers them when the words are used up."""
     names = [stem + kind for stem, kind in product(_STEMS, _KINDS)]
     rng.shuffle(names)
     yield from names

@@ -1,8 +1,8 @@
-"""What a phone in the vehicle makes of the truth: one fix per sample, with the faults of real ones.
+"""Simulates the phone in a vehicle: one fix per sample, with the measurement errors of real phones.
 
-Position: the error wanders (it is correlated over half a minute) by 3 to 8 m, differently good in each phone, also
-while standing. Heading: absent while standing, as in browsers. Speed: a little off, never below 0. Battery: drains, and
-is charged in the vehicle when low. Pure, like the vehicle.
+Position: the error drifts by 3 to 8 m (correlated over half a minute), also while standing; its size differs between
+phones. Heading: absent while standing, as in browsers. Speed: with noise, never below 0. Battery: drains, and is
+charged in the vehicle when low. Dead zones are areas without a network. Pure: no clock.
 """
 
 import random
@@ -15,7 +15,7 @@ from fleetwire.simulate.vehicle import Vehicle
 ERROR_METRES = (3.0, 8.0)  # mean distance from the truth
 MEAN_PER_SIGMA = 1.2533  # mean distance of a two-dimensional normal error, in standard deviations of one axis
 RADIUS_95_PER_SIGMA = 2.4477  # accuracy is the radius that holds 95 % of the fixes
-ERROR_SECS = 30.0  # after so long about a third of an error is left
+ERROR_SECS = 30.0  # time constant: after it about a third of an error is left
 MOVING_MPS = 0.5
 SPEED_SIGMA_MPS = 0.15
 DRAIN_PER_SEC = 0.08 / 3600
@@ -25,7 +25,7 @@ ALTITUDE_METRES, HILLS_METRES = 519.0, 12.0
 
 
 class Phone:
-    """Measures one vehicle."""
+    """Measures the position of one vehicle."""
 
     def __init__(self, streets: Streets, *, seed: int) -> None:
         self._streets = streets
@@ -37,15 +37,15 @@ class Phone:
         self._charging = False
 
     def fix(self, vehicle: Vehicle, *, at_millis: int, since_secs: float) -> dict[str, Any]:
-        """The fix for now, with the members of the contract.
+        """Returns a fix of the vehicle, with the members of the HTTP contract.
 
         Args:
-            vehicle: what is measured.
+            vehicle: the vehicle to measure.
             at_millis: the phone's clock, milliseconds since 1970.
-            since_secs: how long after the fix before.
+            since_secs: seconds since the previous fix.
         """
-        self._wander(since_secs)
-        self._drain(since_secs)
+        self._drift(since_secs)
+        self._use_battery(since_secs)
         x, y = vehicle.position
         latitude, longitude = self._streets.degrees(x + self._east_metres, y + self._north_metres)
         fix: dict[str, Any] = {
@@ -60,20 +60,20 @@ class Phone:
             fix["speed"] = 0.0
             return fix
         fix["speed"] = round(max(0.0, vehicle.speed_mps + self._rng.gauss(0.0, SPEED_SIGMA_MPS)), 2)
-        # The slower, the less a phone knows where it is heading.
+        # Heading gets less certain at low speed.
         fix["heading"] = (
             round((vehicle.heading_deg + self._rng.gauss(0.0, 6.0 / (1.0 + vehicle.speed_mps))) % 360, 1) % 360
         )
         return fix
 
-    def _wander(self, secs: float) -> None:
-        """One step of a first-order autoregressive error; its spread stays the same whatever the step."""
-        kept = exp(-secs / ERROR_SECS)
-        new_metres = self._sigma_metres * sqrt(1 - kept * kept)
-        self._east_metres = kept * self._east_metres + self._rng.gauss(0.0, new_metres)
-        self._north_metres = kept * self._north_metres + self._rng.gauss(0.0, new_metres)
+    def _drift(self, secs: float) -> None:
+        """Advances the first-order autoregressive position error; its spread does not depend on the step."""
+        remaining = exp(-secs / ERROR_SECS)
+        new_metres = self._sigma_metres * sqrt(1 - remaining * remaining)
+        self._east_metres = remaining * self._east_metres + self._rng.gauss(0.0, new_metres)
+        self._north_metres = remaining * self._north_metres + self._rng.gauss(0.0, new_metres)
 
-    def _drain(self, secs: float) -> None:
+    def _use_battery(self, secs: float) -> None:
         self._battery += (CHARGE_PER_SEC if self._charging else -DRAIN_PER_SEC) * secs
         if self._battery >= CHARGED:
             self._charging = False
@@ -83,13 +83,13 @@ class Phone:
 
 
 class DeadZones:
-    """Circles in the town without a network."""
+    """Circular areas of the town without a network."""
 
     def __init__(self, streets: Streets, *, seed: int, count: int) -> None:
         rng = random.Random(seed)  # noqa: S311 - the same zones each time are the point
         self.circles = [(*streets.points[rng.choice(streets.nodes)], rng.uniform(250.0, 500.0)) for _ in range(count)]
         """(x, y, radius) in metres."""
 
-    def cover(self, position: tuple[float, float]) -> bool:
-        """Whether there is no network here."""
+    def contain(self, position: tuple[float, float]) -> bool:
+        """Returns whether a position has no network."""
         return any(hypot(position[0] - x, position[1] - y) <= radius for x, y, radius in self.circles)
