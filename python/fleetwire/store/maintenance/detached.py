@@ -49,18 +49,19 @@ async def is_in_use(connection: asyncpg.Connection, partition: str) -> bool:
 
 
 async def _attach(connection: asyncpg.Connection, name: str, *, is_pending: bool) -> None:
-    """In one transaction, so that the days have their partition again, or all is as it was."""
+    """In one short transaction, so that the days have their partition again, or all is as it was."""
     parent = _parent(name)
     start, end = (each.isoformat(sep=" ") for each in span_of(name))
+    # What was erased meanwhile stays erased. This goes through the whole table, and so before the locks under which
+    # others make partitions; nobody erases beside the upkeep. S608: span_of() knows the name.
+    await connection.execute(
+        f"DELETE FROM ONLY {name} AS t WHERE NOT EXISTS "  # noqa: S608
+        "(SELECT FROM device AS d WHERE d.tenant_id = t.tenant_id AND d.device_id = t.device_id)"
+    )
     async with connection.transaction():
         await connection.execute(_SQL["be_quick"])
         if is_pending:
             await connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {name} FINALIZE")
-        # What was erased meanwhile stays erased. S608: span_of() knows the name.
-        await connection.execute(
-            f"DELETE FROM {name} AS t WHERE NOT EXISTS "  # noqa: S608
-            "(SELECT FROM device AS d WHERE d.tenant_id = t.tenant_id AND d.device_id = t.device_id)"
-        )
         await connection.execute(
             f"ALTER TABLE {parent} ATTACH PARTITION {name} FOR VALUES FROM ('{start}') TO ('{end}')"
         )
