@@ -14,7 +14,7 @@ from fleetwire import asgi, clock, metrics, request_id
 from fleetwire.console import security_headers
 from fleetwire.errors import Problem
 from fleetwire.head import HeadOnly
-from fleetwire.http_deadlines import PieceDeadline, with_body_deadline
+from fleetwire.http_deadlines import PieceDeadline, is_long, with_body_deadline
 from fleetwire.ingest import http
 from fleetwire.settings import Settings
 
@@ -79,8 +79,7 @@ class Envelope:
     async def _serve(self, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         started_secs, method = clock.monotonic_secs(), scope["method"]
         receive = with_body_deadline(scope, receive, self._body_timeout_secs)
-        pieces = PieceDeadline(send, self._write_timeout_secs)
-        send = pieces.send
+        pieces: PieceDeadline | None = None
         origin = asgi.header(scope, b"origin") if self._origins else ""
         cors = self._cors(origin)
         if method == "HEAD" and scope["path"] != http.PATH:
@@ -89,9 +88,14 @@ class Envelope:
             receive, send = head_only.receive, head_only.send
 
         async def send_wrapped(message: asgi.Message) -> None:
+            nonlocal pieces
             if message["type"] == "http.response.start":
                 message["headers"] = self._dressed(scope, message, cors, started_secs)
                 self._count(scope, method, message["status"], clock.monotonic_secs() - started_secs)
+            elif pieces is not None or is_long(message):
+                pieces = pieces or PieceDeadline(send, self._write_timeout_secs)
+                await pieces.send(message)
+                return
             await send(message)
 
         if cors and method == "OPTIONS" and asgi.header(scope, b"access-control-request-method"):
@@ -100,7 +104,7 @@ class Envelope:
         try:
             await self._app(scope, receive, send_wrapped)
         except Exception:
-            if not pieces.has_expired:
+            if pieces is None or not pieces.has_expired:
                 raise
         finally:
             for release in scope.get(asgi.AT_END_KEY, ()):

@@ -57,32 +57,28 @@ def body_timeout() -> Problem:
     return Problem("body_timeout", "The body did not arrive in time.", status=408)
 
 
+def is_long(message: asgi.Message) -> bool:
+    """Whether a body goes to the server in pieces; a shorter one is taken by it at once, and whole."""
+    return bool(message.get("more_body")) or len(message.get("body", b"")) > PIECE_BYTES
+
+
 class PieceDeadline:
-    """The `send` of an answer: long bodies go in pieces, and each piece has to be taken within a time."""
+    """Sends the body of a long answer in pieces, each of which has to be taken within a time."""
 
     def __init__(self, send: asgi.Send, timeout_secs: float) -> None:
         self._send = send
         self._timeout_secs = timeout_secs
-        self._is_streamed = False
         self.has_expired = False
 
     async def send(self, message: asgi.Message) -> None:
-        """Sends a message of the answer.
+        """Sends a part of the body.
 
         Raises:
             SlowReader: the client did not take it in time, or an earlier one.
         """
-        if message["type"] != "http.response.body":
-            await self._send(message)
-            return
-        body, more = message.get("body", b""), message.get("more_body", False)
-        if not more and not self._is_streamed and len(body) <= PIECE_BYTES:
-            await self._send(message)  # The server takes it at once, and whole.
-            return
-        self._is_streamed = True
         if self.has_expired:
             raise SlowReader
-        start = 0
+        body, start = message.get("body", b""), 0
         try:
             with TimeLimit(self._timeout_secs) as limit:
                 while len(body) - start > PIECE_BYTES:
@@ -91,6 +87,7 @@ class PieceDeadline:
                     start += PIECE_BYTES
                     limit.renew()
                 rest = body[start:] if start else body
+                more = message.get("more_body", False)
                 await self._send({"type": "http.response.body", "body": rest, "more_body": more})
         except TimeoutError:
             self.has_expired = True

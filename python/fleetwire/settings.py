@@ -96,7 +96,7 @@ class Settings:
         30.0, "Time a connection has to send the whole head of its next request, from its opening on.", at_least=1
     )
     body_timeout_secs: float = _setting(30.0, "Time a sender has to send its body.", at_least=1)
-    write_timeout_secs: float = _setting(30.0, "Time a client has to take a piece of its answer.", at_least=0.1)
+    write_timeout_secs: float = _setting(30.0, "Time a client has to take a piece of its answer.", at_least=2)
     worker_streams: int = _setting(64, "Downloads of tracks under way at once in a worker.", at_least=1)
     tenant_streams: int = _setting(32, "The same of one tenant.", at_least=1)
     user_streams: int = _setting(8, "The same of one user.", at_least=1)
