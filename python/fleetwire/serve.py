@@ -47,6 +47,7 @@ from fleetwire.workers import Workers
 _log = structlog.get_logger(__name__)
 
 READY_POLL_SECS = 0.05
+CONNECTION_BUFFER_BYTES = 128 * 1024  # a head that is not whole yet may take so much; 32 KiB of headers are let in
 KILL_SECS = 3  # after the drain, for a worker that a trickling client holds up; nothing acknowledged is lost
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -121,7 +122,9 @@ def _serve_workers(settings: Settings, on_ready: Callable[[], None], on_stopping
         interface=Interfaces.ASGI,
         # Where HTTP/2 is looked for, the limit of the head begins after the bytes that tell one from the other.
         http=HTTPModes.http1,
-        http1_settings=HTTP1Settings(header_read_timeout=round(settings.head_timeout_secs * 1000)),
+        http1_settings=HTTP1Settings(
+            header_read_timeout=round(settings.head_timeout_secs * 1000), max_buffer_size=CONNECTION_BUFFER_BYTES
+        ),
         workers=settings.workers,
         loop=Loops.uvloop,
         backlog=4096,

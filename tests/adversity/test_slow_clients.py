@@ -74,6 +74,24 @@ def test_more_silent_connections_than_there_are_places_hold_the_server_for_one_d
         assert time.monotonic() - started < 4 * HEAD_SECS + SLACK_SECS
 
 
+def test_memory_of_heads_that_are_not_whole_is_bounded(server):
+    """A connection costs the server's buffer of a head at most, however much is sent."""
+
+    def resident_kib():
+        (worker,) = server.workers()
+        return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{worker}/status").read_text())[1])
+
+    before_kib = resident_kib()
+    with contextlib.ExitStack() as stack:
+        for _ in range(CONNECTIONS):
+            opened = stack.enter_context(connect(server))
+            with contextlib.suppress(ConnectionError):
+                opened.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 120 * 1024)
+        time.sleep(0.5)
+        grown_kib = resident_kib() - before_kib
+    assert grown_kib < CONNECTIONS * 320
+
+
 async def test_slow_body_is_given_up_on_every_route_that_takes_one(server, client, tenant):
     paths = (await client.get("/openapi.json")).json["paths"]
     routes = [
