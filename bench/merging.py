@@ -1,8 +1,9 @@
 """How many fixes a second upkeep merges, and the bytes of a fix afterwards: `python -m bench.merging`.
 
 A day that is over, or the first hours of one that is not, is written as vehicles at 1 Hz send it, in rows of so many
-fixes, the rows of all devices among each other as they arrive. Then one round of upkeep merges it at full speed. Beside
-it is what 10,000 such vehicles would need. Fixes are counted before and after; a difference is a failure.
+fixes, the rows of all devices among each other as they arrive. Then upkeep merges it: at full speed, as the command
+does, or with `--rounds` as a server does. Beside it is what 10,000 such vehicles would need. Fixes are counted before
+and after; a difference is a failure.
 
     python -m bench.merging --devices 100 --hours 1 --rows-of 1,10,50
 """
@@ -24,7 +25,7 @@ from fleetwire import logs
 from fleetwire.settings import Settings
 from fleetwire.store import migrate, statements
 from fleetwire.store.embedded import EmbeddedPostgres
-from fleetwire.store.upkeep import run_once
+from fleetwire.store.upkeep import BUSY_PAUSE_SECS, Upkeep, run_once
 
 NEEDED_PER_SEC = 10_000  # that many vehicles at 1 Hz
 PARTITIONS = 60  # of days before: statements should not look at them
@@ -76,7 +77,7 @@ class Merging:
     bytes_per_fix: float
 
 
-async def measure(dsn: str, *, devices: int, hours: int, rows_of: int, is_open_day: bool) -> Merging:
+async def measure(dsn: str, *, devices: int, hours: int, rows_of: int, is_open_day: bool, in_rounds: bool) -> Merging:
     """Fills one day and merges it.
 
     Raises:
@@ -99,7 +100,10 @@ async def measure(dsn: str, *, devices: int, hours: int, rows_of: int, is_open_d
         fixes = sum(each or 0 for each in await connection.fetchrow(count))
         bytes_before = await connection.fetchval(_BYTES)
         started = time.perf_counter()
-        await run_once(dsn, Settings(merge_after_secs=0))
+        if in_rounds:
+            await _server_rounds(dsn, connection)
+        else:
+            await run_once(dsn, Settings(merge_after_secs=0))
         seconds = time.perf_counter() - started
         await connection.execute("VACUUM track_segment, track_merged")
         after = sum(each or 0 for each in await connection.fetchrow(count))
@@ -115,11 +119,24 @@ async def measure(dsn: str, *, devices: int, hours: int, rows_of: int, is_open_d
     )  # fmt: skip
 
 
+async def _server_rounds(dsn: str, connection: asyncpg.Connection) -> None:
+    """Merges as a server does beside ingest: in rounds, with rests and pauses."""
+    rounds = Upkeep(dsn, Settings(merge_after_secs=0))
+    while await connection.fetchval("SELECT EXISTS (SELECT FROM track_segment)"):
+        await rounds.run_round()
+        await asyncio.sleep(BUSY_PAUSE_SECS)
+
+
 async def _run(dsn: str, given: argparse.Namespace) -> None:
     await migrate.migrate(dsn)
     for rows_of in map(int, given.rows_of.split(",")):
         found = await measure(
-            dsn, devices=given.devices, hours=given.hours, rows_of=rows_of, is_open_day=given.open_day
+            dsn,
+            devices=given.devices,
+            hours=given.hours,
+            rows_of=rows_of,
+            is_open_day=given.open_day,
+            in_rounds=given.rounds,
         )
         print(msgspec.json.encode(found).decode(), flush=True)
 
@@ -131,6 +148,7 @@ def main() -> None:
     parser.add_argument("--hours", type=int, default=1, help="of 1 Hz, from midnight UTC on")
     parser.add_argument("--rows-of", default="1,10,50", help="fixes in a row as it is stored, several with commas")
     parser.add_argument("--open-day", action="store_true", help="the day of now, of which as many hours must be over")
+    parser.add_argument("--rounds", action="store_true", help="as a server does it, with rests; not of an open day")
     given = parser.parse_args()
     logs.configure(level="error", form="console")
     if fleetwire.build_profile != "release":

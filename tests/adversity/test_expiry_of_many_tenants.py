@@ -73,7 +73,7 @@ async def test_short_rounds_expire_every_tenant_and_merge_meanwhile(database, ow
     while await left(owner) and rounds < 200:
         rounds += 1
         seen.append(await merged(owner))
-        await Upkeep(database, Settings(upkeep_secs=60))._round()
+        await Upkeep(database, Settings(upkeep_secs=60)).run_round()
     assert await left(owner) == 0
     assert rounds > 3
     # Merging went on all the time, and did not begin when all had expired.

@@ -94,12 +94,13 @@ class Upkeep:
         await asyncio.sleep(pause_secs * random.uniform(0.5, 1.5))  # noqa: S311
         try:
             async with asyncio.timeout(MAX_ROUND_SECS):
-                await self._round()
+                await self.run_round()
         except Exception:
             metrics.UPKEEP_FAILURES.inc()
             raise
 
-    async def _round(self) -> None:
+    async def run_round(self) -> None:
+        """Runs every due job for its slice, unless another process is at it."""
         self._is_busy = False
         async with _owner(self._dsn) as connection:
             done, quiet_secs = Round(), QUIET_ROUNDS * self._settings.upkeep_secs
