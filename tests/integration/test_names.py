@@ -50,3 +50,16 @@ async def test_what_a_command_quotes_of_its_input_cannot_move_the_cursor(tenant)
     assert "\x1b" not in refused.stderr
     assert "\u202e" not in refused.stderr
     assert "\\x1b[2J" in refused.stderr
+
+
+async def test_an_export_for_a_spreadsheet_has_no_formula(client, tenant, scratch_dir):
+    assert (await client.send({"device": FORMULA, "fixes": [fix(longitude=-11.5)]}, token=tenant.ingest)).status == 200
+    for options, shown in (((), FORMULA), (("--for-spreadsheet",), "'" + FORMULA)):
+        folder = scratch_dir / f"export{len(options)}"
+        done = await asyncio.to_thread(
+            run, "tenant", "export", tenant.name, folder, *options, "--database-url", tenant.dsn
+        )
+        assert done.returncode == 0, done.stderr
+        [row] = csv.DictReader((folder / "fix.csv").read_text().splitlines())
+        assert (row["device"], float(row["lon"])) == (shown, -11.5)
+        assert shown in [row["name"] for row in csv.DictReader((folder / "device.csv").read_text().splitlines())]

@@ -76,6 +76,10 @@ def export(
     name: Name,
     folder: Annotated[Path, Parameter(help="A new folder for the CSV files.")],
     *,
+    for_spreadsheet: Annotated[
+        bool,
+        Parameter(negative="", env_var=[], help="Put an apostrophe before what a spreadsheet takes for a formula."),
+    ] = False,
     as_json: Json = False,
     data_dir: DataDir = None,
     database_url: DatabaseUrl = None,
@@ -86,7 +90,8 @@ def export(
     """
     from fleetwire.store.tenants import export as run
 
-    _print(as_owner(data_dir, database_url, lambda connection: run(connection, name, folder)), as_json=as_json)
+    act = lambda connection: run(connection, name, folder, for_spreadsheet=for_spreadsheet)  # noqa: E731
+    _print(as_owner(data_dir, database_url, act), as_json=as_json)
 
 
 @app.command
