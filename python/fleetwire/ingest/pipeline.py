@@ -4,16 +4,19 @@ auth -> limit -> decode -> limit -> device -> store/writer -> (after the commit)
 database away: -> spooling -> spool
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from fleetwire import clock, metrics
 from fleetwire.access.principal import Principal
-from fleetwire.errors import BatchError, DatabaseAway, Overloaded, Problem
+from fleetwire.errors import BatchError, Overloaded, Problem
 from fleetwire.ingest.decode import Batch, BatchDecoder, Body
 from fleetwire.ingest.limit import IngestLimit
 from fleetwire.ingest.spooling import SpoolFallback
 from fleetwire.store.devices import Devices
 from fleetwire.store.writer import Writer
+
+NOT_IN_TIME: Final = frozenset({"database_unavailable", "store_timeout"})
+"""Refusals of batches that go to the spool where there is one; the others say what the sender must wait for."""
 
 
 class Receipt(NamedTuple):
@@ -68,7 +71,9 @@ class Pipeline:
         if not self._spooling.is_outage:
             try:
                 receipt = await self._store(principal, batch)
-            except DatabaseAway as refusal:
+            except Overloaded as refusal:
+                if refusal.code not in NOT_IN_TIME:
+                    raise
                 self._spooling.note_failure(principal, batch, refusal)
             else:
                 if self._spooling.suspects:
