@@ -265,6 +265,12 @@ class LiveTable:
     def set_group(self, tenant_id: int, name: str, device_ids: list[int]) -> None:
         """Says which devices belong to a group, from the next tick on; none ends it."""
 
+    def devices(self) -> list[tuple[int, int, str | None, int | None]]:
+        """Every device that is known: tenant, number, name, and the time of its newest fix in ms since 1970."""
+
+    def groups(self) -> list[tuple[int, str]]:
+        """Every group that has devices: tenant and name."""
+
     def forget(self, tenant_id: int) -> None:
         """Forgets a tenant's devices and views; its numbers begin anew."""
 

@@ -42,6 +42,7 @@ from fleetwire.settings import INGEST_CONNECTIONS, Settings
 from fleetwire.store.devices import DEVICES_TAG, Devices
 from fleetwire.store.faults import PASSING
 from fleetwire.store.group_bounds import statement_limits
+from fleetwire.store.incarnation import Incarnation
 from fleetwire.store.lane import PLANNER
 from fleetwire.store.listener import Listener
 from fleetwire.store.migrate import keep_up
@@ -84,6 +85,7 @@ class Engine:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.health = Health()
+        self.incarnation = Incarnation()
         self.live = Live(settings)
         self.relay: Relay | None = None
         self.limits = Limits(settings)
@@ -159,6 +161,7 @@ class Engine:
         self._exits.push_async_callback(hub.stop)
         self._exits.push_async_callback(self.events.stop)
         self._open_doors(pipeline, limit, hub)
+        self._follow_incarnation(ingest_pool, hub)
         upkeep = Upkeep(dsn, settings)
         self.health.warnings.append(upkeep.warnings)
         self._exits.callback(self.health.warnings.remove, upkeep.warnings)
@@ -169,7 +172,12 @@ class Engine:
     async def _open_pools(self, dsn: str) -> tuple[asyncpg.Pool, asyncpg.Pool]:
         """The pools of ingest and of its committers; that of the API stays at hand for all."""
         settings = self.settings
-        self.pools = Pools(settings, self._exits, on_query=None if self.tracing is None else self.tracing.query)
+        self.pools = Pools(
+            settings,
+            self._exits,
+            incarnation=self.incarnation,
+            on_query=None if self.tracing is None else self.tracing.query,
+        )
         ingest_pool = await self.pools.open("ingest", dsn, "fleetwire_ingest", INGEST_CONNECTIONS)
         # A group is given up by then: what still holds its devices' rows is a connection that got lost on the way.
         lost = {
@@ -191,13 +199,14 @@ class Engine:
             known_millis=self.live.newest_millis,
             on_stored=delay.counted_from(self.live.advance),
             on_doubt=self.doubts.look_again,
+            incarnation=self.incarnation,
         )
         await self.writer.start()
         self._exits.push_async_callback(self.writer.stop, within_secs=self.settings.drain_secs)
 
     async def _open_pipeline(self, pool: asyncpg.Pool, limit: IngestLimit) -> Pipeline:
         settings = self.settings
-        self.retention = Retention(pool, default_days=settings.retention_days)
+        self.retention = Retention(pool, default_days=settings.retention_days, on_changed=self.writer.forget_recent)
         await self.retention.load()
         self.retention.start()
         self._exits.push_async_callback(self.retention.stop)
@@ -210,7 +219,15 @@ class Engine:
             self.health.warnings.append(spooling.warnings)
             self._exits.callback(self.health.warnings.remove, spooling.warnings)
             self._exits.push_async_callback(spooling.stop)
-        return Pipeline(decoder=decoder, limit=limit, devices=self.devices, writer=self.writer, spooling=spooling)
+        self.incarnation.reload_by(self.retention.load)
+        return Pipeline(
+            decoder=decoder,
+            limit=limit,
+            devices=self.devices,
+            writer=self.writer,
+            spooling=spooling,
+            incarnation=self.incarnation,
+        )
 
     def _open_doors(self, pipeline: Pipeline, limit: IngestLimit, hub: Hub) -> None:
         settings, credentials = self.settings, self.gate.credentials
@@ -229,6 +246,35 @@ class Engine:
             sockets=self.sockets,
             settings=settings,
         )
+
+    def _follow_incarnation(self, pool: asyncpg.Pool, hub: Hub) -> None:
+        """Drops what is in memory when the database turns out to be another one."""
+        incarnation = self.incarnation
+        for forget in (self.gate.credentials.forget, self.responses.forget, self.writer.forget_recent):
+            incarnation.on_suspected(forget)
+        incarnation.compare_by(lambda: self.live.is_contained(pool))
+        incarnation.compare_by(self.events.is_contained)
+
+        for drop in (
+            self.devices.clear,
+            self.doubts.clear,
+            self.writer.forget_recent,
+            self.gate.credentials.forget,
+            self.responses.forget,
+            self.events.reset,
+            self.sockets.restart_all,
+        ):
+            incarnation.on_replaced(drop)
+
+        async def reload() -> None:
+            await self.pools.replace_connections()
+            await self.live.reload_all(pool)
+            hub.resync()
+
+        incarnation.reload_by(reload)
+        incarnation.reload_by(self.writer.reload)
+        incarnation.start()
+        self._exits.push_async_callback(incarnation.stop)
 
     async def _follow(self, pool: asyncpg.Pool, hub: Hub) -> None:
         """Keeps what is in memory in step with the database from now on."""
@@ -257,6 +303,7 @@ class Engine:
             erased=forget,
             outdated=self.devices.forget,
             reload=reload,
+            incarnation=self.incarnation,
         )
         erasures.start()
         self._exits.push_async_callback(erasures.stop)
@@ -322,7 +369,7 @@ class Engine:
         return metrics_merge.pack()
 
     def _open_gate(self, dsn: str) -> None:
-        self.listener = Listener(dsn)
+        self.listener = Listener(dsn, self.incarnation)
         self.limits.start()
         metrics.LIMITS.source = self.limits
         self._exits.push_async_callback(self.limits.stop)

@@ -52,6 +52,9 @@ COMMIT_SECONDS = Histogram("fleetwire_store_commit_seconds", "Length of a group'
 COMMITS_IN_STEPS = Counter(
     "fleetwire_store_commits_in_steps", "Groups of which something was, or might be, late.", registry=REGISTRY
 )
+DATABASE_REPLACED = Counter(
+    "fleetwire_store_database_replaced", "Times that everything known of the database was dropped.", registry=REGISTRY
+)
 COMMIT_RETRIES = Counter("fleetwire_store_commit_retries", "Groups tried again.", registry=REGISTRY)
 COMMIT_TIMEOUTS = Counter(
     "fleetwire_store_commit_timeouts", "Groups that the server stopped for the time they took.", registry=REGISTRY

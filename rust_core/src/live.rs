@@ -162,6 +162,27 @@ impl LiveTable {
         }
     }
 
+    /// Every device that is known: tenant, number, name, and the time of its newest fix.
+    pub fn devices(&self) -> Vec<(i32, i64, Option<String>, Option<i64>)> {
+        let of_tenant = |(tenant_id, tenant): (&i32, &Tenant)| {
+            let tenant_id = *tenant_id;
+            tenant
+                .devices()
+                .map(move |(device_id, name, millis)| (tenant_id, device_id, name, millis))
+                .collect::<Vec<_>>()
+        };
+        self.tenants.iter().flat_map(of_tenant).collect()
+    }
+
+    /// Every group that has devices: tenant and name.
+    pub fn groups(&self) -> Vec<(i32, String)> {
+        let of_tenant = |(tenant_id, tenant): (&i32, &Tenant)| {
+            let tenant_id = *tenant_id;
+            tenant.groups().map(move |name| (tenant_id, name.to_owned())).collect::<Vec<_>>()
+        };
+        self.tenants.iter().flat_map(of_tenant).collect()
+    }
+
     /// The tenants that anything is known of, in no order.
     pub fn tenants(&self) -> Vec<i32> {
         self.tenants.keys().copied().collect()

@@ -1,8 +1,8 @@
 //! Times of the last batch of each device that was stored here: what is sent again is known without a look at history.
 //!
 //! A fix that is stored stays stored, so what is remembered is true; it is only not all there is. Retention is no
-//! exception: a fix that it may have dropped is refused before it comes here. A database that was put back is one: whoever
-//! holds this forgets it when a connection is made anew.
+//! exception while it stays as it is: a fix that it may have dropped is refused before it comes here. Where a retention is
+//! changed, or the database may be another one, the holder clears this.
 
 use rustc_hash::FxHashMap;
 

@@ -72,6 +72,18 @@ class EventHub:
         for tail in self._tails.values():
             tail.wake(None)
 
+    def reset(self) -> None:
+        """Drops all events in memory: the database is another one, and its numbers may be lower."""
+        for tail in self._tails.values():
+            tail.reset()
+
+    async def is_contained(self) -> bool:
+        """Whether the database has the newest event of every tenant that is watched."""
+        for tail in list(self._tails.values()):
+            if not await tail.is_contained():
+                return False
+        return True
+
     def tail(self, tenant_id: int) -> "Tail":
         """The tenant's tail; read from now on, and kept while a feed is counted by `add`."""
         if tenant_id not in self._tails:
@@ -146,6 +158,25 @@ class Tail:
         self._is_behind.set()
         await self._reader.wait(timeout_secs=FINISH_SECS)
         await self._reader.stop()
+
+    def reset(self) -> None:
+        """Begins again at the newest event of another database."""
+        self.newest = 0
+        self._lines.clear()
+        self._loaded.clear()
+        self._is_behind.set()
+
+    async def is_contained(self) -> bool:
+        """Whether the database has the newest event that was read, with the same content."""
+        newest, last = self.newest, self._lines[-1] if self._lines else None
+        if (await events.span(self._hub.pool, self._tenant_id)).newest < newest:
+            return False
+        if last is None or last.seq != newest:
+            return True
+        # None: retention deleted it.
+        return (
+            not (found := await self.page(newest - 1, None)) or found[0].seq != newest or found[0].frame == last.frame
+        )
 
     def wake(self, seq: int | None) -> None:
         """Something is new; None: perhaps."""

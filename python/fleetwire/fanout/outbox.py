@@ -120,6 +120,10 @@ class Outbox:
 
     def _resync(self) -> Messages:
         metrics.FRAMES_RESYNC.inc()
+        # The view may have been dropped with the tenant; without it everything would be shown.
+        view = self._live.watch(self.tenant_id, self._filter)
+        self._release()
+        self._view = view
         told = {"type": "resync", "epoch": self._live.epoch + self._filter.tag}
         return (msgspec.json.encode(told).decode(), *self._snapshot())
 

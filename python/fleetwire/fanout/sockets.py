@@ -284,6 +284,11 @@ class Sockets:
         """Open sockets by kind."""
         return {kind: len(sockets) for kind, sockets in self._open.items()}
 
+    def restart_all(self) -> None:
+        """Closes every socket at once, so that its client connects and authenticates again."""
+        for socket in self.all():
+            socket.dismiss(Close.RESTART)
+
     async def goodbye(self, *, within_secs: float) -> None:
         """Tells every socket that the server restarts and waits until they are closed, or the time is over.
 

@@ -53,6 +53,7 @@ class LocationRoute:
     async def _take(self, scope: asgi.Scope, sent: dict[bytes, bytes], receive: asgi.Receive) -> Receipt:
         if scope["method"] != "POST":
             raise Problem("method_not_allowed", "Batches are sent with POST.", status=405, allow="POST")
+        generation = self._pipeline.generation
         principal = await authenticate(scope, self._credentials)
         if not principal.may("ingest"):
             # Counted as any other request of this credential: its refusals must not empty the bucket of batches.
@@ -66,6 +67,7 @@ class LocationRoute:
             limit_bytes=settings.max_body_bytes,
             timeout_secs=settings.body_timeout_secs,
         )
+        self._pipeline.check_generation(generation)  # Authentication and body may have taken seconds.
         encoding = sent.get(b"content-encoding", b"").decode("latin-1").strip().lower()
         body = Body(data, sent.get(b"content-type", b"").decode("latin-1"), encoding)
         return await self._pipeline.take(principal, body, door=metrics.HTTP)

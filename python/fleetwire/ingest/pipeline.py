@@ -13,6 +13,7 @@ from fleetwire.ingest.decode import Batch, BatchDecoder, Body
 from fleetwire.ingest.limit import IngestLimit
 from fleetwire.ingest.spooling import SpoolFallback
 from fleetwire.store.devices import Devices
+from fleetwire.store.incarnation import Incarnation
 from fleetwire.store.writer import Writer
 
 NOT_IN_TIME: Final = frozenset({"database_unavailable", "store_timeout"})
@@ -37,12 +38,28 @@ class Pipeline:
         devices: Devices,
         writer: Writer,
         spooling: SpoolFallback | None,
+        incarnation: Incarnation,
     ) -> None:
+        self._incarnation = incarnation
         self._decoder = decoder
         self._limit = limit
         self._devices = devices
         self._writer = writer
         self._spooling = spooling
+
+    @property
+    def generation(self) -> int:
+        """The database whose numbers a principal has that is authenticated now."""
+        return self._incarnation.generation
+
+    def check_generation(self, generation: int) -> None:
+        """Lets batches pass whose sender was authenticated in the database of now.
+
+        Raises:
+            Overloaded: 503 `store_failed`, it was replaced meanwhile.
+        """
+        if generation != self._incarnation.generation:
+            raise Overloaded("store_failed", "The database was replaced; send it again.", retry_after_secs=1)
 
     async def take(self, principal: Principal, body: Body, *, door: metrics.Door) -> Receipt:
         """Stores one batch of `principal` and returns the receipt.
@@ -88,7 +105,12 @@ class Pipeline:
         else:
             name = batch.device or ""
             known = self._devices.known(principal.tenant_id, name)
-            device_id = await self._devices.resolve(principal.tenant_id, name) if known is None else known
+            if known is None:
+                generation = self.generation
+                device_id = await self._devices.resolve(principal.tenant_id, name)
+                self.check_generation(generation)
+            else:
+                device_id = known
         return await self._writer.write(principal.tenant_id, device_id, batch)
 
 

@@ -18,10 +18,12 @@ from fleetwire.runtime import supervisor
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.store import statements
 from fleetwire.store.erasure import DEVICES, ERASED_CHANNEL
+from fleetwire.store.incarnation import Incarnation
 from fleetwire.store.listener import Listener
 from fleetwire.store.pool import borrowed
 
 SETTLE_SECS: Final = 1.0
+COMPARE_SECS: Final = 30.0  # for what tells whether the database is another one
 
 _SQL = statements.load("tenant")
 _log = structlog.get_logger(__name__)
@@ -48,12 +50,14 @@ class Erasures:
         erased: Callable[[int], None],
         outdated: Callable[[int], None],
         reload: Callable[[int], Awaitable[None]],
+        incarnation: Incarnation | None = None,
     ) -> None:
         self._outdated = outdated
         self._reload = reload
         self._removals: dict[int, int] = {}
         self._unread: set[int] = set()
         self._pool = pool
+        self._incarnation = incarnation or Incarnation()
         self._known = known
         self._erased = erased
         self._unsure = asyncio.Event()
@@ -95,9 +99,14 @@ class Erasures:
             raise
 
     async def _look(self) -> None:
-        known = self._known()
+        # In another database these numbers may be given again.
+        await self._incarnation.settled(timeout_secs=COMPARE_SECS)
+        generation, known = self._incarnation.generation, self._known()
         async with borrowed(self._pool) as connection:
             existing = dict(await connection.fetch(_SQL["existing"], known))
+        if generation != self._incarnation.generation or not self._incarnation.is_settled:
+            self._unsure.set()
+            return
         for tenant_id in known:
             if tenant_id not in existing:
                 self._forget(tenant_id)

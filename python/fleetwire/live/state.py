@@ -1,5 +1,6 @@
 """The live positions of this worker: loaded at start, moved after every commit, read by feeds and `GET /api/live`."""
 
+import asyncio
 import secrets
 from collections.abc import Callable, Iterable
 from typing import Any, Literal
@@ -21,6 +22,7 @@ _SQL = statements.load("live")
 _ORDER_SQL = statements.load("order")
 RELOAD_MARGIN_MILLIS = 60_000  # clocks of other workers may differ by so much
 CATCH_UP_ROWS = 1000  # at a time; between two of them the event loop does other things
+RELOAD_SECS = 60.0  # for all devices of all tenants, when the database may be another one
 
 
 class Live:
@@ -37,34 +39,91 @@ class Live:
         self.epoch = secrets.token_hex(8)
         self._moves: dict[int, int] = {}
         self._catch_ups = 0
+        self._reading_orders = asyncio.Lock()
+        self._changed_orders: set[tuple[int, str]] | None = None
+        """Orders that were changed while all are being read; None at other times."""
         self._erased: set[int] = set()  # numbers are never used again; one each, for as long as the process lives
 
     async def warm(self, pool: asyncpg.Pool) -> None:
         """Loads every device and its stored position, and the devices of every order."""
-        async with pool.acquire() as connection, connection.transaction():
-            async for row in connection.cursor(_SQL["load_live"], None, prefetch=1000):
-                self._table.load(*row)
-            await self._load_orders(connection)
-
-    async def _load_orders(self, connection: asyncpg.Connection) -> None:
-        async for tenant_id, order, device_ids in connection.cursor(_ORDER_SQL["load_orders"], prefetch=1000):
-            self._table.set_group(tenant_id, order, device_ids)
+        async with pool.acquire() as connection:
+            async with connection.transaction():
+                async for row in connection.cursor(_SQL["load_live"], None, prefetch=1000):
+                    self._table.load(*row)
+            await self._replace_orders(connection)
 
     async def catch_up(self, pool: asyncpg.Pool, *, since_millis: int) -> int:
-        """Moves forward by what was stored since then; how many positions that were.
+        """Moves forward by what was stored since then; how many positions that were. Orders become the database's.
 
         Raises:
             any of PASSING: the database is away.
         """
         moved = 0
-        async with borrowed(pool) as connection, connection.transaction():
-            cursor = await connection.cursor(_SQL["load_live"], since_millis)
-            while rows := await cursor.fetch(CATCH_UP_ROWS):
-                moved += catch_up(self._table, self._living(rows))
-            await self._load_orders(connection)
+        async with borrowed(pool) as connection:
+            async with connection.transaction():
+                cursor = await connection.cursor(_SQL["load_live"], since_millis)
+                while rows := await cursor.fetch(CATCH_UP_ROWS):
+                    moved += catch_up(self._table, self._living(rows))
+            await self._replace_orders(connection)
         metrics.POSITIONS_MOVED.inc(moved)
         self._catch_ups += 1
         return moved
+
+    async def is_contained(self, pool: asyncpg.Pool) -> bool:
+        """Whether the database has every device that is known here, by its name, and nothing older of it."""
+        # Before the reading: what moves meanwhile is newer than what is compared.
+        known = {(tenant_id, device_id): rest for tenant_id, device_id, *rest in self._table.devices()}
+        async with borrowed(pool, limit_secs=RELOAD_SECS) as connection, connection.transaction():
+            cursor = await connection.cursor(_SQL["load_live"], None)
+            while rows := await cursor.fetch(CATCH_UP_ROWS):
+                for row in rows:
+                    name, millis = known.pop((row["tenant_id"], row["device_id"]), (None, None))
+                    if name not in {None, row["name"]}:
+                        return False
+                    if millis is not None and (row["fixed_at_millis"] is None or row["fixed_at_millis"] < millis):
+                        return False
+        return all(name is None for name, _ in known.values())
+
+    async def reload_all(self, pool: asyncpg.Pool) -> None:
+        """Replaces everything by the rows of another database, and begins a new epoch."""
+        async with borrowed(pool, limit_secs=RELOAD_SECS) as connection:
+            rows = await connection.fetch(_SQL["load_live"], None)
+            # Without an await in between: nobody is shown a part.
+            for tenant_id in self._table.tenants():
+                self._drop(tenant_id)
+            self._erased.clear()
+            for row in rows:
+                self._table.load(*row)
+            self.renew()
+            await self._replace_orders(connection)
+
+    async def _replace_orders(self, connection: asyncpg.Connection) -> None:
+        """Makes the orders those of the database: also those end that ended unseen.
+
+        An order that is changed while this is read is read again, until nobody changes it: rows never replace what a
+        message that came later says.
+        """
+        async with self._reading_orders:
+            self._changed_orders = set()
+            try:
+                await self._read_orders(connection, self._changed_orders)
+            finally:
+                self._changed_orders = None
+
+    async def _read_orders(self, connection: asyncpg.Connection, changed: set[tuple[int, str]]) -> None:
+        rows = await connection.fetch(_ORDER_SQL["load_orders"])
+        stored = {(row["tenant_id"], row["order_name"]): row["device_ids"] for row in rows}
+        for tenant_id, order in self._table.groups():
+            if (tenant_id, order) not in stored and (tenant_id, order) not in changed:
+                self._table.set_group(tenant_id, order, [])
+        for (tenant_id, order), device_ids in stored.items():
+            if tenant_id not in self._erased and (tenant_id, order) not in changed:
+                self._table.set_group(tenant_id, order, device_ids)
+        while changed:
+            tenant_id, order = changed.pop()
+            rows = await connection.fetch(_ORDER_SQL["devices_of"], tenant_id, order)
+            if (tenant_id, order) not in changed and tenant_id not in self._erased:
+                self._table.set_group(tenant_id, order, [row["device_id"] for row in rows])
 
     def correct(self, tenant_id: int, rows: Iterable[asyncpg.Record]) -> int:
         """Moves forward by rows of `positions_of` that this worker may have stored; how many moved.
@@ -160,6 +219,8 @@ class Live:
         """Says which devices work on an order, for feeds that watch it; none ends it."""
         if tenant_id in self._erased:
             return
+        if self._changed_orders is not None:
+            self._changed_orders.add((tenant_id, order))
         self._table.set_group(tenant_id, order, list(device_ids))
 
     def tick(self) -> list[int]:

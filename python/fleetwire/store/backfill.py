@@ -152,6 +152,7 @@ class Backfill:
         left_secs = give_up_at_secs - clock.monotonic_secs()
         return await self._commit.commit(
             Group([(waiting.tenant_id, waiting.device_id, piece)]),
+            generation=waiting.generation,
             give_up_at_secs=give_up_at_secs,
             waits_for_locks=True,
             on_doubt=lambda: self._on_doubt([waiting]),

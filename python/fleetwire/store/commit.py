@@ -17,11 +17,12 @@ import structlog
 
 from fleetwire import clock, metrics
 from fleetwire._core import Group, Recent, RowTypes, Sealed
-from fleetwire.errors import DatabaseAway
+from fleetwire.errors import DatabaseAway, Overloaded
 from fleetwire.runtime.retry import Backoff
 from fleetwire.store import statements
 from fleetwire.store.faults import PASSING
 from fleetwire.store.group_bounds import Divisible, TooSlow, WithoutPartition, out_of_bounds
+from fleetwire.store.incarnation import Incarnation
 from fleetwire.store.lane import Lane
 from fleetwire.store.partitions import Partitions
 
@@ -45,6 +46,7 @@ class GroupCommit:
         *,
         known_millis: KnownMillis,
         recent: Recent,
+        incarnation: Incarnation,
         is_bounded: bool = True,
     ) -> None:
         """Prepares commits.
@@ -54,6 +56,7 @@ class GroupCommit:
             partitions: knows the days that have one.
             known_millis: what is known of the devices.
             recent: shared by all who commit in this process.
+            incarnation: knows whether the database is still the one whose numbers a group has.
             is_bounded: whether a group is `FarBack` that would look up much history. Others wait for one that is not
                 bounded no longer than for one that is, as its caller sees to it that its batches are small.
         """
@@ -62,11 +65,13 @@ class GroupCommit:
         self._known_millis = known_millis
         self._recent = recent
         self._is_bounded = is_bounded
+        self._incarnation = incarnation
 
     async def commit(
         self,
         group: Group,
         *,
+        generation: int,
         give_up_at_secs: float,
         waits_for_locks: bool,
         on_doubt: Callable[[], object],
@@ -78,6 +83,7 @@ class GroupCommit:
 
         Raises:
             DatabaseAway: it is that late.
+            Overloaded: the numbers are those of a database (`generation`) that was replaced.
             Divisible: nothing was stored, and parts of the group can be.
             LockNotAvailableError: others keep devices locked, and `waits_for_locks` is not set.
         """
@@ -85,7 +91,8 @@ class GroupCommit:
         cause: Exception | None = None
         while (left_secs := give_up_at_secs - clock.monotonic_secs()) > 0:
             try:
-                return await self._commit_once(group, limit_secs=max(0.1, left_secs), statement_secs=statement_secs)
+                limit_secs = max(0.1, left_secs)
+                return await self._commit_once(group, generation, limit_secs=limit_secs, statement_secs=statement_secs)
             except asyncpg.CheckViolationError as error:
                 # Without a constraint's name: a row found no partition, because retention detached it meanwhile.
                 if error.constraint_name is not None:
@@ -128,19 +135,29 @@ class GroupCommit:
             return set()
         return free
 
-    async def _commit_once(self, group: Group, *, limit_secs: float, statement_secs: float | None) -> Sealed:
+    async def _commit_once(
+        self, group: Group, generation: int, *, limit_secs: float, statement_secs: float | None
+    ) -> Sealed:
         """Stores the group in one statement if nothing of it is late, as far as this worker knows, and it is right."""
         started, now_millis = clock.monotonic_secs(), clock.now_millis()
         if missing := self._partitions.missing(group.days()):
             raise WithoutPartition(missing)
         async with self._lane.connection(limit_secs=limit_secs) as (connection, row_types):
+            await self._check_generation(generation, limit_secs)
             known_millis = self._known_millis(group)
             late_spans = group.late_spans(known_millis, self._recent)
             sealed: Sealed | Divisible | None = out_of_bounds(late_spans) if self._is_bounded else None
             # Nothing is awaited between the two looks at `recent`, which may forget at any time.
             if not late_spans and statement_secs is None:
                 fresh = _seal(group, known_millis, [], self._recent, now_millis=now_millis, row_types=row_types)
-                sealed = fresh if await _store(connection, group, fresh) else None
+                if fresh.segment_count:
+                    is_stored = await _store(connection, group, fresh)
+                else:
+                    # Known from memory alone: the rows must be those of the database of now.
+                    await self._incarnation.check(connection)
+                    await self._check_generation(generation, limit_secs)
+                    is_stored = not group.late_spans(self._known_millis(group), self._recent)
+                sealed = fresh if is_stored else None
             if sealed is None:
                 metrics.COMMITS_IN_STEPS.inc()
                 sealed = await self._commit_in_steps(connection, group, now_millis, row_types, statement_secs)
@@ -155,6 +172,14 @@ class GroupCommit:
             await self._partitions.learn()
         except PASSING as error:
             _log.warning("Which partitions there are could not be found out.", error=repr(error))
+
+    async def _check_generation(self, generation: int, limit_secs: float) -> None:
+        """Lets groups pass whose numbers are of the database of now; waits while that is being found out."""
+        if not self._incarnation.is_settled:
+            await self._incarnation.settled(timeout_secs=limit_secs)
+        if generation != self._incarnation.generation:
+            detail = "The database was replaced; the batch is not acknowledged, send it again."
+            raise Overloaded("store_failed", detail, retry_after_secs=1)
 
     async def _commit_in_steps(
         self,

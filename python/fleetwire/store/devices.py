@@ -80,6 +80,10 @@ class Devices:
         for known in [known for known in self._known if known[0] == tenant_id]:
             del self._known[known]
 
+    def clear(self) -> None:
+        """Clears the cache: in another database the numbers may be other devices'."""
+        self._known.clear()
+
     async def resolve(self, tenant_id: int, name: str) -> int:
         """The number of a device, created if it is new.
 

@@ -11,6 +11,7 @@ from fleetwire import clock, metrics
 from fleetwire._core import Batch
 from fleetwire.errors import Overloaded
 from fleetwire.settings import Settings
+from fleetwire.store.incarnation import Incarnation
 
 HELP_AFTER_SECS = 0.2  # several times what a group takes under full load
 SHORT_INTAKE_BATCHES = 32  # so many may always wait: a rate that was measured on fewer says little
@@ -25,6 +26,8 @@ class Waiting:
     batch: Batch
     receipt: asyncio.Future[bytes]
     arrived_secs: float
+    generation: int
+    """Of the database (`incarnation.py`) whose numbers of the tenant and the device these are."""
 
     @property
     def device(self) -> tuple[int, int]:
@@ -42,8 +45,9 @@ class _UnderWay(NamedTuple):
 class Intake:
     """A queue from which whole groups are taken."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, incarnation: Incarnation) -> None:
         self._settings = settings
+        self._incarnation = incarnation
         self._waiting: deque[Waiting] = deque()
         self._fixes = 0
         self._storable_batches = math.inf  # within `intake_secs`, as far as the store is known to be behind
@@ -68,7 +72,7 @@ class Intake:
         """
         self._admit(batch)
         receipt: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        waiting = Waiting(tenant_id, device_id, batch, receipt, clock.monotonic_secs())
+        waiting = Waiting(tenant_id, device_id, batch, receipt, clock.monotonic_secs(), self._incarnation.generation)
         self._waiting.append(waiting)
         self._fixes += batch.accepted
         self._held.add(waiting)

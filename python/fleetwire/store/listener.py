@@ -13,6 +13,7 @@ import structlog
 
 from fleetwire.runtime import supervisor
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
+from fleetwire.store.incarnation import Incarnation
 
 # A connection may die without a word (a firewall, a machine that is gone): it is asked this often, and must answer.
 PROBE_SECS: Final = 5.0
@@ -32,8 +33,9 @@ class _Subscriber(NamedTuple):
 class Listener:
     """Listens on the channels of all subscribers, who are named before `start`."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, incarnation: Incarnation | None = None) -> None:
         self._dsn = dsn
+        self._incarnation = incarnation or Incarnation()
         self._subscribers: list[_Subscriber] = []
         self._task: SupervisedTask | None = None
         self._first = asyncio.Event()
@@ -65,6 +67,7 @@ class Listener:
             self._dsn, timeout=PROBE_LIMIT_SECS, server_settings={"application_name": APPLICATION_NAME}
         )
         try:
+            await self._incarnation.check(connection, timeout_secs=PROBE_LIMIT_SECS)
             lost = asyncio.Event()
             connection.add_termination_listener(lambda _: lost.set())
             for channel in dict.fromkeys(subscriber.channel for subscriber in self._subscribers):
@@ -80,7 +83,8 @@ class Listener:
                 try:
                     await asyncio.wait_for(lost.wait(), PROBE_SECS)
                 except TimeoutError:
-                    await connection.execute("SELECT", timeout=PROBE_LIMIT_SECS)
+                    # A backup may be put back into a database without breaking any connection.
+                    await self._incarnation.check(connection, timeout_secs=PROBE_LIMIT_SECS)
             raise ConnectionError("The listening connection is lost.")
         finally:
             self.is_listening = False

@@ -39,6 +39,7 @@ async def open_pool(
     more_settings: Mapping[str, str] = MappingProxyType({}),
     idle_secs: float = 300.0,
     on_query: Sequence[Callable[[Any], None]] = (),
+    on_connected: Callable[[Any], object] = lambda _: None,
 ) -> asyncpg.Pool:
     """Opens a pool whose connections act as `role`; `dsn` is the owner's.
 
@@ -57,6 +58,7 @@ async def open_pool(
         more_settings: PostgreSQL's, for every session.
         idle_secs: When a connection beyond `min_size` that nobody uses is closed; 0 never.
         on_query: Each is told of every finished statement (asyncpg's LoggedQuery); may not block.
+        on_connected: Called with the row of `describe_connection` of each new connection, before it is used.
 
     Raises:
         ConfigError: the server would lose what it acknowledged, or the role is missing or has wrong rights.
@@ -74,6 +76,7 @@ async def open_pool(
                 raise ConfigError(f"The database server runs with {setting}={found[setting]}; receipts need {needed}.")
         if found["synchronous_commit"] == "off":
             raise ConfigError("The database server runs with synchronous_commit=off; receipts need on.")
+        on_connected(found)
         for each in on_query:
             connection.add_query_logger(each)
 

@@ -9,6 +9,7 @@ import asyncpg
 
 from fleetwire import metrics
 from fleetwire.settings import Settings
+from fleetwire.store.incarnation import Incarnation
 from fleetwire.store.pool import Role, open_pool
 from fleetwire.store.slow import SlowQueries
 
@@ -21,9 +22,18 @@ class Pools:
     """Opens pools and closes them with `exits`."""
 
     def __init__(
-        self, settings: Settings, exits: contextlib.AsyncExitStack, *, on_query: Callable[[Any], None] | None = None
+        self,
+        settings: Settings,
+        exits: contextlib.AsyncExitStack,
+        *,
+        incarnation: Incarnation,
+        on_query: Callable[[Any], None] | None = None,
     ) -> None:
-        """`on_query` is told of every finished statement of every pool (asyncpg's LoggedQuery)."""
+        """`on_query` is told of every finished statement of every pool (asyncpg's LoggedQuery).
+
+        `incarnation` notes the fingerprint of every new connection.
+        """
+        self._incarnation = incarnation
         self._settings = settings
         self._exits = exits
         self._on_query = [] if on_query is None else [on_query]
@@ -51,6 +61,7 @@ class Pools:
             lock_timeout_millis=round(min(LOCK_SECS, settings.patience_secs / 2) * 1000),
             more_settings=more_settings,
             idle_secs=settings.idle_connection_secs,
+            on_connected=self._incarnation.note,
             on_query=[*self._on_query, *([slow.look] if settings.slow_query_secs > 0 else [])],
         )
         slow.pool = pool
@@ -59,6 +70,11 @@ class Pools:
         self._exits.push_async_callback(slow.stop)
         self._pools[name] = pool, slow
         return pool
+
+    async def replace_connections(self) -> None:
+        """Closes every connection at its next return: in another database its statements and types mean nothing."""
+        for pool, _ in self._pools.values():
+            await pool.expire_connections()
 
     def stats(self) -> list[dict[str, Any]]:
         """What each pool has and does."""

@@ -1,6 +1,7 @@
 """How long each tenant keeps its fixes, known without a query per batch."""
 
 import asyncio
+from collections.abc import Callable
 
 import asyncpg
 
@@ -23,7 +24,11 @@ class Retention:
     by the database's: what a clock that runs ahead refused would be lost, because its sender does not send it again.
     """
 
-    def __init__(self, pool: asyncpg.Pool, *, default_days: int) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, *, default_days: int, on_changed: Callable[[], object] = lambda: None
+    ) -> None:
+        """`on_changed` is called when fixes that were deleted may be accepted again."""
+        self._on_changed = on_changed
         self._pool = pool
         self._default_days = default_days
         self._own_days: dict[int, int] = {}
@@ -34,9 +39,12 @@ class Retention:
     async def load(self) -> None:
         """Reads what the tenants say."""
         async with borrowed(self._pool) as connection:
-            self._own_days = dict(await connection.fetch(_SQL["own_retentions"]))
+            own_days = dict(await connection.fetch(_SQL["own_retentions"]))
             # In this order: the way of the answer makes it early rather than late.
             self._database_start_millis = await connection.fetchval(_SQL["database_millis"]) - _monotonic_millis()
+        before, self._own_days = self._own_days, own_days
+        if own_days != before:
+            self._on_changed()
 
     def start(self) -> None:
         """Reads it again and again in the background."""

@@ -24,6 +24,7 @@ from fleetwire.store.backfill import Backfill, failed
 from fleetwire.store.commit import GroupCommit, KnownMillis
 from fleetwire.store.group_bounds import Divisible, FarBack, WithoutPartition, group_timeout_secs
 from fleetwire.store.group_parts import Part, SlowDevices, told_apart
+from fleetwire.store.incarnation import Incarnation
 from fleetwire.store.intake import Intake, Waiting, refuse
 from fleetwire.store.lane import Lane
 from fleetwire.store.partitions import Partitions
@@ -53,8 +54,10 @@ class Writer:
         known_millis: KnownMillis,
         on_stored: Callable[[Sealed], object],
         on_doubt: Callable[[Iterable[tuple[int, int]]], object] = lambda _: None,
+        incarnation: Incarnation | None = None,
     ) -> None:
-        """`pool` has a connection for each committer and one more."""
+        """`pool` has a connection for each committer and one more; its new connections are noted by `incarnation`."""
+        self._incarnation = incarnation or Incarnation()
         self._pool = pool
         self._settings = settings
         self._known_millis = known_millis
@@ -62,7 +65,7 @@ class Writer:
         self._on_stored = on_stored
         self._on_doubt = on_doubt
         self._partitions = partitions
-        self._intake = Intake(settings)
+        self._intake = Intake(settings, self._incarnation)
         self._committers: list[SupervisedTask] = []
         self._slow_devices = SlowDevices()
         # Behind a new connection may be a database that was put back, or another one that took its place.
@@ -98,6 +101,15 @@ class Writer:
         """
         return self._intake.put(tenant_id, device_id, batch) if batch.accepted else _refused(batch)
 
+    def forget_recent(self) -> None:
+        """Clears the cache of recent batches: rows of theirs may have been deleted."""
+        self._recent.forget()
+
+    async def reload(self) -> None:
+        """Clears what is known of the database before, and reads which partitions the one of now has."""
+        self._recent.forget()
+        await self._partitions.learn()
+
     @property
     def held_batches(self) -> int:
         """Batches that wait for a commit."""
@@ -125,7 +137,12 @@ class Writer:
 
     def _open_commit(self, lane: Lane, *, is_bounded: bool = True) -> GroupCommit:
         return GroupCommit(
-            lane, self._partitions, known_millis=self._known_millis, recent=self._recent, is_bounded=is_bounded
+            lane,
+            self._partitions,
+            known_millis=self._known_millis,
+            recent=self._recent,
+            incarnation=self._incarnation,
+            is_bounded=is_bounded,
         )
 
     async def _answer(self, waiting: Sequence[Waiting], on: GroupCommit) -> None:
@@ -152,6 +169,7 @@ class Writer:
         try:
             sealed = await on.commit(
                 group,
+                generation=min(each.generation for each in waiting),
                 give_up_at_secs=give_up_at_secs,
                 waits_for_locks=part.waits_for_locks,
                 on_doubt=lambda: self._doubt(waiting),

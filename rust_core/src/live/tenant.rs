@@ -319,6 +319,19 @@ impl Tenant {
         }
     }
 
+    /// Every device: number, name, and the time of its newest fix.
+    pub(super) fn devices(&self) -> impl Iterator<Item = (i64, Option<String>, Option<i64>)> {
+        self.devices.slots.iter().map(|slot| {
+            let name = slot.name.as_ref().map(|name| name.as_str().to_owned());
+            (slot.device_id, name, slot.newest().map(|fix| fix.fixed_at_millis))
+        })
+    }
+
+    /// The names of the groups that have devices.
+    pub(super) fn groups(&self) -> impl Iterator<Item = &str> {
+        self.groups.keys().map(AsRef::as_ref)
+    }
+
     /// Every position, announced or not.
     pub(super) fn positions(&self) -> impl Iterator<Item = (&Name, &Fix)> {
         self.devices.slots.iter().filter_map(|slot| Some((slot.name.as_ref()?, slot.newest()?)))

@@ -162,6 +162,14 @@ impl LiveTable {
         lock(&self.shared).forget(tenant_id);
     }
 
+    fn devices(&self, py: Python<'_>) -> Vec<(i32, i64, Option<String>, Option<i64>)> {
+        py.detach(|| lock(&self.inner).devices())
+    }
+
+    fn groups(&self, py: Python<'_>) -> Vec<(i32, String)> {
+        py.detach(|| lock(&self.inner).groups())
+    }
+
     fn tenants(&self) -> Vec<i32> {
         lock(&self.inner).tenants()
     }
