@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from fleetwire.settings import Settings
-from fleetwire.store import upkeep
+from fleetwire.store.maintenance import jobs as upkeep_jobs
 from fleetwire.store.maintenance.job import Job, load_states, run_jobs
 from fleetwire.store.upkeep import Upkeep
 from harness.client import Client
@@ -65,8 +65,8 @@ async def merged(owner):
 async def test_short_rounds_expire_every_tenant_and_merge_meanwhile(database, owner, monkeypatch):
     """Each round has a small part of the time that a pass takes, and each is of another process."""
     await tenants_with_history(owner, TENANTS, DAYS)
-    monkeypatch.setattr(upkeep, "SLICE_SECS", 0.4)
-    monkeypatch.setattr(upkeep, "MERGE_SLICE_SECS", 0.4)
+    monkeypatch.setattr(upkeep_jobs, "SLICE_SECS", 0.4)
+    monkeypatch.setattr(upkeep_jobs, "MERGE_SLICE_SECS", 0.4)
     first_left = await left(owner)
     assert first_left > 20_000
     rounds, seen = 0, []
