@@ -109,11 +109,7 @@ async def test_without_a_credential_only_health_login_and_the_page_answer(client
             assert answer.refusal == (401, "token_missing"), route
             assert answer.headers["WWW-Authenticate"] == "Bearer"
     for path in SOCKETS:
-        async with client.socket(path) as socket:
-            await socket.silent(for_secs=1.2)
-            await socket.send({"type": "watch"})
-            assert (await socket.receive_type("error"))["code"] == "token_missing"
-            assert await socket.closed() == 4401
+        assert (await client.handshake(path)).refusal == (401, "token_missing")
 
 
 async def test_a_wrong_credential_is_no_better_than_none(client):

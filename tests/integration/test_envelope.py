@@ -221,7 +221,7 @@ async def test_the_usual_metrics_and_the_pools_figures(client, tenant):
         'http_request_duration_seconds_count{method="POST",route="/api/driver/location",status="200"} ',
         'http_request_duration_seconds_count{method="GET",route="/api/devices/{name}/track",status="200"} ',
         'database_connections_active{pool="app"} ',
-        'database_connections_max{pool="writer"} 2.0',
+        'database_connections_max{pool="writer"} 3.0',
     ):
         assert line in text, line
     assert "/no/such/page" not in text

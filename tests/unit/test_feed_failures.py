@@ -58,7 +58,8 @@ async def test_a_driver_whose_orders_could_not_be_read_leaves_the_room_of_a_lost
     monkeypatch.setattr(event_talk, "orders_heard", orders_heard)
     socket = Socket()
     socket.principal.may = lambda _: False
-    talk = EventTalk(SimpleNamespace(), socket, SimpleNamespace(event_window=1, event_ack_secs=1))
+    settings = SimpleNamespace(event_window=1, event_ack_secs=1)
+    talk = EventTalk(SimpleNamespace(), socket, SimpleNamespace(), settings)
     talk._tail = SimpleNamespace(leave=lambda _: None, enter=lambda _: None)
     talk._feed.rooms = ["order:kept", "order:lost"]
     talk._doubt()
