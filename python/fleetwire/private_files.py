@@ -1,7 +1,7 @@
 """Makes folders and files that other users of the machine cannot open: 0700 and 0600, whatever the umask.
 
 What an earlier release or an administrator left too open is closed as well. A lock file counts: who may open it may
-hold its lock, and the server would wait for a stranger's process.
+hold its lock, and the server would wait for somebody else's process.
 """
 
 import os

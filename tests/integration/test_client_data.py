@@ -128,7 +128,7 @@ async def test_no_frame_makes_a_socket_fail(server, session, tenant, path, frame
         await socket.send_bytes(frame)
         await socket.send_str("{}")
         code = await _close_code(socket)
-    # Still open, closed for its size, or told that it said nothing about who it is.
+    # Still open, closed for its size, or refused as a socket without a credential.
     assert code in {None, 1009, 4401, 4403}
 
 

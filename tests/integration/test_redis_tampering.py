@@ -157,19 +157,19 @@ async def test_a_message_that_is_put_back_is_refused(pair, tenant, attacker):
 
     await put(["van"])
     await asyncio.sleep(0.5)
-    heard = []
+    received = []
     while (message := listening.get_message(timeout=0.2)) is not None:
         if message["type"] == "message" and message["data"][1] == Kind.ORDER:
-            heard.append(message["data"])
-    assert heard
+            received.append(message["data"])
+    assert received
     before = await metric(other, tenant.admin, "fleetwire_relay_refused_messages_total")
-    for message in heard:
+    for message in received:
         attacker.publish(RELAY, message)
     await asyncio.sleep(0.5)
-    assert await metric(other, tenant.admin, "fleetwire_relay_refused_messages_total") - before == len(heard)
+    assert await metric(other, tenant.admin, "fleetwire_relay_refused_messages_total") - before == len(received)
 
 
-async def test_whoever_empties_redis_gets_no_more_logins_than_one_worker_gives(pair, tenant, attacker):
+async def test_emptying_redis_gives_no_more_logins_than_one_worker_does(pair, tenant, attacker):
     one, _ = pair
     tenant.user("anna", "dispatcher")
     answers = []
