@@ -232,3 +232,18 @@ async def test_the_earlier_clock_counts_and_a_difference_is_said(owner, capsys):
     assert (agreed[0] <= right_millis, agreed[2]) == (True, right_millis - 2 * DAY_MILLIS)
     told = capsys.readouterr().out
     assert told.count("clocks of server and database differ") == 2
+
+
+async def test_recent_batches_are_dropped_from_memory_when_a_retention_changes(database, owner, acme):
+    changes = []
+    pool = await open_pool(database, "fleetwire_ingest")
+    try:
+        retention = Retention(pool, default_days=0, on_changed=lambda: changes.append(1))
+        await retention.load()
+        assert changes == []
+        await owner.execute("UPDATE tenant SET retention_days = 3 WHERE tenant_id = $1", acme.tenant_id)
+        await retention.load()
+        await retention.load()
+        assert changes == [1], "fixes that were deleted may be sent again"
+    finally:
+        await pool.close()
