@@ -46,6 +46,11 @@ export async function logOut(): Promise<void> {
   await request("/api/logout", { method: "POST" });
 }
 
+export async function changePassword(oldPassword: string, newPassword: string): Promise<void> {
+  const form = { old_password: oldPassword, new_password: newPassword };
+  await request("/api/password", { method: "POST", body: JSON.stringify(form) });
+}
+
 /** The session of the cookie, or null when there is none that holds. */
 export async function currentSession(): Promise<Session | null> {
   try {

@@ -13,6 +13,7 @@ import { Console } from "./console";
 import { showLogin, startLogin } from "./login";
 import { FleetMap } from "./map";
 import { byId, setSheetOpen, setText, showNotice } from "./page";
+import { closePasswordForm, startPasswordForm } from "./password";
 import { SessionKeeper } from "./session";
 import { startTheme } from "./theme";
 
@@ -26,6 +27,7 @@ async function main(): Promise<void> {
   const leave = (message: string): void => {
     keeper.stop();
     view.stop();
+    closePasswordForm();
     showLogin(message);
   };
   const enter = (session: Session): void => {
@@ -55,6 +57,7 @@ async function main(): Promise<void> {
       () => enter(session),
     );
   });
+  startPasswordForm();
   byId("fit", HTMLButtonElement).addEventListener("click", () => view.fitFleet(true));
   byId("zoom-in", HTMLButtonElement).addEventListener("click", () => map?.zoomIn());
   byId("zoom-out", HTMLButtonElement).addEventListener("click", () => map?.zoomOut());

@@ -175,6 +175,11 @@ ROUTES: Final[dict[tuple[str, str], Route]] = {
         "401 token_missing token_invalid token_expired token_revoked refresh_reused, "
         "403 login_suspended origin_forbidden, 503 access_unavailable",
     ),
+    ("post", "/api/password"): Route(
+        body={"old_password": _PASSWORD, "new_password": "a wet stone by the river"},
+        codes="400 password_short password_long password_unreadable password_common, "
+        "403 session_needed password_wrong origin_forbidden, 429 login_rate, 503 login_busy access_unavailable",
+    ),
     ("post", "/api/logout"): Route(
         codes="401 token_missing token_invalid, 403 forbidden origin_forbidden, 503 access_unavailable"
     ),
@@ -184,12 +189,12 @@ ROUTES: Final[dict[tuple[str, str], Route]] = {
     ("post", "/api/users"): Route(
         _USER,
         {"name": "ruth", "role": "driver", "password": _PASSWORD, "device": "truck-7", "display_name": "Ruth"},
-        f"{_OF_USER}, 403 device_limit, 409 user_exists",
+        f"{_OF_USER}, 403 device_limit scope_exceeded life_exceeded, 409 user_exists",
     ),
     ("patch", "/api/users/{name}"): Route(
         _USER | {"role": "viewer", "device": None},
         {"role": "viewer", "device": None},
-        f"{_OF_USER}, 403 device_limit, 404 user_unknown, 409 last_admin",
+        f"{_OF_USER}, 403 device_limit scope_exceeded life_exceeded password_own, 404 user_unknown, 409 last_admin",
     ),
     ("get", "/api/users/{name}/sessions"): Route(
         {"sessions": [_SESSION | {"current": False}]}, codes="404 user_unknown"
@@ -198,7 +203,7 @@ ROUTES: Final[dict[tuple[str, str], Route]] = {
     ("post", "/api/tokens"): Route(
         {"token_id": 4, "token": "fwi_gPc3_0BniNOzoHYA_c-op3F9giDTJiqwGmNcbXboFd8"},
         {"kind": "ingest", "name": "gateway", "life_secs": 31_536_000},
-        "400 name_invalid scope_unknown life_invalid, 403 device_limit, 404 user_unknown",
+        "400 name_invalid scope_unknown life_invalid, 403 device_limit scope_exceeded life_exceeded, 404 user_unknown",
     ),
     ("delete", "/api/tokens/{token_id}"): Route(codes="404 token_unknown"),
     ("get", "/api/audit"): Route({"entries": [_CHANGE], "next": 6}),

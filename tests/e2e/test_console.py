@@ -123,3 +123,22 @@ async def test_an_emergency_is_on_top_until_somebody_takes_it(
     events = (await client.get("/api/events", token=tenant.dispatcher)).json["events"]
     assert events[-1]["payload"] == {"emergency": "medical", "state": "acknowledged", "of": 1}
     assert events[-1]["actor"] == "user:doris"
+
+
+async def test_a_user_changes_the_password_in_the_page(
+    page: Page, server: Server, tenant: Tenant, client: Client
+) -> None:
+    await asyncio.to_thread(tenant.user, "doris", "dispatcher")
+    await _log_in(page, server, tenant, PASSWORD)
+    await page.click("#password-open")
+    await page.fill("#password-old", PASSWORD)
+    await page.fill("#password-new", "123456789012")
+    await page.keyboard.press("Enter")
+    await page.get_by_text("too easy to guess").wait_for(timeout=20_000)
+    await page.fill("#password-new", "a wet stone by the river")
+    await page.keyboard.press("Enter")
+    await page.get_by_text("Your password is changed").wait_for(timeout=20_000)
+    await page.click("#password-close")
+    assert not await page.is_visible("#password-dialog")
+    assert (await client.login(tenant.name, "doris", "a wet stone by the river")).status == 200
+    assert await page.evaluate("document.cookie") == ""

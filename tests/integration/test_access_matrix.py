@@ -56,6 +56,7 @@ ROUTES = {
     ("post", "/api/tokens"): (ADMIN, 400),
     ("delete", "/api/tokens/{token_id}"): (ADMIN, 404),
     ("get", "/api/audit"): (ADMIN, 200),
+    ("post", "/api/password"): (PEOPLE, 400),
     ("post", "/api/session/renew"): (ANYONE, 401),  # by the refresh token, which none of these is
     ("post", "/api/logout"): (frozenset({"session"}), 204),  # last: afterwards the session is over
 }

@@ -112,6 +112,49 @@ async def test_the_cookie_is_for_tls_only_when_the_login_came_over_tls(client_at
         assert "Secure" in (await log_in(client)).headers["set-cookie"]
 
 
+async def test_over_tls_cookies_have_the_host_prefix_and_no_other_name_is_read(client_at):
+    own = {"Origin": "https://fleet.example"}
+    async with client_at(base_url="https://fleet.example") as client:
+        login = await log_in(client, headers=own)
+        for cookie, name in zip(login.headers.get_list("set-cookie"), ("session", "refresh"), strict=True):
+            assert cookie.startswith(f"__Host-fleetwire_{name}=")
+            assert {"HttpOnly", "Path=/", "SameSite=strict", "Secure"} <= set(cookie.split("; "))
+            assert "Domain" not in cookie
+        assert (await client.get("/api/live")).status_code == 200
+        assert (await client.post("/api/session/renew", headers=own)).status_code == 200
+        token, refresh = (client.cookies[f"__Host-fleetwire_{name}"] for name in ("session", "refresh"))
+        # What another host of the domain may set:
+        client.cookies = {"fleetwire_session": token, "fleetwire_refresh": refresh}
+        assert outcome(await client.get("/api/live")) == (401, "token_missing")
+        assert outcome(await client.post("/api/session/renew", headers=own)) == (401, "token_missing")
+
+
+async def test_a_login_of_a_page_ends_the_session_before(client_at):
+    async with client_at() as client, client_at() as other:
+        await log_in(client, headers=OWN)
+        former = client.cookies["fleetwire_session"]
+        await log_in(other, headers=OWN)  # another browser's session is left alone
+        await log_in(client, headers=OWN)
+        assert client.cookies["fleetwire_session"] != former
+        assert (await client.get("/api/live")).status_code == 200
+        assert (await other.get("/api/live")).status_code == 200
+        former = {"Authorization": f"Bearer {former}"}
+        assert outcome(await client.get("/api/live", headers=former)) == (401, "token_revoked")
+
+
+async def test_a_replaced_refresh_cookie_is_good_for_the_same_browser_at_the_same_address_only(client_at, owner):
+    for stolen in ({"address": "192.0.2.9"}, {}):
+        async with client_at() as client, client_at(**stolen) as thief:
+            await log_in(client, headers=OWN)
+            thief.cookies = dict(client.cookies)
+            agent = {} if stolen else {"User-Agent": "another"}
+            assert (await client.post("/api/session/renew", headers=OWN)).status_code == 200
+            reused = await thief.post("/api/session/renew", headers=OWN | agent)
+            assert outcome(reused) == (401, "refresh_reused")
+            assert outcome(await client.get("/api/live")) == (401, "token_revoked")
+    assert await owner.fetchval("SELECT count(*) FROM audit_log WHERE action = 'session.reuse'") == 2
+
+
 async def test_the_cookie_shows_the_session_and_opens_what_the_role_may(client_at):
     async with client_at() as client:
         expires_at = (await log_in(client)).json()["expires_at"]
@@ -163,7 +206,8 @@ async def test_a_wrong_password_is_told_with_its_code(client_at):
 @pytest.mark.parametrize("path", ["/api/logout", "/api/ingest"])
 async def test_the_cookie_writes_only_from_the_servers_own_pages(client_at, path):
     async with client_at() as client:
-        token = (await log_in(client, headers=OWN)).json()["token"]
+        await log_in(client, headers=OWN)
+        token = client.cookies["fleetwire_session"]
         assert outcome(await client.post(path)) == (403, "origin_forbidden")
         evil = {"Origin": "http://evil.example"}
         assert outcome(await client.post(path, headers=evil)) == (403, "origin_forbidden")
@@ -181,22 +225,22 @@ async def test_a_foreign_page_cannot_log_its_visitor_in(client_at):
         assert (await log_in(client, headers=OWN)).status_code == 200
 
 
-async def test_a_page_is_told_no_refresh_token_and_renews_by_its_cookie(client_at):
+async def test_a_page_is_told_no_token_and_renews_by_its_cookie(client_at):
     async with client_at() as client:
         login = await log_in(client, headers=OWN)
-        assert login.json()["refresh_token"] is None
+        assert (login.json()["token"], login.json()["refresh_token"]) == (None, None)
         _, refresh = login.headers.get_list("set-cookie")
         assert refresh.startswith("fleetwire_refresh=fwr_")
         assert {"HttpOnly", "Path=/api/session/renew", "SameSite=strict"} <= set(refresh.split("; "))
         response = await client.post("/api/session/renew", headers=OWN)
         assert response.status_code == 200
-        assert response.json()["refresh_token"] is None
-        assert f"fleetwire_session={response.json()['token']}" in response.headers["set-cookie"]
+        assert (response.json()["token"], response.json()["refresh_token"]) == (None, None)
+        assert "fleetwire_session=" in response.headers["set-cookie"]
         for origin in ({}, {"Origin": "http://evil.example"}):
             assert outcome(await client.post("/api/session/renew", headers=origin)) == (403, "origin_forbidden")
 
 
-async def test_two_tabs_may_renew_at_the_same_moment(client_at):
+async def test_two_tabs_may_renew_at_the_same_moment(client_at, owner):
     async with client_at() as client:
         await log_in(client, headers=OWN)
         cookies = dict(client.cookies)
@@ -205,6 +249,7 @@ async def test_two_tabs_may_renew_at_the_same_moment(client_at):
         second = await client.post("/api/session/renew", headers=OWN)
         assert (first.status_code, second.status_code) == (200, 200)
         assert "fleetwire_refresh" not in second.headers["set-cookie"]  # The first answer's is the one to keep.
+    assert await owner.fetchval("SELECT count(*) FROM audit_log WHERE action = 'session.overlap'") == 1
 
 
 async def test_a_program_renews_by_the_body_and_its_token_is_good_once(client_at):
@@ -295,7 +340,7 @@ async def test_a_handshake_is_let_in_by_the_same_function(gate, owner, client_at
 async def test_the_routes_are_described(gate):
     app = Litestar([access_router()], dependencies=access_dependencies(lambda: gate))
     paths = app.openapi_schema.to_schema()["paths"]
-    assert set(paths) == {"/api/login", "/api/session", "/api/session/renew", "/api/logout"}
+    assert set(paths) == {"/api/login", "/api/session", "/api/session/renew", "/api/password", "/api/logout"}
     for methods in paths.values():
         for operation in methods.values():
             assert operation["summary"]

@@ -30,6 +30,7 @@ NEEDS = {
     ("get", "/api/db/stats"): {"operate"},
     ("post", "/api/driver/location"): {"ingest"},
     ("get", "/api/sessions"): {"account"},
+    ("post", "/api/password"): {"account"},
     ("delete", "/api/sessions/{session_id}"): {"account"},
     ("get", "/api/users"): {"administer"},
     ("post", "/api/users"): {"administer"},

@@ -93,7 +93,7 @@ async def test_behind_tls_browsers_are_told_to_stay_there_and_cookies_are_secure
     await asyncio.to_thread(tenant.user, "sam", "viewer")
     login = await behind.login(tenant.name, "sam", "correct horse battery staple")
     assert "; Secure" in login.headers["Set-Cookie"]
-    cookie = {"Cookie": f"fleetwire_session={login.json['token']}"}
+    cookie = {"Cookie": f"__Host-fleetwire_session={login.json['token']}"}
     plain = {"Origin": behind.url}  # A page of the same host that did not come over TLS.
     answer = await behind.request("POST", "/api/logout", headers=cookie | plain)
     assert answer.refusal == (403, "origin_forbidden")

@@ -53,7 +53,7 @@ def test_a_password_outside_the_rule_is_refused(password, code):
     assert (refused.value.status, refused.value.code) == (400, code)
 
 
-@pytest.mark.parametrize("password", ["a" * 12, "a" * 256, "äöüßéèàñçøåæ"])
+@pytest.mark.parametrize("password", ["hedge-otter8", "h4dg" + "oTt-r wetStone" * 18, "äöüßéèàñçøåæ"])
 def test_a_password_of_12_to_256_characters_is_fine(password):
     check_password(password)
 
@@ -116,3 +116,29 @@ async def test_a_caller_who_goes_away_keeps_its_place_until_its_thread_is_done()
             break
         await asyncio.sleep(0.01)
     assert await passwords.verify("hash of x", "x")
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "123456789012",
+        "password1234",
+        "qwertyuiop12",
+        "P@ssw0rd1234",
+        "iloveyou1234",
+        "passwordpassword",
+        "a" * 256,
+        "aszx" * 3,
+    ],
+)
+def test_a_common_password_is_refused(password):
+    with pytest.raises(Problem) as refused:
+        check_password(password)
+    assert refused.value.code == "password_common"
+
+
+def test_a_password_made_of_the_users_names_is_refused():
+    check_password("hedgerow8142")
+    with pytest.raises(Problem) as refused:
+        check_password("hedgerow8142", ("hedgerow8142", "acme"))
+    assert refused.value.code == "password_common"

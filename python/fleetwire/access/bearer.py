@@ -7,6 +7,9 @@ from fleetwire.errors import Problem
 
 SESSION_COOKIE: Final = "fleetwire_session"
 REFRESH_COOKIE: Final = "fleetwire_refresh"
+# Browsers take a cookie with this prefix only over TLS, for the whole host and from no other host of the domain. Plain
+# HTTP, as on the machine itself, has to do without.
+HOST_PREFIX: Final = "__Host-"
 
 # A login's token is about 400 characters; what is longer was not made here.
 MAX_TOKEN_CHARS: Final = 2_048
@@ -33,7 +36,7 @@ def presented_token(scope: Any, allowed_origins: frozenset[str]) -> str:  # noqa
             cookies.append(value)
     if authorization is not None and authorization[:7].lower() == b"bearer ":
         return _bounded(authorization[7:].strip().decode("latin-1"))
-    token = _cookie(cookies, SESSION_COOKIE)
+    token = _cookie(cookies, cookie_name(SESSION_COOKIE, scope))
     if token is None:
         raise Problem("token_missing", "Send `Authorization: Bearer ...`, or log in first.", status=401)
     if scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS:
@@ -47,11 +50,21 @@ def refresh_cookie(scope: Any, allowed_origins: frozenset[str]) -> str:  # noqa:
     Raises:
         Problem: 401 `token_missing`, 403 `origin_forbidden`.
     """
-    token = _cookie([value for name, value in scope["headers"] if name == b"cookie"], REFRESH_COOKIE)
+    token = cookie_of(scope, REFRESH_COOKIE)
     if token is None:
         raise Problem("token_missing", "Send `refresh_token`, or log in first.", status=401)
     check_own_page(scope, allowed_origins)
     return _bounded(token)
+
+
+def cookie_name(name: str, scope: Any) -> str:  # noqa: ANN401
+    """A cookie's name: with the prefix where the client's connection is TLS, and then with no other."""
+    return HOST_PREFIX + name if is_secure(scope) else name
+
+
+def cookie_of(scope: Any, name: str) -> str | None:  # noqa: ANN401
+    """The value of one of our cookies."""
+    return _cookie([value for header, value in scope["headers"] if header == b"cookie"], cookie_name(name, scope))
 
 
 def check_own_page(scope: Any, allowed_origins: frozenset[str], *, absent_is_fine: bool = False) -> None:  # noqa: ANN401

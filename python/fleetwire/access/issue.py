@@ -116,14 +116,14 @@ async def create_user(
     """The id of a new user who can log in; the tenant is created if missing, and so is a driver's `device`.
 
     Raises:
-        Problem: `name_invalid`, `role_unknown`, `password_short`, `password_long`, `user_exists`, `device_of_driver`,
-            `device_limit`.
+        Problem: `name_invalid`, `role_unknown`, `password_short`, `password_long`, `password_common`, `user_exists`,
+            `device_of_driver`, `device_limit`.
     """
     if device is not None and role != "driver":
         raise Problem("device_of_driver", "Only a driver has a device.", status=400)
     check_name("user", name)
     check_role(role)
-    check_password(password)
+    check_password(password, (tenant, name))
     password_hash = await Passwords().hash(password)
     async with conn.transaction():
         tenant_id = await ensure_tenant(conn, tenant)
@@ -139,9 +139,9 @@ async def set_password(conn: Connection, tenant: str, name: str, password: str) 
     """Replaces a user's password and ends the user's sessions: who changes it may do so because it was stolen.
 
     Raises:
-        Problem: `password_short`, `password_long`, `user_unknown`.
+        Problem: `password_short`, `password_long`, `password_common`, `user_unknown`.
     """
-    check_password(password)
+    check_password(password, (tenant, name))
     password_hash = await Passwords().hash(password)
     async with conn.transaction():
         tenant_row = await conn.fetchrow(_sql["find_tenant"], tenant)

@@ -5,7 +5,7 @@ wait is bounded: a flood of logins costs the flood, not the fleet.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from argon2 import PasswordHasher
@@ -18,17 +18,26 @@ from fleetwire.runtime import tasks
 
 MIN_PASSWORD_CHARS: Final = 12
 MAX_PASSWORD_CHARS: Final = 256
+MIN_GUESSES: Final = 1_000_000  # the limits of logins allow some 100,000 a week from one network
+MAX_ESTIMATED_CHARS: Final = 72
 HASHES_AT_ONCE: Final = 2  # 128 MiB
 HASHES_WAITING: Final = 32  # about a second of waiting on two cores
 
 Done = TypeVar("Done")
 
 
-def check_password(password: str) -> None:
-    """The rule for a new password: its length in characters, nothing about what is in it.
+def check_password(password: str, names: Sequence[str] = ()) -> None:
+    """The rule for a new password: its length, and that it is not among the first that somebody would try.
+
+    No kind of character is asked for. Lists of common passwords, words, names, keyboards' rows, dates and sequences are
+    those of the library zxcvbn, with their usual variations.
+
+    Args:
+        password: the new one.
+        names: of the user and the tenant; a password that is made of them is a common one.
 
     Raises:
-        Problem: 400 `password_short`, `password_long` or `password_unreadable`.
+        Problem: 400 `password_short`, `password_long`, `password_unreadable` or `password_common`.
     """
     if len(password) < MIN_PASSWORD_CHARS:
         raise Problem("password_short", f"A password has at least {MIN_PASSWORD_CHARS} characters.", status=400)
@@ -36,6 +45,20 @@ def check_password(password: str) -> None:
         raise Problem("password_long", f"A password has at most {MAX_PASSWORD_CHARS} characters.", status=400)
     if any("\ud800" <= char <= "\udfff" for char in password):
         raise Problem("password_unreadable", "The password holds half of a character.", status=400)
+    if _guesses(password, names) < MIN_GUESSES:
+        detail = "The password is too easy to guess: it is a common one, a sequence, or made of the user's names."
+        raise Problem("password_common", detail, status=400)
+
+
+def _guesses(password: str, names: Sequence[str]) -> float:
+    # Only where it is needed: its word lists take time and memory.
+    from zxcvbn import zxcvbn
+
+    # The time of an estimate grows faster than the length: further characters only add to it.
+    looked_at = password[:MAX_ESTIMATED_CHARS]
+    return float(
+        zxcvbn(looked_at, user_inputs=[name[:MAX_ESTIMATED_CHARS] for name in (*names, "fleetwire")])["guesses"]
+    )
 
 
 class Passwords:

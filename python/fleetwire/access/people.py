@@ -4,6 +4,8 @@ What a user may do is remembered by every worker. So a change ends the user's se
 user's tokens anew; both are told at the commit.
 """
 
+import asyncio
+import uuid
 from typing import Any, Final
 
 import msgspec
@@ -92,7 +94,7 @@ class People:
         check_role(role)
         check_grant(admin, PERMISSIONS[role], None, now_millis=clock.now_millis())
         _check_device(role, device_id)
-        password_hash = None if password is None else await self._hashed(password)
+        password_hash = None if password is None else await self._hashed(password, admin.tenant, name)
         async with tenant_transaction(self._pool, admin.tenant_id) as connection:
             user_id = await connection.fetchval(
                 _sql["create"], admin.tenant_id, name, role, password_hash, device_id, display_name
@@ -117,12 +119,13 @@ class People:
         """Changes a user, and ends the user's sessions on every worker.
 
         Raises:
-            Problem: as `create`; 404 `user_unknown`; 409 `last_admin` where nobody would be left who may undo it.
+            Problem: as `create`; 403 `password_own` for the admin's own password; 404 `user_unknown`; 409
+                `last_admin` where nobody would be left who may undo it.
         """
         check_name("user", name)
         if change.role is not None:
             check_role(change.role)
-        password_hash = None if change.password is None else await self._hashed(change.password)
+        password_hash = None if change.password is None else await self._hashed(change.password, admin.tenant, name)
         tenant_id = admin.tenant_id
         async with tenant_transaction(self._pool, tenant_id) as connection:
             row = await connection.fetchrow(_sql["lock"], tenant_id, name)
@@ -134,6 +137,9 @@ class People:
             _check_device(role, device_id)
             if status == "active" and (change.role, change.status, change.password) != (None, None, None):
                 check_grant(admin, PERMISSIONS[role], None, now_millis=clock.now_millis())
+            if change.password is not None and row["user_id"] == admin.user_id:
+                detail = "Change your own password with POST /api/password, which takes the old one."
+                raise Problem("password_own", detail, status=403)
             if (row["role"], row["status"]) == ("admin", "active") != (role, status):
                 await _check_admin_left(connection, tenant_id, row["user_id"])
             await connection.execute(_sql["change"], tenant_id, row["user_id"], role, status, device_id, password_hash)
@@ -153,8 +159,38 @@ class People:
             )
         return user
 
-    async def _hashed(self, password: str) -> str:
-        check_password(password)
+    async def change_own_password(self, user: Principal, old: str, new: str, whence: Whence) -> None:
+        """Replaces the password of a logged-in user, and ends the user's other sessions.
+
+        Raises:
+            Problem: 403 `session_needed` for another credential than a login's; 403 `password_wrong`; 400
+                `password_short`, `password_long`, `password_unreadable` or `password_common`.
+            Overloaded: 503 `login_busy`.
+        """
+        if user.session_id is None:
+            raise Problem("session_needed", "A password is changed by the user who is logged in.", status=403)
+        tenant_id, name = user.tenant_id, user.user or ""
+        async with tenant_transaction(self._pool, tenant_id) as connection:
+            old_hash = await connection.fetchval(_sql["password_hash"], tenant_id, user.user_id)
+        if not await self._passwords.verify(old_hash, old):
+            raise Problem("password_wrong", "The old password is wrong.", status=403)
+        new_hash = await self._hashed(new, user.tenant, name)
+        async with tenant_transaction(self._pool, tenant_id) as connection:
+            # Only if nobody else has replaced it since it was verified.
+            changed = await connection.fetchval(_sql["replace_password"], tenant_id, user.user_id, old_hash, new_hash)
+            if changed is None:
+                raise Problem("password_wrong", "The password was changed meanwhile.", status=403)
+            others = await connection.fetch(
+                _sql["revoke_other_sessions"], tenant_id, user.user_id, uuid.UUID(bytes=user.session_id)
+            )
+            for row in others:
+                await connection.execute(_access_sql["notify_revoked"], REVOKED_CHANNEL, row["session_id"].hex)
+            await audit.note(
+                connection, tenant_id, user.actor, "user.change", name, whence=whence, password_changed=True
+            )
+
+    async def _hashed(self, password: str, *names: str) -> str:
+        await asyncio.to_thread(check_password, password, names)
         return await self._passwords.hash(password)
 
     async def _tell(self, connection: Any, tenant_id: int, user_id: int) -> None:  # noqa: ANN401

@@ -3,11 +3,12 @@
 Login, renewal and logout open themselves: a session is renewed by its refresh token and ended with a token that may
 have expired, which the middleware would refuse. They apply the same rules for which page may send them.
 
-A page keeps both tokens in cookies that no script reads, and is told neither the refresh token nor where it stands. A
+A page keeps both tokens in cookies that no script reads, and is told neither of them. A
 program, which sends no Origin, gets them in the answer.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -21,21 +22,24 @@ from fleetwire.access.bearer import (
     REFRESH_COOKIE,
     SESSION_COOKIE,
     check_own_page,
+    cookie_name,
+    cookie_of,
     is_secure,
     presented_token,
     refresh_cookie,
 )
 from fleetwire.access.gate import Gate
-from fleetwire.access.guards import principal_of
+from fleetwire.access.guards import principal_of, requires
 from fleetwire.access.principal import Principal
 from fleetwire.access.sessions import Login
+from fleetwire.errors import Problem
 
 MAX_NAME_CHARS: Final = 200
 MAX_PASSWORD_CHARS: Final = 1_024  # on the wire; what is a right password is said in `passwords.py`
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 
-# The only path that the browser sends the refresh token to.
+# Without TLS the only path that the browser sends the refresh token to.
 _REFRESH_PATH: Final = "/api/session/renew"
 
 # An answer with a credential is nobody's to keep.
@@ -56,13 +60,20 @@ class RenewForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refresh_token: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
+class PasswordForm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The old password of the user who asks, and the new one."""
+
+    old_password: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PASSWORD_CHARS)]
+    new_password: Annotated[str, msgspec.Meta(max_length=MAX_PASSWORD_CHARS)]
+
+
 class LoginDone(msgspec.Struct, frozen=True):
     """`token` is good until `expires_at`, the session until `session_expires_at` unless it is renewed; ms since 1970.
 
-    `refresh_token` is good for one renewal; null for a page, whose cookie has it.
+    `refresh_token` is good for one renewal. Both tokens are null for a page, whose cookies have them.
     """
 
-    token: str
+    token: str | None
     expires_at: int
     refresh_token: str | None
     session_expires_at: int
@@ -88,7 +99,8 @@ class SessionShown(msgspec.Struct, frozen=True):
     status_code=200,
     operation_id="login",
     summary="Log in",
-    description="Answers a token for 15 minutes, also as the cookie `fleetwire_session`, and a refresh token. Errors: "
+    description="Answers a token for 15 minutes and a refresh token; a page gets both as cookies only. A session whose "
+    "cookie the page sends along ends. Errors: "
     "401 `login_failed`, 403 `login_suspended`, 429 `login_rate`, 503 `login_busy`.",
     security=[],
 )
@@ -100,6 +112,10 @@ async def login(
     check_own_page(request.scope, gate.credentials.allowed_origins, absent_is_fine=True)
     await gate.limits.login(gate.limits.addresses.network(request.scope), data.tenant, data.user)
     done = await gate.sessions.login(data.tenant, data.user, data.password, gate.whence(request.scope))
+    if _is_page(request) and (former := cookie_of(request.scope, SESSION_COOKIE)) is not None:
+        # A page has one session: the cookie of the one before is about to be replaced.
+        with suppress(Problem):
+            await gate.sessions.logout(former)
     return _answer(done, request, by_page=_is_page(request))
 
 
@@ -150,6 +166,28 @@ async def renew_session(
 
 
 @post(
+    "/password",
+    guards=[requires("account")],
+    status_code=204,
+    operation_id="changePassword",
+    summary="Change your password",
+    description="With the old one, by a user who is logged in; it ends the user's other sessions. Errors: 400 "
+    "`password_short`, `password_long`, `password_common`; 403 `session_needed`, `password_wrong`; 429 `login_rate`; "
+    "503 `login_busy`.",
+)
+async def change_password(
+    data: JSONBody[PasswordForm],
+    request: Request[Any, Any, Any],
+    principal: NamedDependency[Principal],
+    gate: NamedDependency[Gate],
+) -> Response[None]:
+    """Counts as a login: who has a session must not guess the password faster than others."""
+    await gate.limits.login(gate.limits.addresses.network(request.scope), principal.tenant, principal.user or "")
+    await gate.people.change_own_password(principal, data.old_password, data.new_password, gate.whence(request.scope))
+    return Response(None, status_code=204, headers=_NO_STORE)
+
+
+@post(
     "/logout",
     public=True,
     status_code=204,
@@ -166,7 +204,7 @@ async def logout(request: Request[Any, Any, Any], gate: NamedDependency[Gate]) -
 
 def access_router() -> Router:
     """The routes under `/api`; they need `access_dependencies` on the application."""
-    return Router("/api", route_handlers=[login, show_session, renew_session, logout], tags=["Access"])
+    return Router("/api", route_handlers=[login, show_session, renew_session, change_password, logout], tags=["Access"])
 
 
 def access_dependencies(gate: Callable[[], Gate]) -> dict[str, Provide]:
@@ -188,7 +226,7 @@ def _is_page(request: Request[Any, Any, Any]) -> bool:
 
 def _answer(done: Login, request: Request[Any, Any, Any], *, by_page: bool) -> Response[LoginDone]:
     body = LoginDone(
-        token=done.token,
+        token=None if by_page else done.token,
         expires_at=done.expires_at_millis,
         refresh_token=None if by_page else done.refresh_token,
         session_expires_at=done.session_ends_at_millis,
@@ -206,10 +244,11 @@ def _answer(done: Login, request: Request[Any, Any, Any], *, by_page: bool) -> R
 
 def _cookie(name: str, value: str, life_secs: int, request: Request[Any, Any, Any]) -> Cookie:
     return Cookie(
-        key=name,
+        key=cookie_name(name, request.scope),
         value=value,
         max_age=life_secs,
-        path=_REFRESH_PATH if name == REFRESH_COOKIE else "/",
+        # The prefix that TLS brings wants the whole host.
+        path=_REFRESH_PATH if name == REFRESH_COOKIE and not is_secure(request.scope) else "/",
         httponly=True,
         samesite="strict",
         secure=is_secure(request.scope),

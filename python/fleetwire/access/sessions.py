@@ -113,9 +113,10 @@ class Sessions:
 
         Args:
             presented: the refresh token.
-            whence: for the audit log, where the token was used a second time.
-            by_page: by a cookie. Then one that was replaced less than `GRACE_SECS` ago is no copy, but another tab's:
-                it gets a token, and no refresh token, since the cookies have the newer one already.
+            whence: where the token comes from; it is stored with the session, and in the audit log.
+            by_page: by a cookie. Then one that was replaced less than `GRACE_SECS` ago from the same address by the
+                same browser is no copy, but another tab's: it gets a token, and no refresh token, since the cookies
+                have the newer one already. The audit log says so.
 
         Raises:
             Problem: 401 `token_invalid`, `token_expired` or `token_revoked`; 401 `refresh_reused`, and the session has
@@ -138,10 +139,25 @@ class Sessions:
                     successor = shown.successor()
                     life_secs = None if row["role"] == "driver" else SESSION_LIFE_SECS
                     ends_at = await connection.fetchval(
-                        _session_sql["rotate"], shown.tenant_id, shown.session_id, successor.hash, life_secs
+                        _session_sql["rotate"],
+                        shown.tenant_id,
+                        shown.session_id,
+                        successor.hash,
+                        life_secs,
+                        whence.address,
+                        whence.user_agent,
                     )
                     return self._sign(key, successor, row, ends_at, refresh_token=successor.text())
-                if by_page and row["just_refreshed"] and row["previous_hash"] == shown.hash:
+                same_browser = (row["address"], row["user_agent"]) == (whence.address, whence.user_agent)
+                if by_page and same_browser and row["just_refreshed"] and row["previous_hash"] == shown.hash:
+                    await audit.note(
+                        connection,
+                        shown.tenant_id,
+                        row["user_name"],
+                        "session.overlap",
+                        str(shown.session_id),
+                        whence=whence,
+                    )
                     return self._sign(key, shown, row, row["expires_at"], refresh_token=None)
                 await self._end(connection, shown.tenant_id, shown.session_id)
                 await audit.note(

@@ -11,7 +11,7 @@ RETURNING expires_at;
 -- $1 tenant_id int, $2 session_id uuid, $3 grace_secs int
 SELECT
     s.user_id, s.expires_at, s.revoked_at IS NOT NULL AS revoked, s.expires_at <= now() AS expired,
-    s.family_hash, s.refresh_hash, s.previous_hash,
+    s.family_hash, s.refresh_hash, s.previous_hash, s.address, s.user_agent,
     s.refreshed_at > clock_timestamp() - $3::int * interval '1 second' AS just_refreshed,
     u.name AS user_name, u.role, u.status AS user_status, t.name AS tenant, t.status AS tenant_status
 FROM session AS s
@@ -21,13 +21,15 @@ WHERE s.tenant_id = $1 AND s.session_id = $2
 FOR UPDATE OF s;
 
 -- rotate --
--- Replaces a session's refresh token and moves its end, unless life_secs is null.
--- $1 tenant_id int, $2 session_id uuid, $3 refresh_hash bytea, $4 life_secs int
+-- Replaces a session's refresh token, notes from where, and moves the session's end unless life_secs is null.
+-- $1 tenant_id int, $2 session_id uuid, $3 refresh_hash bytea, $4 life_secs int, $5 address text, $6 user_agent text
 UPDATE session
 SET
     refresh_hash = $3,
     previous_hash = refresh_hash,
     refreshed_at = clock_timestamp(),
+    address = $5,
+    user_agent = $6,
     expires_at = coalesce(now() + $4::int * interval '1 second', expires_at)
 WHERE tenant_id = $1 AND session_id = $2
 RETURNING expires_at;

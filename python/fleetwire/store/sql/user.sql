@@ -45,3 +45,21 @@ SELECT user_id FROM app_user
 WHERE tenant_id = $1 AND user_id <> $2 AND role = 'admin' AND status = 'active'
 ORDER BY user_id
 FOR UPDATE;
+
+-- password_hash --
+-- What a user's password is verified against; null for a user without one.
+-- $1 tenant_id int, $2 user_id bigint
+SELECT password_hash FROM app_user WHERE tenant_id = $1 AND user_id = $2;
+
+-- replace_password --
+-- Replaces a password that is still the one that was verified; no row when it is not.
+-- $1 tenant_id int, $2 user_id bigint, $3 old_hash text, $4 new_hash text
+UPDATE app_user SET password_hash = $4 WHERE tenant_id = $1 AND user_id = $2 AND password_hash = $3
+RETURNING user_id;
+
+-- revoke_other_sessions --
+-- Ends every session of a user that still lives, but one.
+-- $1 tenant_id int, $2 user_id bigint, $3 session_id uuid
+UPDATE session SET revoked_at = now()
+WHERE tenant_id = $1 AND user_id = $2 AND session_id <> $3 AND revoked_at IS NULL AND expires_at > now()
+RETURNING session_id;
