@@ -147,7 +147,9 @@ _SOCKETS: Final = {
     "events": {"published": 17, "delivered": 136, "redelivered": 0, "unacknowledged": 2, "windows_full": 0, "pages": 1},
 }
 _PASSWORD: Final = "correct horse battery staple"  # noqa: S105 - of nobody
-_OF_USER: Final = "400 name_invalid password_short password_long password_unreadable device_of_driver role_unknown"
+_OF_USER: Final = (
+    "400 name_invalid password_short password_long password_unreadable password_common device_of_driver role_unknown"
+)
 
 ROUTES: Final[dict[tuple[str, str], Route]] = {
     ("get", "/livez"): Route({"status": "alive"}),
