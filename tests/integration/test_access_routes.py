@@ -10,9 +10,11 @@ from litestar.di import NamedDependency
 from fleetwire.access import issue
 from fleetwire.access.gate import open_gate
 from fleetwire.access.guards import AccessMiddleware, authenticate, requires
+from fleetwire.access.limits import Limits
 from fleetwire.access.principal import Principal
 from fleetwire.access.routes import access_dependencies, access_router
-from fleetwire.errors import Problem
+from fleetwire.errors import Problem, RateLimited
+from fleetwire.settings import Settings
 from fleetwire.store.listener import Listener
 from fleetwire.store.pool import open_pool
 
@@ -116,7 +118,7 @@ async def test_over_tls_cookies_have_the_host_prefix_and_no_other_name_is_read(c
     own = {"Origin": "https://fleet.example"}
     async with client_at(base_url="https://fleet.example") as client:
         login = await log_in(client, headers=own)
-        for cookie, name in zip(login.headers.get_list("set-cookie"), ("session", "refresh"), strict=True):
+        for cookie, name in zip(login.headers.get_list("set-cookie"), ("session", "refresh", "device"), strict=True):
             assert cookie.startswith(f"__Host-fleetwire_{name}=")
             assert {"HttpOnly", "Path=/", "SameSite=strict", "Secure"} <= set(cookie.split("; "))
             assert "Domain" not in cookie
@@ -127,6 +129,46 @@ async def test_over_tls_cookies_have_the_host_prefix_and_no_other_name_is_read(c
         client.cookies = {"fleetwire_session": token, "fleetwire_refresh": refresh}
         assert outcome(await client.get("/api/live")) == (401, "token_missing")
         assert outcome(await client.post("/api/session/renew", headers=own)) == (401, "token_missing")
+
+
+async def test_guesses_from_elsewhere_or_the_same_address_do_not_lock_out_a_known_browser(client_at):
+    async with client_at() as known, client_at() as guesser:
+        await log_in(known, headers=OWN)
+        assert known.cookies["fleetwire_device"]
+        while (refused := await log_in(guesser, "wrong password")).status_code == 401:
+            pass
+        assert outcome(refused) == (429, "login_rate")
+        assert (await log_in(known, headers=OWN)).status_code == 200
+        guesser.cookies = {"fleetwire_device": known.cookies["fleetwire_device"][:-3] + "AAA"}  # a made-up one
+        assert outcome(await log_in(guesser)) == (429, "login_rate")
+        for _ in range(9):
+            assert (await log_in(known, "wrong password", headers=OWN)).status_code == 401
+        assert outcome(await log_in(known, headers=OWN)) == (429, "login_rate")  # a stolen cookie guesses no faster
+
+
+async def refused_of(limits, networks, users, most):
+    """How many of the first logins are let through, each from the next network and for the next user."""
+    for number in range(most):
+        try:
+            await limits.login(networks(number), "acme", users(number))
+        except RateLimited:
+            return number
+    return most
+
+
+@pytest.mark.parametrize(
+    ("networks", "users", "let_through"),
+    [
+        (lambda n: f"2001:db8:0:{n:x}::/64", lambda n: f"u{n}", 60),  # of one /56
+        (lambda n: f"2001:db8:0:{n:x}00::/64", lambda n: f"u{n}", 240),  # of one /48
+        (lambda n: f"2001:db8:{n:x}::/64", lambda _: "dora", 100),
+        (lambda n: f"192.0.{n // 250}.{n % 250}", lambda _: "dora", 100),
+    ],
+    ids=["/56", "/48", "account", "account IPv4"],
+)
+async def test_guesses_from_many_networks_are_limited_together(networks, users, let_through):
+    passed = await refused_of(Limits(Settings()), networks, users, let_through + 50)
+    assert let_through <= passed <= let_through + 2
 
 
 async def test_a_login_of_a_page_ends_the_session_before(client_at):
@@ -229,7 +271,7 @@ async def test_a_page_is_told_no_token_and_renews_by_its_cookie(client_at):
     async with client_at() as client:
         login = await log_in(client, headers=OWN)
         assert (login.json()["token"], login.json()["refresh_token"]) == (None, None)
-        _, refresh = login.headers.get_list("set-cookie")
+        _, refresh, _device = login.headers.get_list("set-cookie")
         assert refresh.startswith("fleetwire_refresh=fwr_")
         assert {"HttpOnly", "Path=/api/session/renew", "SameSite=strict"} <= set(refresh.split("; "))
         response = await client.post("/api/session/renew", headers=OWN)

@@ -61,6 +61,14 @@ def network_of(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
     return str(ipaddress.ip_network((int(address), 64), strict=False))
 
 
+def wider_network(network: str, prefix: int) -> str | None:
+    """The larger network that the /64 of an IPv6 address lies in; None for an IPv4 address."""
+    try:
+        return str(ipaddress.IPv6Network(network).supernet(new_prefix=prefix))
+    except ValueError:
+        return None
+
+
 def parse_networks(text: str) -> tuple[Network, ...]:
     """Networks and addresses with commas between.
 

@@ -3,7 +3,7 @@
     /livez                              none: it does nothing
     /readyz, /health                    health, by address
     documents, the console's files      pages, by address
-    /api/login                          anonymous, by address; the handler then counts by name
+    /api/login                          anonymous, by address, unless the browser is known; the handler counts by name
     /api/session/renew, /api/logout     credential, by address and credential
     anything else                       of its user (api) or device (ingest), whoever that is; otherwise anonymous
 
@@ -16,6 +16,8 @@ from typing import Final
 
 from fleetwire import asgi, clock
 from fleetwire._core import Policy
+from fleetwire.access.bearer import cookie_of
+from fleetwire.access.device_cookie import DEVICE_COOKIE
 from fleetwire.access.gate import Gate
 from fleetwire.access.guards import FOUND_KEY, authenticate
 from fleetwire.access.limits import Limits, Taken
@@ -78,6 +80,8 @@ class Front:
         network, policies = self._limits.addresses.network(scope), self._limits.policies()
         if kind == "credential":
             return await self._ask(policies[kind], network, _presented(scope))
+        if kind == "login" and await self._gate().device_cookies.read(cookie_of(scope, DEVICE_COOKIE)) is not None:
+            return None  # The handler counts it by the browser: others of its address do not use up its limit.
         policy = policies["anonymous" if kind == "login" else kind]
         return self._take(policy, network, "")
 

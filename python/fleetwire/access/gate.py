@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from fleetwire.access.device_cookie import DeviceCookies
 from fleetwire.access.grants import Grants
 from fleetwire.access.keys import Keys
 from fleetwire.access.limits import Limits
@@ -31,6 +32,7 @@ class Gate:
     people: People
     grants: Grants
     session_list: SessionList
+    device_cookies: DeviceCookies
     revoke: Callable[[str], None]
     """Tells this worker, and others ahead of the database, what a revocation names."""
 
@@ -89,5 +91,6 @@ def open_gate(
         people=People(pool, passwords),
         grants=Grants(pool),
         session_list=SessionList(pool),
+        device_cookies=DeviceCookies(keys),
         revoke=revoke,
     )

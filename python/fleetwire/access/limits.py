@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from fleetwire import clock
 from fleetwire._core import Buckets, Policy
 from fleetwire.access import policies
-from fleetwire.access.address import Addresses
+from fleetwire.access.address import Addresses, wider_network
 from fleetwire.access.principal import Principal
 from fleetwire.errors import RateLimited
 from fleetwire.settings import Settings
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from fleetwire.access.shared_limits import SharedLimits
 
 _API_OF_ROLE: Final = {"customer": "api_customer"}
-_LOGINS: Final = frozenset({"login", "login_address"})
+_LOGINS: Final = frozenset({"login", "login_address", "login_site", "login_region", "login_account", "login_known"})
+_WIDER: Final = (("login_site", 56), ("login_region", 48))
 
 
 class Taken(NamedTuple):
@@ -98,15 +99,25 @@ class Limits:
         if refused is not None:
             raise rate_limited(*refused)
 
-    async def login(self, network: str, tenant: str, user: str) -> None:
+    async def login(self, network: str, tenant: str, user: str, *, browser_id: str | None = None) -> None:
         """Counts a login, right and wrong ones alike.
 
-        Guessing one password is slowed by address and user, trying one password on many users by the address.
+        Guessing one password is slowed by address and user, trying one password on many users by the address, and by
+        the networks that an IPv6 address lies in; guessing from many networks by the user. A browser in which the user
+        has logged in before is counted by itself: no guesses from elsewhere use up its limit.
 
         Raises:
             RateLimited: `login_rate`.
         """
+        if browser_id is not None:
+            await self.ask(self._of_all["login_known"], browser_id, "")
+            return
+        # The narrowest first: what it refuses uses up nothing of the wider ones.
         await self.ask(self._of_all["login"], network, f"{tenant}/{user}")
+        for name, prefix in _WIDER:
+            if (wider := wider_network(network, prefix)) is not None:
+                await self.ask(self._of_all[name], wider, "")
+        await self.ask(self._of_all["login_account"], f"{tenant}/{user}", "")
 
     def message(self, principal: Principal) -> None:
         """Counts one message of a socket that is neither a batch nor an event: a choice of what is watched or heard.

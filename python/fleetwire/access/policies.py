@@ -38,6 +38,10 @@ RULES: Final[Mapping[str, Rule]] = {
     "health": Rule(3_000, 60, 1_000, None, "`/readyz` and `/health`, by address"),
     "login_address": Rule(30, 60, 30, None, "logins, by address"),
     "login": Rule(10, 60, 10, "login_address", "logins, by address, tenant and user"),
+    "login_site": Rule(60, 60, 60, None, "logins, by the /56 of an IPv6 address"),
+    "login_region": Rule(240, 60, 240, None, "logins, by the /48 of an IPv6 address"),
+    "login_account": Rule(100, 900, 100, None, "logins from browsers that are not known, by tenant and user"),
+    "login_known": Rule(10, 900, 10, None, "logins from a browser in which the user has logged in, by browser"),
     "credential_address": Rule(1_000, 900, 1_000, None, "renewals and logouts, by address"),
     "credential": Rule(100, 900, 100, "credential_address", "renewals and logouts, by address and credential"),
     # By tenant, and within it by whoever asks.
@@ -53,7 +57,19 @@ RULES: Final[Mapping[str, Rule]] = {
     "fixes": Rule(5_000, 1, 500_000, "fixes_tenant", "fixes, by device; an offline day has 86,400"),
 }
 BY_ADDRESS: Final = frozenset(
-    {"anonymous", "pages", "health", "login_address", "login", "credential_address", "credential"}
+    {
+        "anonymous",
+        "pages",
+        "health",
+        "login_address",
+        "login",
+        "login_site",
+        "login_region",
+        "login_account",
+        "login_known",
+        "credential_address",
+        "credential",
+    }
 )
 
 Policies = dict[str, Policy | None]

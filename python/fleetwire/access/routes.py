@@ -28,6 +28,8 @@ from fleetwire.access.bearer import (
     presented_token,
     refresh_cookie,
 )
+from fleetwire.access.device_cookie import DEVICE_COOKIE
+from fleetwire.access.device_cookie import LIFE_SECS as DEVICE_LIFE_SECS
 from fleetwire.access.gate import Gate
 from fleetwire.access.guards import principal_of, requires
 from fleetwire.access.principal import Principal
@@ -39,8 +41,8 @@ MAX_PASSWORD_CHARS: Final = 1_024  # on the wire; what is a right password is sa
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 
-# Without TLS the only path that the browser sends the refresh token to.
-_REFRESH_PATH: Final = "/api/session/renew"
+# Without TLS the only paths that the browser sends these cookies to.
+_PATHS: Final = {REFRESH_COOKIE: "/api/session/renew", DEVICE_COOKIE: "/api/login"}
 
 # An answer with a credential is nobody's to keep.
 _NO_STORE: Final = {"Cache-Control": "no-store"}
@@ -110,13 +112,24 @@ async def login(
     """Counts the attempt first: what is over the rate costs no hash."""
     # A foreign page could otherwise log its visitor in as somebody else.
     check_own_page(request.scope, gate.credentials.allowed_origins, absent_is_fine=True)
-    await gate.limits.login(gate.limits.addresses.network(request.scope), data.tenant, data.user)
+    network = gate.limits.addresses.network(request.scope)
+    known = await gate.device_cookies.read(cookie_of(request.scope, DEVICE_COOKIE))
+    is_known = known is not None and (known.tenant, known.user) == (data.tenant, data.user)
+    if known is not None and not is_known:
+        # The door has let it pass as a known browser, and it is none to this user.
+        await gate.limits.ask(gate.limits.policies()["anonymous"], network, "")
+    browser_id = known.browser_id if known is not None and is_known else None
+    await gate.limits.login(network, data.tenant, data.user, browser_id=browser_id)
     done = await gate.sessions.login(data.tenant, data.user, data.password, gate.whence(request.scope))
     if _is_page(request) and (former := cookie_of(request.scope, SESSION_COOKIE)) is not None:
         # A page has one session: the cookie of the one before is about to be replaced.
         with suppress(Problem):
             await gate.sessions.logout(former)
-    return _answer(done, request, by_page=_is_page(request))
+    answer = _answer(done, request, by_page=_is_page(request))
+    if _is_page(request) and not is_known:
+        marked = await gate.device_cookies.sign(data.tenant, data.user, now_secs=clock.now_millis() // 1000)
+        answer.cookies.append(_cookie(DEVICE_COOKIE, marked, DEVICE_LIFE_SECS, request))
+    return answer
 
 
 @get(
@@ -248,7 +261,7 @@ def _cookie(name: str, value: str, life_secs: int, request: Request[Any, Any, An
         value=value,
         max_age=life_secs,
         # The prefix that TLS brings wants the whole host.
-        path=_REFRESH_PATH if name == REFRESH_COOKIE and not is_secure(request.scope) else "/",
+        path="/" if is_secure(request.scope) else _PATHS.get(name, "/"),
         httponly=True,
         samesite="strict",
         secure=is_secure(request.scope),
