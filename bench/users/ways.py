@@ -7,7 +7,7 @@ from itertools import cycle, islice
 from typing import Any, Protocol
 
 from fleetwire.replay.readers import read_files
-from fleetwire.replay.rows import Row, Unreadable
+from fleetwire.replay.rows import TraceRow, UnreadableRows
 from fleetwire.simulate import build_streets
 from fleetwire.simulate.phone import Phone
 from fleetwire.simulate.streets import Streets
@@ -41,9 +41,9 @@ class SeededWay:
 class TracedWay:
     """The recorded fixes of one device, in order, again and again; their times are now."""
 
-    def __init__(self, rows: Sequence[Row], *, skip: int) -> None:
+    def __init__(self, rows: Sequence[TraceRow], *, skip: int) -> None:
         # Drivers that share a recording are spread along it.
-        self._rows: Iterator[Row] = islice(cycle(rows), skip % len(rows), None)
+        self._rows: Iterator[TraceRow] = islice(cycle(rows), skip % len(rows), None)
 
     def fix(self, at_millis: int, since_secs: float) -> dict[str, Any]:  # noqa: ARG002 - the recording has its own pace
         """The next fix, with what was recorded."""
@@ -71,11 +71,11 @@ def _streets() -> Streets:
 
 
 @lru_cache(maxsize=1)
-def _recorded(traces: str, most_rows: int) -> Mapping[str, list[Row]]:
-    """Rows by device, in the order of the files."""
-    found: dict[str, list[Row]] = {}
+def _recorded(traces: str, most_rows: int) -> Mapping[str, list[TraceRow]]:
+    """TraceRows by device, in the order of the files."""
+    found: dict[str, list[TraceRow]] = {}
     files = [name.strip() for name in traces.split(",")]
-    for row in islice(read_files(files, Unreadable(), merged=False, on_bytes=lambda _: None), most_rows):
+    for row in islice(read_files(files, UnreadableRows(), merged=False, on_bytes=lambda _: None), most_rows):
         if abs(row[2]) <= 90 and abs(row[3]) <= 180:
             found.setdefault(row[0], []).append(row)
     if not found:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from fleetwire.replay import ReplayOptions, Summary, replay
+from fleetwire.replay import ReplayOptions, ReplaySummary, replay
 from harness.database import stored
 from harness.process import Server, command, environment, free_port, serving
 from harness.tenants import Tenant
@@ -117,7 +117,7 @@ def test_eight_senders_at_once_that_all_send_everything(server: Server, tenant: 
         for number in range(8)
     ]  # fmt: skip
 
-    async def send_at_once() -> list[Summary]:
+    async def send_at_once() -> list[ReplaySummary]:
         return await asyncio.gather(*map(replay, senders))
 
     summaries = asyncio.run(send_at_once())

@@ -1,4 +1,4 @@
-"""A replay against a server that speaks the contract over real sockets: what is told, and what is kept."""
+"""A replay against a server that speaks the contract over real sockets: what is stored, and what the summary says."""
 
 import asyncio
 import csv
@@ -23,7 +23,7 @@ class Server:
     """Keeps every (device, timestamp) once, as the real one does; `faults` come before the next answers."""
 
     def __init__(self):
-        self.kept = {}
+        self.stored = {}
         self.batches = []
         self.faults = []
         self.in_flight = 0
@@ -55,7 +55,7 @@ class Server:
             fault = self.faults.pop(0) if self.faults else None
             if isinstance(fault, web.Response):
                 return fault
-            receipt = self._keep(body)
+            receipt = self._store(body)
             if fault == "cut":  # stored, but the answer never arrives
                 request.transport.abort()
             if fault == "lie":
@@ -64,7 +64,7 @@ class Server:
         finally:
             self.in_flight -= 1
 
-    def _keep(self, body):
+    def _store(self, body):
         self.batches.append((monotonic_secs(), body))
         stored = duplicate = 0
         rejected = []
@@ -72,10 +72,10 @@ class Server:
             key = body["device"], fix["timestamp"]
             if not -90 <= fix["latitude"] <= 90:
                 rejected.append({"index": index, "code": "latitude_range", "detail": "Out of range."})
-            elif key in self.kept:
+            elif key in self.stored:
                 duplicate += 1
             else:
-                self.kept[key] = fix
+                self.stored[key] = fix
                 stored += 1
         return {"stored": stored, "duplicate": duplicate, "rejected": rejected}
 
@@ -136,28 +136,28 @@ def trace(tmp_path):
 
 def distinct_valid(path, prefix=""):
     with gzip.open(path, "rt", newline="") as file:
-        kept = {}
+        stored = {}
         for row in csv.DictReader(file):
             if abs(float(row["lat"])) <= 90:
-                kept.setdefault((prefix + row["device"], int(row["ts_ms"])), (float(row["lat"]), float(row["lon"])))
-        return kept
+                stored.setdefault((prefix + row["device"], int(row["ts_ms"])), (float(row["lat"]), float(row["lon"])))
+        return stored
 
 
 def positions(server):
-    return {key: (fix["latitude"], fix["longitude"]) for key, fix in server.kept.items()}
+    return {key: (fix["latitude"], fix["longitude"]) for key, fix in server.stored.items()}
 
 
 def assert_kept_once(server, path):
-    """Every time was kept, at a position it has in the file: of two for one time, the batch that came first won."""
+    """Every time is stored, at a position it has in the file: of two for one time, the batch that came first won."""
     in_file = {}
     with gzip.open(path, "rt", newline="") as file:
         for row in csv.DictReader(file):
             if abs(float(row["lat"])) <= 90:
                 places = in_file.setdefault((row["device"], int(row["ts_ms"])), set())
                 places.add((float(row["lat"]), float(row["lon"])))
-    kept = positions(server)
-    assert kept.keys() == in_file.keys()
-    assert all(place in in_file[key] for key, place in kept.items())
+    stored = positions(server)
+    assert stored.keys() == in_file.keys()
+    assert all(place in in_file[key] for key, place in stored.items())
 
 
 async def test_every_valid_fix_is_stored_once_and_a_second_replay_stores_none(server, trace):
@@ -165,7 +165,7 @@ async def test_every_valid_fix_is_stored_once_and_a_second_replay_stores_none(se
     second = await replay(options(server, trace))
 
     assert positions(server) == distinct_valid(trace)
-    assert (first.rows_read, first.sent, first.stored) == (3000, 3000, len(server.kept))
+    assert (first.rows_read, first.sent, first.stored) == (3000, 3000, len(server.stored))
     assert first.rejected == {"latitude_range": 10}
     assert first.stored + first.duplicate + 10 == 3000
     assert (second.stored, second.duplicate, second.rejected) == (0, 2990, {"latitude_range": 10})
@@ -201,7 +201,7 @@ async def test_shuffled_overlapping_senders_store_the_same_set(server, trace, ba
     summary = await replay(options(server, trace, batch_size=batch_size, shuffle_seed=5, overlap=0.5, senders=8))
     assert_kept_once(server, trace)
     assert summary.sent > 3000 * 1.2
-    assert summary.stored == len(server.kept)
+    assert summary.stored == len(server.stored)
     assert summary.stored + summary.duplicate + sum(summary.rejected.values()) == summary.sent
     assert max(len(body["fixes"]) for _, body in server.batches) <= batch_size
 
@@ -227,7 +227,7 @@ async def test_passing_failures_and_lost_answers_are_retried_without_loss(server
     assert_kept_once(server, trace)
     # The cut answers had been stored: their fixes come back as duplicates of the repeated batches.
     assert summary.sent == 3000
-    assert summary.stored < len(server.kept)
+    assert summary.stored < len(server.stored)
     assert monotonic_secs() - began_secs >= 1  # Retry-After was honoured
 
 
@@ -254,7 +254,7 @@ async def test_a_refused_token_stops_at_once_and_says_so(server, trace):
     assert isinstance(stopped.value.reason, Problem)
     assert stopped.value.reason.status == 401
     assert stopped.value.summary.stored == 0
-    assert server.kept == {}
+    assert server.stored == {}
 
 
 async def test_a_refused_batch_stops_with_the_problems_code_and_what_was_done(server, trace):
@@ -309,7 +309,7 @@ async def test_a_speed_factor_keeps_recorded_time_and_order(server, tmp_path):
     secs = monotonic_secs() - began_secs
     assert 0.7 < secs < 3  # a minute, an hour a minute
     last = [body["fixes"][-1]["timestamp"] for _, body in server.batches]
-    assert len(server.kept) == 60
+    assert len(server.stored) == 60
     assert last == sorted(last)
     for sent_at_secs, body in server.batches:
         due_secs = (body["fixes"][-1]["timestamp"] - rows[0][1]) / 1000 / 60
@@ -321,8 +321,8 @@ async def test_a_speed_factor_keeps_recorded_time_and_order(server, tmp_path):
 async def test_shift_to_now_moves_all_times_alike_and_prefix_names_the_devices(server, trace):
     before = now_millis()
     await replay(options(server, trace, shift_to_now=True, device_prefix="copy-", limit_rows=2000))
-    times = sorted(at for _, at in server.kept)
-    assert all(device.startswith("copy-van-") for device, _ in server.kept)
+    times = sorted(at for _, at in server.stored)
+    assert all(device.startswith("copy-van-") for device, _ in server.stored)
     assert before <= times[-1] <= now_millis()
     assert times[-1] - times[0] == 1999 * 100
 

@@ -19,7 +19,7 @@ class Server:
     """Keeps every (device, timestamp) once. `faulty` decides per batch what goes wrong: None, refuse, lose or cut."""
 
     def __init__(self):
-        self.kept = {}
+        self.stored = {}
         self.ways = {}
         self.arrivals = []
         self.faulty = lambda _device: None
@@ -52,7 +52,7 @@ class Server:
         fault = self.faulty(body["device"])
         if fault == "refuse":
             return web.json_response({"code": "overloaded", "detail": "Later."}, status=503)
-        receipt = self._keep(body, "post") if fault != "lose" else None
+        receipt = self._store(body, "post") if fault != "lose" else None
         if fault in {"cut", "lose"}:
             request.transport.abort()
         return web.json_response(receipt or {})
@@ -78,7 +78,7 @@ class Server:
         if fault == "refuse":
             await socket.send_json({"type": "error", "id": body["id"], "code": "overloaded", "detail": "Later."})
             return
-        receipt = self._keep(body, "socket") if fault != "lose" else None
+        receipt = self._store(body, "socket") if fault != "lose" else None
         if fault in {"cut", "lose"}:
             request.transport.abort()
             return
@@ -87,15 +87,15 @@ class Server:
         )
         await socket.send_json({"type": "receipt", "id": body["id"], **receipt})
 
-    def _keep(self, body, way):
+    def _store(self, body, way):
         self.ways.setdefault(way, set()).add(body["device"])
         times = [fix["timestamp"] for fix in body["fixes"]]
         self.arrivals.append((body["device"], now_millis(), times))
         stored = 0
         for fix in body["fixes"]:
             key = body["device"], fix["timestamp"]
-            stored += key not in self.kept
-            self.kept.setdefault(key, fix)
+            stored += key not in self.stored
+            self.stored.setdefault(key, fix)
         return {"stored": stored, "duplicate": len(times) - stored, "rejected": []}
 
 
@@ -130,7 +130,7 @@ def options(server, **changes):
 async def test_half_post_and_half_use_the_socket_and_all_that_was_sampled_is_kept(server):
     counts = await simulate(options(server, repeat_share=0.3))
     assert server.ways == {"post": {"truck-1", "truck-3", "truck-5"}, "socket": {"truck-2", "truck-4", "truck-6"}}
-    assert counts.sampled == counts.stored == len(server.kept) > 6 * 20
+    assert counts.sampled == counts.stored == len(server.stored) > 6 * 20
     assert counts.repeated > 0
     assert counts.duplicate > 0
     assert counts.retries == counts.refused == 0
@@ -149,8 +149,8 @@ async def test_a_batch_without_a_receipt_is_sent_again_until_it_is_kept(server, 
     counts = await simulate(options(server, vehicles=4, socket_share=socket_share, run_secs=1.5))
     assert all(left < 0 for left in failing.values())
     assert counts.retries == 8
-    assert counts.sampled == len(server.kept)
-    # What was stored before its answer was cut comes back as a duplicate; otherwise nothing was kept twice.
+    assert counts.sampled == len(server.stored)
+    # What was stored before its answer was cut comes back as a duplicate; otherwise nothing is stored twice.
     assert (counts.duplicate > 0) == (fault == "cut")
     assert counts.stored + counts.duplicate == counts.sampled
 
@@ -160,14 +160,14 @@ async def test_a_server_that_goes_away_loses_nothing(server):
         running = asyncio.ensure_future(simulate(options(server, run_secs=3.0)))
         await asyncio.sleep(0.6)
         await server.stop()
-        before = len(server.kept)
+        before = len(server.stored)
         assert before > 0
         await asyncio.sleep(0.6)
-        assert len(server.kept) == before
+        assert len(server.stored) == before
         await server.start()
         counts = await running
     assert counts.retries > 0
-    assert counts.sampled == len(server.kept) > before
+    assert counts.sampled == len(server.stored) > before
 
 
 async def test_fixes_of_a_dead_zone_arrive_later_as_one_burst_with_old_timestamps(server):
@@ -187,7 +187,7 @@ async def test_fixes_of_a_dead_zone_arrive_later_as_one_burst_with_old_timestamp
         await asyncio.wait([running])
         await fleet.flush()
         assert fleet.counts.bursts == 2
-        assert fleet.counts.sampled == len(server.kept)
+        assert fleet.counts.sampled == len(server.stored)
     first = {}
     for device, arrived_at, times in server.arrivals[silent_from:]:
         first.setdefault(device, (arrived_at, times))
@@ -203,7 +203,7 @@ async def test_every_vehicle_is_known_at_once_even_where_there_is_no_network(ser
     async with Fleet(options(server, run_secs=0.8)) as fleet:
         fleet._zones.contain = lambda _position: True
         await fleet.run()
-        assert {device for device, _ in server.kept} == {f"truck-{number}" for number in range(1, 7)}
+        assert {device for device, _ in server.stored} == {f"truck-{number}" for number in range(1, 7)}
         assert len(server.arrivals) == 6
         await fleet.flush()
 
@@ -211,17 +211,17 @@ async def test_every_vehicle_is_known_at_once_even_where_there_is_no_network(ser
 async def test_cancelling_sends_what_is_held_and_ends_within_its_time(server):
     running = asyncio.ensure_future(simulate(options(server, send_secs=60.0, run_secs=None)))
     async with asyncio.timeout(20):
-        while {device for device, _ in server.kept} != {f"truck-{number}" for number in range(1, 7)}:
+        while {device for device, _ in server.stored} != {f"truck-{number}" for number in range(1, 7)}:
             await asyncio.sleep(0.02)
     await asyncio.sleep(0.8)
-    before = len(server.kept)
+    before = len(server.stored)
     began_secs = monotonic_secs()
     running.cancel()
     await asyncio.wait([running], timeout=5)
     assert running.cancelled()
     assert monotonic_secs() - began_secs < 2
-    assert {device for device, _ in server.kept} == {f"truck-{number}" for number in range(1, 7)}
-    assert len(server.kept) > before + 6 * 10
+    assert {device for device, _ in server.stored} == {f"truck-{number}" for number in range(1, 7)}
+    assert len(server.stored) > before + 6 * 10
 
 
 async def test_cancelling_without_a_server_ends_in_time(server):
@@ -241,7 +241,7 @@ async def test_a_refused_token_ends_the_fleet(server, socket_share):
     with pytest.raises(Problem, match="token_invalid"):
         async with asyncio.timeout(5):
             await simulate(options(server, token="fwi_wrong", socket_share=socket_share, run_secs=None))
-    assert server.kept == {}
+    assert server.stored == {}
 
 
 async def test_a_line_tells_how_the_fleet_is(server, capsys):

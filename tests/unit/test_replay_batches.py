@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetwire.replay.batches import Batcher
-from fleetwire.replay.pace import Pace
+from fleetwire.replay.scheduler import BatchScheduler
 
 INF = float("inf")
 
@@ -32,16 +32,16 @@ def test_devices_come_as_they_fill_and_the_rest_as_they_began():
     st.sampled_from([INF, 500.0]),
     st.integers(1, 50),
 )
-def test_every_row_comes_once_in_the_order_of_its_device(rows, batch_size, window_rows, span_millis, chunk):
-    batcher = Batcher(batch_size=batch_size, window_rows=window_rows, span_millis=span_millis)
+def test_every_row_comes_once_in_the_order_of_its_device(rows, batch_size, max_open_rows, max_span_millis, chunk):
+    batcher = Batcher(batch_size=batch_size, max_open_rows=max_open_rows, max_span_millis=max_span_millis)
     sent = []
     for start in range(0, len(rows), chunk):
         batches = cut(batcher.add([row(*each) for each in rows[start : start + chunk]]))
-        assert batcher._held_rows <= window_rows
+        assert batcher._open_rows <= max_open_rows
         sent += batches
     sent += cut(batcher.flush())
     assert all(0 < len(times) <= batch_size for _, times in sent)
-    assert all(times[-1] - times[0] < span_millis for _, times in sent)
+    assert all(times[-1] - times[0] < max_span_millis for _, times in sent)
     for device in "abcdef":
         assert [at for name, times in sent if name == device for at in times] == [
             at for name, at in rows if name == device
@@ -49,13 +49,13 @@ def test_every_row_comes_once_in_the_order_of_its_device(rows, batch_size, windo
 
 
 def test_a_full_window_lets_the_fullest_batches_go():
-    batcher = Batcher(batch_size=500, window_rows=16)
+    batcher = Batcher(batch_size=500, max_open_rows=16)
     rows = [row("many", at) for at in range(10)] + [row(f"few-{at}", at) for at in range(7)]
     assert cut(batcher.add(rows)) == [("many", list(range(10)))]
 
 
 def test_a_device_that_falls_silent_does_not_keep_its_fixes_in_a_paced_replay():
-    batcher = Batcher(batch_size=500, span_millis=1000)
+    batcher = Batcher(batch_size=500, max_span_millis=1000)
     assert cut(batcher.add([row("quiet", 0), row("busy", 999)])) == []
     assert cut(batcher.add([row("busy", 1000)])) == [("quiet", [0])]
 
@@ -70,29 +70,29 @@ def test_times_are_shifted_and_names_prefixed_in_the_body_only():
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 3000)), max_size=100))
 def test_paced_batches_of_an_ascending_recording_go_out_in_the_order_they_are_due(rows):
     rows.sort(key=lambda each: each[1])
-    batcher, pace, due = Batcher(batch_size=5, span_millis=400.0), Pace(speed=1.0, span_millis=400.0), []
+    batcher, scheduler, due = (
+        Batcher(batch_size=5, max_span_millis=400.0),
+        BatchScheduler(speed=1.0, max_span_millis=400.0),
+        [],
+    )
     for each in rows:
-        pace.push(batcher.add([row(*each)]))
-        due += [batch.due_millis for batch in pace.settled(batcher.newest_millis)]
-    pace.push(batcher.flush())
-    due += [batch.due_millis for batch in pace.settled(INF)]
+        scheduler.add(batcher.add([row(*each)]))
+        due += [batch.due_millis for batch in scheduler.ready(batcher.newest_millis)]
+    scheduler.add(batcher.flush())
+    due += [batch.due_millis for batch in scheduler.ready(INF)]
     assert due == sorted(due)
 
 
-async def test_long_silences_are_cut_and_late_batches_do_not_wait(monkeypatch):
-    from fleetwire.replay import pace as module
-
+async def test_long_silences_are_cut_and_late_batches_do_not_wait():
     clock, slept = [0.0], []
 
     async def sleep(secs):
         slept.append(round(secs, 6))
         clock[0] += secs
 
-    monkeypatch.setattr(module.asyncio, "sleep", sleep)
-    monkeypatch.setattr(module, "monotonic_secs", lambda: clock[0])
-    pace = Pace(speed=60.0, span_millis=1000)
+    scheduler = BatchScheduler(speed=60.0, max_span_millis=1000, clock=lambda: clock[0], sleep=sleep)
     hour_millis = 3_600_000
     for at_millis in (0, 60_000, 30_000, hour_millis * 24 * 365, hour_millis * 24 * 365 + 60_000):
         (batch,) = Batcher(batch_size=1).add([row("a", at_millis)])
-        await pace.until_due(batch)
+        await scheduler.wait_until_due(batch)
     assert slept == [0, 1, 0, 60, 1]

@@ -5,14 +5,14 @@ import tracemalloc
 import pytest
 
 from fleetwire.replay.readers import read_files, read_trace
-from fleetwire.replay.rows import TraceError, Unreadable
+from fleetwire.replay.rows import TraceError, UnreadableRows
 
 HEADER = "device,ts_ms,lat,lon,alt_m,speed_mps,heading_deg,accuracy_m\n"
 T0 = 1_700_000_000_000
 
 
 def read(path, unreadable=None):
-    return list(read_trace(str(path), unreadable or Unreadable()))
+    return list(read_trace(str(path), unreadable or UnreadableRows()))
 
 
 def written(tmp_path, name, text):
@@ -46,7 +46,7 @@ def test_rows_that_are_no_numbers_are_counted_and_the_first_is_named(tmp_path):
     bad = ["van,yesterday,48,11,,,,", f"van,{T0},,11,,,,", f"van,{T0},nan,11,,,,", f"van,{T0},48,1e400,,,,"]
     bad += [f"van,{T0},48,11,inf,-inf,,", f"van,{T0},48", f",{T0},48,11,,,,", f"van,{10**30},48,11,,,,"]
     path = written(tmp_path, "a.csv", HEADER + f"van,{T0},48,11,,,,\n" + "\n".join(bad) + "\n\n")
-    unreadable = Unreadable()
+    unreadable = UnreadableRows()
     assert len(read(path, unreadable)) == 1
     assert unreadable.rows == len(bad)
     assert unreadable.first.startswith(f"{path}:3: ")
@@ -62,6 +62,7 @@ def test_rows_that_are_no_numbers_are_counted_and_the_first_is_named(tmp_path):
         ("a.gpx", "<gpx>\n<trk>\n</trkk></gpx>", r"a\.gpx:3: mismatched tag"),
         ("a.gpx", "<gpx>\n<trk>", r"a\.gpx:2: no element found"),
         ("a.gpx", "<html></html>", r"a\.gpx:1: is XML, but <html>"),
+        ("a.gpx", '<?xml version="1.0" encoding="martian"?>\n<gpx/>', r"a\.gpx:1: unknown encoding"),
         (
             "a.gpx",
             '<?xml version="1.0"?>\n<!DOCTYPE gpx [<!ENTITY a "b">]>\n<gpx/>',
@@ -112,7 +113,7 @@ def test_gpx_reads_track_points_with_extension_speeds(tmp_path):
   <trk><trkseg><trkpt lat="48.4" lon="11.8"><time>2023-11-14T22:13:20</time></trkpt></trkseg></trk>
 </gpx>""",
     )
-    unreadable = Unreadable()
+    unreadable = UnreadableRows()
     assert read(path, unreadable) == [
         ("van & trailer", T0, 48.1, 11.5, 519.5, 13.4, 271.0, None, None),
         ("van & trailer", T0 + 1250, 48.2, 11.6, None, None, None, None, None),
@@ -141,7 +142,7 @@ def test_geojson_points_carry_device_time_and_optional_members(tmp_path):
         {"type": "Feature", "geometry": None, "properties": None},
     ]
     path = written(tmp_path, "day.geojson", json.dumps({"type": "FeatureCollection", "features": features}, indent=1))
-    unreadable = Unreadable()
+    unreadable = UnreadableRows()
     assert read(path, unreadable) == [
         ("van", T0, 48.1, 11.5, 519.0, 3.0, None, None, None),
         ("day", T0, 48.1, 11.5, 519.0, None, None, None, None),
@@ -156,7 +157,7 @@ def test_geojson_lines_take_a_time_per_position(tmp_path, times):
         "geometry": {"type": "LineString", "coordinates": [[11.5, 48.1], [11.6, 48.2], [11.7, 48.3]]},
         "properties": {"device": "van", times: ["2023-11-14T22:13:20Z", T0 + 1000]},
     }
-    unreadable = Unreadable()
+    unreadable = UnreadableRows()
     rows = read(written(tmp_path, "line.json", json.dumps(feature)), unreadable)
     assert [row[:4] for row in rows] == [("van", T0, 48.1, 11.5), ("van", T0 + 1000, 48.2, 11.6)]
     assert unreadable.rows == 1
@@ -207,7 +208,7 @@ def test_merged_files_ascend_in_time_and_others_follow_each_other(tmp_path):
     second = written(tmp_path, "b.csv", "device,ts_ms,lat,lon\nb,2,0,0\nb,4,0,0\n")
     seen = []
     for merged, expected in ((False, [1, 5, 2, 4]), (True, [1, 2, 4, 5])):
-        rows = read_files([str(first), str(second)], Unreadable(), merged=merged, on_bytes=seen.append)
+        rows = read_files([str(first), str(second)], UnreadableRows(), merged=merged, on_bytes=seen.append)
         assert [row[1] for row in rows] == expected
     assert sum(seen) == 2 * (first.stat().st_size + second.stat().st_size)
 
@@ -220,7 +221,7 @@ def test_reading_a_large_file_holds_no_more_than_its_buffers(tmp_path):
             file.write("".join(f"van-{row % 97},{T0 + block * 1000 + row},48.1,11.5,,,,\n" for row in range(1000)))
     tracemalloc.start()
     try:
-        assert sum(1 for _ in read_trace(str(path), Unreadable())) == 100_000
+        assert sum(1 for _ in read_trace(str(path), UnreadableRows())) == 100_000
         assert tracemalloc.get_traced_memory()[1] < 2_000_000
     finally:
         tracemalloc.stop()

@@ -4,22 +4,22 @@ from rich.console import Console
 
 from fleetwire.client import BatchReceipt, PostResult
 from fleetwire.replay.progress import ReplayProgress
-from fleetwire.replay.summary import Tally
+from fleetwire.replay.summary import OutcomeCount
 
 
-def closed(tally, **changes):
-    return tally.close(**{"secs": 2.0, "retries": 0, "rows_unreadable": 0, "first_unreadable": None} | changes)
+def closed(outcomes, **changes):
+    return outcomes.summarize(**{"secs": 2.0, "retries": 0, "rows_unreadable": 0, "first_unreadable": None} | changes)
 
 
 def test_receipts_add_up_by_code_and_percentiles_are_ranks():
-    tally = Tally()
+    outcomes = OutcomeCount()
     for number in range(1, 101):
-        tally.add(
+        outcomes.add(
             PostResult(
                 BatchReceipt(3, 1, {"latitude_range": 1} | ({"timestamp_future": 2} if number == 1 else {})), number, 0
             )
         )
-    summary = closed(tally)
+    summary = closed(outcomes)
     assert (summary.batches, summary.sent, summary.stored, summary.duplicate) == (100, 502, 300, 100)
     assert list(summary.rejected.items()) == [("latitude_range", 100), ("timestamp_future", 2)]
     assert (summary.receipt_p50_millis, summary.receipt_p95_millis, summary.receipt_p99_millis) == (50, 95, 99)
@@ -27,14 +27,14 @@ def test_receipts_add_up_by_code_and_percentiles_are_ranks():
 
 
 def test_a_replay_without_a_receipt_has_no_percentiles():
-    assert closed(Tally(), secs=0.0).receipt_p99_millis is None
+    assert closed(OutcomeCount(), secs=0.0).receipt_p99_millis is None
 
 
 def test_progress_off_a_terminal_is_a_line_now_and_then():
     out = io.StringIO()
-    tally = Tally()
+    outcomes = OutcomeCount()
     progress = ReplayProgress(
-        tally, retries=lambda: 3, total_bytes=200, enabled=True, console=Console(file=out, width=200)
+        outcomes, retries=lambda: 3, total_bytes=200, enabled=True, console=Console(file=out, width=200)
     )
     with progress:
         progress.on_bytes(100)

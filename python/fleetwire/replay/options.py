@@ -1,4 +1,4 @@
-"""What a replay is asked to do."""
+"""Options of a replay: files, server, batches, speed and retries."""
 
 from dataclasses import dataclass, field
 
@@ -9,37 +9,37 @@ MAX_FIXES_PER_BATCH = 10_000  # the contract's limit; the server refuses more
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayOptions:
-    """Options of one replay. A wrong one raises `ConfigError` at once."""
+    """Options of one replay. Raises `ConfigError` for an invalid value."""
 
     files: tuple[str, ...]
     """Paths of CSV, GPX or GeoJSON files, plain or gzipped; `-` is CSV on standard input, which is read in the event
-    loop: a slow writer holds up the senders too."""
+    loop: a slow writer blocks the senders too."""
     url: str
     """Address of the server, for example http://127.0.0.1:8000."""
     token: str = field(repr=False)
-    """Ingest key of the tenant; unknown devices are created by the server at first sight."""
+    """Ingest key of the tenant; the server creates unknown devices."""
     batch_size: int = 500
-    """Most fixes per batch, 1 to 10,000."""
+    """Largest number of fixes per batch, 1 to 10,000."""
     batch_secs: float = 30.0
-    """Most recorded seconds per batch; counts only where `speed` is given."""
+    """Largest recorded time per batch; applies only with a `speed`."""
     speed: float | None = None
-    """Recorded seconds per second: 1 is real time, 60 an hour a minute; None is as fast as the server answers."""
+    """Recorded seconds per second: 1 is real time, 60 is an hour per minute; None is as fast as the server answers."""
     senders: int = 8
-    """Batches in flight at once, each on a connection of its own."""
+    """Number of batches in flight, each on its own connection."""
     shuffle_seed: int | None = None
-    """Shuffles all rows before they are cut into batches. Holds every row in memory."""
+    """Seed to shuffle all rows with before they are batched; loads every row into memory."""
     overlap: float = 0.0
     """Share of the batches that are sent twice, 0 to 1."""
     limit_rows: int | None = None
-    """Stops reading after so many rows."""
+    """Number of rows after which reading stops."""
     device_prefix: str = ""
-    """Put before every device's name, so that several replays can stand side by side."""
+    """Prefix of every device name, so that several replays do not mix."""
     shift_to_now: bool = False
-    """Moves all times by the same amount so that the newest fix is now. Reads the files twice."""
+    """Shifts all times by the same amount so that the newest fix is now. Reads the files twice."""
     retry_timeout_secs: float = 120.0
-    """How long a batch may fail for passing reasons (no connection, 429, 5xx) before the replay stops."""
+    """Period in which a batch is retried after temporary failures (no connection, 429, 5xx) before the replay stops."""
     show_progress: bool = True
-    """A bar on standard error where that is a terminal, a line every few seconds elsewhere."""
+    """Shows a progress bar if standard error is a terminal, else prints a line every few seconds."""
 
     def __post_init__(self) -> None:
         checks = (
@@ -47,7 +47,7 @@ class ReplayOptions:
             ("batch_size", f"1 to {MAX_FIXES_PER_BATCH}", 1 <= self.batch_size <= MAX_FIXES_PER_BATCH),
             ("batch_secs", "more than 0", self.batch_secs > 0),
             ("speed", "more than 0, or max", self.speed is None or 0 < self.speed < float("inf")),
-            ("senders", "1 to 1000", 1 <= self.senders <= 1000),  # noqa: PLR2004 - said in the text beside it
+            ("senders", "1 to 1000", 1 <= self.senders <= 1000),  # noqa: PLR2004 - stated in the message
             ("overlap", "0 to 1", 0 <= self.overlap <= 1),
             ("limit_rows", "at least 1", self.limit_rows is None or self.limit_rows >= 1),
             ("retry_timeout_secs", "0 or more", self.retry_timeout_secs >= 0),
@@ -64,10 +64,10 @@ class ReplayOptions:
 
 
 def speed_factor(text: str) -> float | None:
-    """Reads `max` (None) or a factor such as `60`.
+    """Parses `max` (None) or a factor such as `60`.
 
     Raises:
-        ConfigError: neither.
+        ConfigError: it is neither.
     """
     if text == "max":
         return None

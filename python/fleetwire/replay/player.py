@@ -1,7 +1,7 @@
-"""The replay itself.
+"""Runs a replay from the files to the summary.
 
-files -> readers -> (shuffle) -> batches -> (pace) -> (overlap) -> senders -> summary
-         rows       --shuffle    per device  --speed   --overlap    HTTP
+files -> readers -> (shuffle) -> batches -> (scheduler) -> (overlap) -> senders -> summary
+         rows       --shuffle    per device  --speed        --overlap    HTTP
 """
 
 import asyncio
@@ -14,57 +14,57 @@ from pathlib import Path
 from fleetwire.client import BatchClient
 from fleetwire.clock import monotonic_secs, now_millis
 from fleetwire.errors import FleetwireError
-from fleetwire.replay.batches import Batch, Batcher
+from fleetwire.replay.batches import Batcher, ReplayBatch
 from fleetwire.replay.options import ReplayOptions
-from fleetwire.replay.pace import Pace
 from fleetwire.replay.progress import ReplayProgress
 from fleetwire.replay.readers import STDIN, read_files
-from fleetwire.replay.rows import Row, Unreadable
-from fleetwire.replay.sender import Senders
-from fleetwire.replay.summary import Summary, Tally
+from fleetwire.replay.rows import TraceRow, UnreadableRows
+from fleetwire.replay.scheduler import BatchScheduler
+from fleetwire.replay.sender import SenderPool
+from fleetwire.replay.summary import OutcomeCount, ReplaySummary
 
-CHUNK_ROWS = 500  # read between two turns of the event loop: about a millisecond, so receipts are not measured late
+CHUNK_ROWS = 500  # rows per turn of the event loop: about a millisecond, so that receipts are not measured late
 
 
-class ReplayStopped(FleetwireError):  # noqa: N818 - what happened, told to a person
-    """The replay could not go on. What was acknowledged until then stays stored; repeating the replay is safe."""
+class ReplayStopped(FleetwireError):  # noqa: N818 - its name is shown to users
+    """Ends a replay that cannot continue. Acknowledged fixes stay stored; repeating the replay is safe."""
 
-    def __init__(self, reason: FleetwireError, summary: Summary) -> None:
+    def __init__(self, reason: FleetwireError, summary: ReplaySummary) -> None:
         code, detail = getattr(reason, "code", None), getattr(reason, "detail", None)
         super().__init__(f"{detail} ({code})" if code else str(reason))
         self.reason = reason
-        """A `Problem` of the server or the way to it, or a `TraceError` of a file."""
+        """A `Problem` of the server or the connection, or a `TraceError` of a file."""
         self.summary = summary
-        """What was done until then."""
+        """Outcome up to the failure."""
 
 
-async def replay(options: ReplayOptions) -> Summary:
-    """Sends recorded fixes to a server as its drivers' apps would, and counts what came back.
+async def replay(options: ReplayOptions) -> ReplaySummary:
+    """Sends recorded fixes to a server as driver apps do, and counts the outcomes.
 
-    Cancelling stops at once: batches in flight may or may not be stored, which a second replay settles.
+    Cancelling stops at once: batches in flight may or may not be stored; repeating the replay stores them.
 
     Raises:
-        ReplayStopped: a file cannot be read, the server refuses a batch or the token, or no receipt came in time.
+        ReplayStopped: a file cannot be read, the server refuses a batch or the token, or no receipt arrived in time.
         ConfigError: the address or the token is malformed.
     """
-    tally, unreadable = Tally(), Unreadable()
+    outcomes, unreadable = OutcomeCount(), UnreadableRows()
     client = BatchClient(options.url, options.token, connections=options.senders)
     progress = ReplayProgress(
-        tally,
+        outcomes,
         retries=lambda: client.retries,
         total_bytes=_total_bytes(options.files),
         enabled=options.show_progress,
     )
-    began_secs = monotonic_secs()
+    started_secs = monotonic_secs()
     failure: FleetwireError | None = None
     try:
         with progress:
             async with client:
-                await _send_all(options, client, tally, unreadable, progress)
+                await _send_all(options, client, outcomes, unreadable, progress)
     except FleetwireError as error:
         failure = error
-    summary = tally.close(
-        secs=monotonic_secs() - began_secs,
+    summary = outcomes.summarize(
+        secs=monotonic_secs() - started_secs,
         retries=client.retries,
         rows_unreadable=unreadable.rows,
         first_unreadable=unreadable.first,
@@ -75,18 +75,22 @@ async def replay(options: ReplayOptions) -> Summary:
 
 
 async def _send_all(
-    options: ReplayOptions, client: BatchClient, tally: Tally, unreadable: Unreadable, progress: ReplayProgress
+    options: ReplayOptions,
+    client: BatchClient,
+    outcomes: OutcomeCount,
+    unreadable: UnreadableRows,
+    progress: ReplayProgress,
 ) -> None:
-    repeats = random.Random(options.shuffle_seed or 0)  # noqa: S311 - which batches are repeated is no secret
-    async with Senders(
+    repeats = random.Random(options.shuffle_seed or 0)  # noqa: S311 - the choice of repeated batches is no secret
+    async with SenderPool(
         client,
-        tally,
+        outcomes,
         senders=options.senders,
         retry_timeout_secs=options.retry_timeout_secs,
         on_receipt=progress.show,
     ) as senders:
-        # Closed here and not by the collector: it holds the files open.
-        async with aclosing(_batches(options, tally, unreadable, progress)) as batches:
+        # Closed explicitly, not by the garbage collector, because the generator owns open files.
+        async with aclosing(_batches(options, outcomes, unreadable, progress)) as batches:
             async for batch in batches:
                 await senders.put(batch)
                 if repeats.random() < options.overlap:
@@ -95,62 +99,62 @@ async def _send_all(
 
 
 async def _batches(
-    options: ReplayOptions, tally: Tally, unreadable: Unreadable, progress: ReplayProgress
-) -> AsyncGenerator[Batch, None]:
+    options: ReplayOptions, outcomes: OutcomeCount, unreadable: UnreadableRows, progress: ReplayProgress
+) -> AsyncGenerator[ReplayBatch, None]:
     shift_millis = now_millis() - _newest_millis(options) if options.shift_to_now else 0
-    span_millis = options.batch_secs * 1000 if options.speed is not None else float("inf")
+    max_span_millis = options.batch_secs * 1000 if options.speed is not None else float("inf")
     batcher = Batcher(
         batch_size=options.batch_size,
-        span_millis=span_millis,
+        max_span_millis=max_span_millis,
         device_prefix=options.device_prefix,
         shift_millis=shift_millis,
     )
-    pace = None if options.speed is None else Pace(speed=options.speed, span_millis=span_millis)
+    scheduler = None if options.speed is None else BatchScheduler(speed=options.speed, max_span_millis=max_span_millis)
     rows = iter(_rows(options, unreadable, progress))
     while chunk := list(islice(rows, CHUNK_ROWS)):
-        tally.rows_read += len(chunk)
+        outcomes.rows_read += len(chunk)
         closed = batcher.add(chunk)
-        if pace is not None:
-            pace.push(closed)
-            closed = pace.settled(batcher.newest_millis)
-        async for batch in _in_time(closed, pace):
+        if scheduler is not None:
+            scheduler.add(closed)
+            closed = scheduler.ready(batcher.newest_millis)
+        async for batch in _when_due(closed, scheduler):
             yield batch
         await asyncio.sleep(0)
         progress.show()
     closed = batcher.flush()
-    if pace is not None:
-        pace.push(closed)
-        closed = pace.settled(float("inf"))
-    async for batch in _in_time(closed, pace):
+    if scheduler is not None:
+        scheduler.add(closed)
+        closed = scheduler.ready(float("inf"))
+    async for batch in _when_due(closed, scheduler):
         yield batch
 
 
-async def _in_time(batches: Iterable[Batch], pace: Pace | None) -> AsyncIterator[Batch]:
+async def _when_due(batches: Iterable[ReplayBatch], scheduler: BatchScheduler | None) -> AsyncIterator[ReplayBatch]:
     for batch in batches:
-        if pace is not None:
-            await pace.until_due(batch)
+        if scheduler is not None:
+            await scheduler.wait_until_due(batch)
         else:
             await asyncio.sleep(0)
         yield batch
 
 
-def _rows(options: ReplayOptions, unreadable: Unreadable, progress: ReplayProgress) -> Iterator[Row]:
+def _rows(options: ReplayOptions, unreadable: UnreadableRows, progress: ReplayProgress) -> Iterator[TraceRow]:
     rows = read_files(options.files, unreadable, merged=options.speed is not None, on_bytes=progress.on_bytes)
     rows = islice(rows, options.limit_rows)
     if options.shuffle_seed is None:
         return rows
     shuffled = list(rows)
-    random.Random(options.shuffle_seed).shuffle(shuffled)  # noqa: S311 - a reproducible order is the point
+    random.Random(options.shuffle_seed).shuffle(shuffled)  # noqa: S311 - the order must be reproducible
     return iter(shuffled)
 
 
 def _newest_millis(options: ReplayOptions) -> int:
-    rows = read_files(options.files, Unreadable(), merged=options.speed is not None, on_bytes=lambda _: None)
+    rows = read_files(options.files, UnreadableRows(), merged=options.speed is not None, on_bytes=lambda _: None)
     return max((row[1] for row in islice(rows, options.limit_rows)), default=0)
 
 
 def _total_bytes(files: Iterable[str]) -> int:
-    """0 if a file has no size; a missing one is reported when its turn comes."""
+    """Returns the size of all files; 0 with standard input. A missing file is reported when it is opened."""
     if STDIN in files:
         return 0
     return sum(path.stat().st_size for path in map(Path, files) if path.is_file())

@@ -1,4 +1,4 @@
-"""How far a replay is, on standard error: a bar where that is a terminal, else a line every LINE_SECS."""
+"""Shows the progress of a replay on standard error: a bar on a terminal, else a line every LINE_SECS."""
 
 from collections.abc import Callable
 from types import TracebackType
@@ -8,32 +8,32 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from fleetwire.clock import monotonic_secs
-from fleetwire.replay.summary import Tally
+from fleetwire.replay.summary import OutcomeCount
 
 LINE_SECS = 5.0
-BAR_SECS = 0.2  # redrawing the bar oftener would be felt in the throughput
+BAR_SECS = 0.2  # redrawing the bar more often would lower the throughput
 
 
 class ReplayProgress:
-    """Shows the tally while the replay runs. A context manager; `show` may be called as often as one likes."""
+    """Shows the counters while the replay runs; a context manager. `show` may be called at any rate."""
 
     def __init__(
         self,
-        tally: Tally,
+        outcomes: OutcomeCount,
         *,
         retries: Callable[[], int],
         total_bytes: int,
         enabled: bool,
         console: Console | None = None,
     ) -> None:
-        self._tally = tally
+        self._outcomes = outcomes
         self._retries = retries
         self._console = console or Console(stderr=True)
         self._total_bytes = total_bytes
         self._enabled = enabled
         self._read_bytes = 0
-        self._began_secs = monotonic_secs()
-        self._next_secs = self._began_secs + (BAR_SECS if self._console.is_terminal else LINE_SECS)
+        self._started_secs = monotonic_secs()
+        self._next_secs = self._started_secs + (BAR_SECS if self._console.is_terminal else LINE_SECS)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
@@ -46,7 +46,7 @@ class ReplayProgress:
                 console=self._console,
                 transient=True,
             )
-            # Standard input has no size: the bar then only moves.
+            # Standard input has no size: the bar then shows activity only.
             self._task = self._bar.add_task("replay", total=self._total_bytes or None)
             self._bar.start()
         return self
@@ -58,16 +58,16 @@ class ReplayProgress:
             self._bar.stop()
 
     def on_bytes(self, count: int) -> None:
-        """`count` more bytes of the files were read."""
+        """Adds bytes that were read from the files."""
         self._read_bytes += count
 
     def show(self) -> None:
-        """Shows the counts, if it is time to."""
+        """Shows the counters if the last update is old enough."""
         moment = monotonic_secs()
         if not self._enabled or moment < self._next_secs:
             return
-        secs = moment - self._began_secs
-        sent, stored = self._tally.sent, self._tally.stored
+        secs = moment - self._started_secs
+        sent, stored = self._outcomes.sent, self._outcomes.stored
         text = f"{sent:,} fixes, {stored:,} stored, {sent / secs:,.0f} fixes/s, {self._retries():,} retries"
         if self._bar is not None and self._task is not None:
             self._next_secs = moment + BAR_SECS

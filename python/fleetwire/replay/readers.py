@@ -1,8 +1,9 @@
-"""Opens recorded traces: what a file is, and its rows as a stream.
+"""Opens recorded traces, detects their format and yields their rows as a stream.
 
-    .gz?  by its first two bytes        CSV, GPX, GeoJSON?  by the first character, which the name must not contradict
+    gzip                 detected by the first two bytes
+    CSV, GPX, GeoJSON    detected by the first character; a contradicting file name is an error
 
-Nothing is read ahead but the buffers of the decompressor and the parser.
+Only the decompressor and the parser buffer data.
 """
 
 import gzip
@@ -18,7 +19,7 @@ from typing import Any, BinaryIO, Protocol, cast
 from fleetwire.replay.csv_rows import read_csv
 from fleetwire.replay.geojson import read_geojson
 from fleetwire.replay.gpx import read_gpx
-from fleetwire.replay.rows import DAMAGE, Rows, TraceError, Unreadable
+from fleetwire.replay.rows import READ_ERRORS, TraceError, TraceRows, UnreadableRows
 
 STDIN = "-"
 GZIP_MAGIC = b"\x1f\x8b"
@@ -26,20 +27,20 @@ BUFFER_BYTES = 1 << 18
 FORMATS = {".csv": "csv", ".gpx": "gpx", ".geojson": "geojson", ".json": "geojson"}
 
 
-class TellsBytes(Protocol):
-    """Is told how far the reading is."""
+class ByteCallback(Protocol):
+    """Called with the number of bytes read, for the progress."""
 
     def __call__(self, count: int, /) -> None:
-        """`count` more bytes of the files were read."""
+        """Receives the number of bytes since the last call."""
 
 
-def read_files(files: Iterable[str], unreadable: Unreadable, *, merged: bool, on_bytes: TellsBytes) -> Rows:
+def read_files(files: Iterable[str], unreadable: UnreadableRows, *, merged: bool, on_bytes: ByteCallback) -> TraceRows:
     """Yields the rows of all files: one file after the other, or `merged` by time.
 
-    Merging expects each file to ascend in time; where one does not, its late rows come late.
+    Merging expects each file in ascending time; rows out of order within a file stay out of order.
 
     Raises:
-        TraceError: a file cannot be read; the rows before the fault have been yielded.
+        TraceError: a file cannot be read; the rows before the error have been yielded.
     """
     streams = [read_trace(file, unreadable, on_bytes) for file in files]
     if merged and len(streams) > 1:
@@ -49,20 +50,20 @@ def read_files(files: Iterable[str], unreadable: Unreadable, *, merged: bool, on
         yield from stream
 
 
-def read_trace(file: str, unreadable: Unreadable, on_bytes: TellsBytes = lambda _: None) -> Rows:
-    """Yields the rows of one file in its order; what cannot be read of them is counted in `unreadable`.
+def read_trace(file: str, unreadable: UnreadableRows, on_bytes: ByteCallback = lambda _: None) -> TraceRows:
+    """Yields the rows of one file in its order; counts rows with unreadable values in `unreadable`.
 
     Raises:
         TraceError: the file is missing, damaged, or of no known format.
     """
     name = "standard input" if file == STDIN else file
     with _opened(file, name, on_bytes) as content:
-        found = _format(content, file, name)
+        file_format = _detect_format(content, file, name)
         stem = PurePath(file).name.removesuffix(".gz").rsplit(".", 1)[0]
-        if found == "gpx":
+        if file_format == "gpx":
             yield from read_gpx(cast("BinaryIO", content), name, stem, unreadable)
             return
-        if found == "csv":
+        if file_format == "csv":
             yield from read_csv(content, name, unreadable)
             return
         with io.TextIOWrapper(content, encoding="utf-8-sig") as text:
@@ -70,13 +71,13 @@ def read_trace(file: str, unreadable: Unreadable, on_bytes: TellsBytes = lambda 
 
 
 @contextmanager
-def _opened(file: str, name: str, on_bytes: TellsBytes) -> "Iterator[io.BufferedReader[Any]]":
-    """The file's content, unpacked."""
+def _opened(file: str, name: str, on_bytes: ByteCallback) -> "Iterator[io.BufferedReader[Any]]":
+    """Opens a file and decompresses it if needed."""
     try:
         raw = io.FileIO(sys.stdin.fileno() if file == STDIN else file, closefd=file != STDIN)
     except OSError as error:
         raise TraceError(name, 0, error.strerror or str(error)) from error
-    with closing(io.BufferedReader(_Counted(raw, on_bytes), BUFFER_BYTES)) as packed:
+    with closing(io.BufferedReader(_CountingFile(raw, on_bytes), BUFFER_BYTES)) as packed:
         try:
             magic = packed.peek(len(GZIP_MAGIC))[: len(GZIP_MAGIC)]
         except OSError as error:
@@ -88,10 +89,10 @@ def _opened(file: str, name: str, on_bytes: TellsBytes) -> "Iterator[io.Buffered
             yield content
 
 
-def _format(content: "io.BufferedReader[Any]", file: str, name: str) -> str:
+def _detect_format(content: "io.BufferedReader[Any]", file: str, name: str) -> str:
     try:
         head = content.peek(1024).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    except DAMAGE as error:
+    except READ_ERRORS as error:
         raise TraceError(name, 1, str(error)) from error
     found = {b"<": "gpx", b"{": "geojson"}.get(head, "csv")
     named = FORMATS.get(PurePath(file.removesuffix(".gz")).suffix.lower())
@@ -102,10 +103,10 @@ def _format(content: "io.BufferedReader[Any]", file: str, name: str) -> str:
     return found
 
 
-class _Counted(io.RawIOBase):
-    """A raw file that tells how many bytes were taken from it."""
+class _CountingFile(io.RawIOBase):
+    """Raw file that reports the number of bytes read."""
 
-    def __init__(self, raw: io.FileIO, on_bytes: TellsBytes) -> None:
+    def __init__(self, raw: io.FileIO, on_bytes: ByteCallback) -> None:
         self._raw = raw
         self._on_bytes = on_bytes
 

@@ -1,8 +1,8 @@
-"""The row that every reader gives, and what cannot be read.
+"""Defines the row type that all readers yield, and its validation.
 
-A row is a bare tuple: at some hundred thousand rows per second a class per row would cost more than the parsing.
-Values are passed on as they were recorded; whether they are plausible is for the server to say. Only what JSON has no
-spelling for (text that is no number, NaN, infinities) makes a row unreadable.
+A row is a plain tuple: at some hundred thousand rows per second an object per row would cost more than the parsing.
+Values are passed on as recorded; the server decides whether they are plausible. A row is unreadable only if a value
+cannot be written as JSON (text that is no number, NaN, infinities).
 """
 
 import zlib
@@ -14,44 +14,46 @@ from typing import TypeAlias
 
 from fleetwire.errors import FleetwireError
 
-Row: TypeAlias = tuple[str, int, float, float, float | None, float | None, float | None, float | None, float | None]
+TraceRow: TypeAlias = tuple[
+    str, int, float, float, float | None, float | None, float | None, float | None, float | None
+]
 """device, fixed_at (ms since 1970), latitude, longitude, altitude (m), speed (m/s), heading (degrees), accuracy (m),
 battery (0..1); the units and the order of the contract's members."""
 
-Rows: TypeAlias = Iterator[Row]
+TraceRows: TypeAlias = Iterator[TraceRow]
 
-DAMAGE = (OSError, EOFError, zlib.error, UnicodeDecodeError)
-"""What reading a file that is cut short, damaged or no UTF-8 raises."""
+READ_ERRORS = (OSError, EOFError, zlib.error, UnicodeDecodeError)
+"""Exceptions of reading a truncated, damaged or non-UTF-8 file."""
 
-MAX_MILLIS = 2**53  # exact in JSON's doubles; far beyond any clock
+MAX_MILLIS = 2**53  # largest integer that is exact in a JSON double; far beyond any clock
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 
 
 class TraceError(FleetwireError):
-    """A file that cannot be read on. The message begins with `file:line:`."""
+    """Ends the reading of a file. The message starts with `file:line:`."""
 
     def __init__(self, name: str, line: int, reason: str) -> None:
         super().__init__(f"{name}:{line}: {reason}")
 
 
 @dataclass(slots=True)
-class Unreadable:
-    """Rows that were left out because a value in them is not a number; shared by all files of a replay."""
+class UnreadableRows:
+    """Counts rows that were skipped because a value is unreadable; shared by all files of a replay."""
 
     rows: int = 0
     first: str | None = None
-    """`file:line: reason` of the first."""
+    """`file:line: reason` of the first skipped row."""
 
     def add(self, name: str, line: int, reason: object) -> None:
-        """Counts one row."""
+        """Counts one skipped row."""
         self.rows += 1
         if self.first is None:
             self.first = f"{name}:{line}: {reason}"
 
 
-def checked(row: Row) -> Row:
-    """The same row.
+def validated(row: TraceRow) -> TraceRow:
+    """Returns the row unchanged.
 
     Raises:
         ValueError: a value in it cannot be written as JSON.
@@ -69,18 +71,18 @@ def checked(row: Row) -> Row:
     return row
 
 
-def millis_of(value: object) -> int:
-    """Reads a time: a number is milliseconds since 1970, text is ISO 8601, in UTC where it names no offset.
+def parse_millis(value: object) -> int:
+    """Parses a time: a number is milliseconds since 1970, text is ISO 8601, in UTC if it has no offset.
 
     Raises:
-        ValueError: neither.
+        ValueError: it is neither.
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if isinstance(value, float) and not isfinite(value):
             raise ValueError("the time is not a finite number")
         return round(value)
     if not isinstance(value, str):
-        raise ValueError("no time")  # noqa: TRY004 - callers count values that cannot be read, whatever their type
+        raise ValueError("no time")  # noqa: TRY004 - callers count unreadable values, whatever their type
     moment = datetime.fromisoformat(value.strip())
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
     return (moment - EPOCH) // MILLISECOND

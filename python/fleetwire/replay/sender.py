@@ -1,7 +1,7 @@
-"""The senders: N connections that take batches from one bounded queue until each has a receipt.
+"""Posts batches over N connections from one bounded queue until each batch has a receipt.
 
-The first batch that is refused, or finds no server for too long, stops them all; the queue's bound (two batches per
-sender) makes the reader wait for the server, so nothing piles up between them.
+The first batch that is refused, or whose retries time out, stops all senders. The bound of the queue (two batches per
+sender) makes the reader wait for the server.
 """
 
 import asyncio
@@ -11,29 +11,29 @@ from typing import Any, Self
 
 from fleetwire.client import BatchClient
 from fleetwire.errors import Problem
-from fleetwire.replay.batches import Batch
-from fleetwire.replay.summary import Tally
+from fleetwire.replay.batches import ReplayBatch
+from fleetwire.replay.summary import OutcomeCount
 from fleetwire.runtime.tasks import cancel, spawn
 
 
-class Senders:
-    """An async context manager; leaving it drops what is still queued, so `drain` first."""
+class SenderPool:
+    """Runs the sender tasks; an async context manager. Leaving it discards queued batches, so call `drain` first."""
 
     def __init__(
         self,
         client: BatchClient,
-        tally: Tally,
+        outcomes: OutcomeCount,
         *,
         senders: int,
         retry_timeout_secs: float,
         on_receipt: Callable[[], None],
     ) -> None:
         self._client = client
-        self._tally = tally
+        self._outcomes = outcomes
         self._count = senders
         self._retry_timeout_secs = retry_timeout_secs
         self._on_receipt = on_receipt
-        self._queue: asyncio.Queue[Batch] = asyncio.Queue(maxsize=2 * senders)
+        self._queue: asyncio.Queue[ReplayBatch] = asyncio.Queue(maxsize=2 * senders)
         self._tasks: list[asyncio.Task[None]] = []
         self._failed: asyncio.Future[None] | None = None
 
@@ -48,29 +48,29 @@ class Senders:
         for task in self._tasks:
             await cancel(task)
         if self._failed is not None and not self._failed.cancel():
-            self._failed.exception()  # Looked at, so that a second failure on the way out is not reported as unseen.
+            self._failed.exception()  # Retrieved, so that asyncio does not log an unretrieved exception.
 
-    async def put(self, batch: Batch) -> None:
+    async def put(self, batch: ReplayBatch) -> None:
         """Queues a batch, waiting while the queue is full.
 
         Raises:
-            Problem: a batch was refused or found no server.
+            Problem: a batch was refused or had no answer in time.
         """
         if self._queue.full():
             await self._unless_failed(self._queue.put(batch))
         else:
-            self._check()
+            self._raise_failure()
             self._queue.put_nowait(batch)
 
     async def drain(self) -> None:
         """Waits until every queued batch has its receipt.
 
         Raises:
-            Problem: a batch was refused or found no server.
+            Problem: a batch was refused or had no answer in time.
         """
         await self._unless_failed(self._queue.join())
 
-    def _check(self) -> None:
+    def _raise_failure(self) -> None:
         if self._failed is not None and self._failed.done():
             self._failed.result()
 
@@ -82,21 +82,21 @@ class Senders:
             await asyncio.wait([task, self._failed], return_when=asyncio.FIRST_COMPLETED)
         finally:
             await cancel(task)
-        self._check()
+        self._raise_failure()
 
     async def _send(self) -> None:
         while True:
             batch = await self._queue.get()
             try:
-                posted = await self._client.post(batch.body, retry_timeout_secs=self._retry_timeout_secs)
+                result = await self._client.post(batch.body, retry_timeout_secs=self._retry_timeout_secs)
             except Problem as problem:
                 self._fail(problem)
                 return
-            if posted.receipt.fixes != batch.fixes:
-                detail = f"{batch.fixes} fixes were sent, the receipt speaks of {posted.receipt.fixes}."
+            if result.receipt.fixes != batch.fixes:
+                detail = f"{batch.fixes} fixes were sent, the receipt counts {result.receipt.fixes}."
                 self._fail(Problem("receipt_mismatch", detail, status=502))
                 return
-            self._tally.add(posted)
+            self._outcomes.add(result)
             self._on_receipt()
             self._queue.task_done()
 

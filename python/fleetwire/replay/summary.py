@@ -1,4 +1,4 @@
-"""What a replay did, counted while it runs and told once at its end."""
+"""Counts the outcomes of a replay and formats its summary."""
 
 from array import array
 from dataclasses import asdict, dataclass, field
@@ -12,35 +12,35 @@ from fleetwire.terminal import visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
-    """The outcome: `stored + duplicate + queued + sum(rejected) == sent` unless it was stopped in a batch."""
+class ReplaySummary:
+    """Outcome of a replay: `stored + duplicate + queued + sum(rejected) == sent`."""
 
     rows_read: int
     rows_unreadable: int
-    """Rows left out because a value in them is not a number."""
+    """Rows that were skipped because a value is unreadable."""
     first_unreadable: str | None
-    """`file:line: reason` of the first of them."""
+    """`file:line: reason` of the first unreadable row."""
     batches: int
-    """Batches with a receipt, repeats included."""
+    """Batches with a receipt, including repeats."""
     sent: int
-    """Fixes with a receipt, repeats included."""
+    """Fixes with a receipt, including repeats."""
     stored: int
     duplicate: int
     queued: int
-    """Fixes in the server's spool: its database was away."""
+    """Fixes in the server's spool because its database was unavailable."""
     rejected: dict[str, int]
-    """Refused fixes by code, most frequent first."""
+    """Rejected fixes by code, most frequent first."""
     retries: int
-    """Tries that failed for a passing reason and were repeated."""
+    """Attempts that failed for a temporary reason and were retried."""
     secs: float
     fixes_per_sec: float
     receipt_p50_millis: float | None
-    """From request to receipt, the tries that were answered; None without a receipt."""
+    """Time from request to receipt, of answered attempts; None without a receipt."""
     receipt_p95_millis: float | None
     receipt_p99_millis: float | None
 
     def as_json(self) -> dict[str, Any]:
-        """Plain members for `--json`."""
+        """Returns the members as a dict, for `--json`."""
         return asdict(self)
 
     def __rich__(self) -> Table:
@@ -68,8 +68,8 @@ class Summary:
 
 
 @dataclass(slots=True)
-class Tally:
-    """The running counts of a replay."""
+class OutcomeCount:
+    """Counts the outcomes while a replay runs."""
 
     rows_read: int = 0
     batches: int = 0
@@ -92,10 +92,12 @@ class Tally:
             self.rejected[code] = self.rejected.get(code, 0) + count
         self._millis.append(result.millis)
 
-    def close(self, *, secs: float, retries: int, rows_unreadable: int, first_unreadable: str | None) -> Summary:
-        """The summary of what was counted."""
+    def summarize(
+        self, *, secs: float, retries: int, rows_unreadable: int, first_unreadable: str | None
+    ) -> ReplaySummary:
+        """Returns the summary of the counts."""
         millis = sorted(self._millis)
-        return Summary(
+        return ReplaySummary(
             rows_read=self.rows_read,
             rows_unreadable=rows_unreadable,
             first_unreadable=first_unreadable,
@@ -115,7 +117,7 @@ class Tally:
 
 
 def _percentile(ascending: list[float], percent: int) -> float | None:
-    """The smallest value that at least `percent` of all do not exceed."""
+    """Returns the smallest value that at least `percent` percent of the values do not exceed."""
     if not ascending:
         return None
     return round(ascending[max(0, -(-len(ascending) * percent // 100) - 1)], 3)
