@@ -3,9 +3,12 @@
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+
+RENAMED_SCENARIOS: Final = {"deaf": "stalled"}
+"""Scenarios by their name in older results."""
 
 
 def main() -> None:
@@ -36,14 +39,20 @@ def table(earlier: dict[str, Any], later: dict[str, Any]) -> Iterator[str]:
 def figures(result: dict[str, Any]) -> Iterator[tuple[str, float]]:
     """Every named figure of a result, of whichever kind it is."""
     for each in result.get("figures", []):
-        yield from _numbers(each["name"], {"measured": each["measured"]})
-    for scenario, found in result.get("scenarios", {}).items():
+        scenario, colon, rest = each["name"].partition(":")
+        yield from _numbers(_current_name(scenario) + colon + rest, {"measured": each["measured"]})
+    for name, found in result.get("scenarios", {}).items():
+        scenario = _current_name(name)
         yield from _numbers(scenario, found.get("figures", {}))
         for step in found.get("steps", []):
             yield from _numbers(f"{scenario} at {step['rate']:,}/s", step)
     for each in result.get("entries", []):
         yield from _numbers(each["name"], each)
     yield from _numbers("counts", result.get("counts", {}))
+
+
+def _current_name(scenario: str) -> str:
+    return RENAMED_SCENARIOS.get(scenario, scenario)
 
 
 def _numbers(name: str, values: dict[str, Any]) -> Iterator[tuple[str, float]]:

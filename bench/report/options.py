@@ -14,7 +14,7 @@ SCENARIOS = (
     "fanout_1000",
     "fanout_1000_rows",
     "fanout_1000_protobuf",
-    "deaf",
+    "stalled",
     "relay",
 )
 """Stable names, in the order of a run."""
@@ -46,8 +46,8 @@ class Options:
     devices: int = 10_000
     """That move every second, in the fan-out."""
     fanout_secs: float = 30.0
-    deaf_secs: float = 45.0
-    """The issue's five minutes: `--deaf-secs 300`."""
+    stalled_secs: float = 45.0
+    """How long one watcher reads nothing."""
     storm_limit_secs: float = 90.0
     relay_secs: float = 25.0
     warm_secs: float = 5.0
@@ -66,7 +66,7 @@ QUICK = Options(
     watchers=10,
     devices=100,
     fanout_secs=2.0,
-    deaf_secs=2.0,
+    stalled_secs=2.0,
     storm_limit_secs=20.0,
     relay_secs=2.0,
     warm_secs=1.0,
@@ -84,7 +84,7 @@ def parse(arguments: list[str] | None = None) -> Options:
     parser.add_argument("--out", type=Path, help="where the JSON and the page are written (bench/results)")
     parser.add_argument("--folder", type=Path, help="where the databases are made (the system's temporary folder)")
     parser.add_argument("--loadgen", type=Path, help="the load generator (target/release/loadgen)")
-    parser.add_argument("--deaf-secs", type=float, help="how long one watcher reads nothing (45)")
+    parser.add_argument("--stalled-secs", type=float, help="how long one watcher reads nothing (45)")
     parser.add_argument("--rounds", type=float, help="measured batches of each driver's socket (3)")
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     return replace(QUICK if given.pop("quick") else Options(), **given)

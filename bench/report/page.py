@@ -117,7 +117,7 @@ def _over_load(steps: Sequence[Mapping[str, float]]) -> Iterator[str]:
 def _delays(found: Found) -> dict[str, dict[str, float]]:
     """Quantiles of the delay of every scenario with watchers, and of what two of them are compared with."""
     reports = {name: each["report"] for name, each in found.items() if "report" in each}
-    reports |= {f"{name}, {part}": found[name][part] for name, part in (("deaf", "without"), ("relay", "near"))
+    reports |= {f"{name}, {part}": found[name][part] for name, part in (("stalled", "without"), ("relay", "near"))
                 if part in found.get(name, {})}  # fmt: skip
     return {
         name: {short_name: report["watched"]["delay"][quantile] for quantile, short_name in _QUANTILES.items()}

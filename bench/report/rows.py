@@ -55,7 +55,15 @@ _ROWS: tuple[tuple[str, str, str, float, float, str, bool], ...] = (
             ("fanout_1000_protobuf", "Protobuf"),
         )
     ),
-    ("deaf", "delay_p99_ratio", "one watcher reads nothing: p99 of the others / without it", 1.2, 1.0, "times", True),
+    (
+        "stalled",
+        "delay_p99_ratio",
+        "one watcher reads nothing: p99 of the others / without it",
+        1.2,
+        1.0,
+        "times",
+        True,
+    ),
     ("storm", "all_back_secs", "all 10,000 sockets cut at once: everyone back with a snapshot", 60, 20, "s", True),
     ("relay", "added_p99_millis", "two workers against one: added p99 delay", 50, 10, "ms", True),
 )

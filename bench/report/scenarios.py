@@ -111,12 +111,12 @@ async def fanout_1000_protobuf(options: Options, folder: Path) -> Found:
     return await _fanout(options, folder, protocol=PROTOBUF)
 
 
-async def deaf(options: Options, folder: Path) -> Found:
+async def stalled(options: Options, folder: Path) -> Found:
     """The same in JSON without and with one watcher that reads nothing, on one server."""
     async with _moving(options, folder) as stage:
-        shared: Found = {"stamped": True, "duration_secs": options.deaf_secs}
+        shared: Found = {"stamped": True, "duration_secs": options.stalled_secs}
         without = await _fleet(options, stage, watchers=options.watchers - 1, **shared)
-        run = await _fleet(options, stage, watchers=options.watchers - 1, deaf=1, **shared)
+        run = await _fleet(options, stage, watchers=options.watchers - 1, stalled=1, **shared)
     before, after = (each.report["watched"]["delay"]["p99_millis"] for each in (without, run))
     found = _found(run)
     found["figures"] |= {"delay_p99_ratio": after / before, "delay_p99_without_millis": before}
@@ -154,7 +154,7 @@ ALL: dict[str, Scenario] = {
         fanout_1000,
         fanout_1000_rows,
         fanout_1000_protobuf,
-        deaf,
+        stalled,
         relay,
     )
 }

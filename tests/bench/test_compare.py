@@ -1,6 +1,7 @@
 """Two results beside each other."""
 
 import json
+from pathlib import Path
 
 from bench.compare import table
 
@@ -23,6 +24,27 @@ def test_ratios_are_those_of_the_later_over_the_earlier():
     assert "| load at 500/s, p50 | 5 | 12.5 | 2.5 |" in lines
     assert "| POST /x, requests | 10 | 10 | 1 |" in lines
     assert lines[-1].strip() == "In one of them only: 1 figures."
+
+
+def test_a_renamed_scenario_is_compared_with_its_older_name():
+    earlier, later = (
+        {
+            "commit": name,
+            "machine": {"name": "2x-cpu"},
+            "figures": [{"name": f"{name}: one watcher reads nothing", "measured": 2.0}],
+            "scenarios": {name: {"figures": {"delay_p99_ratio": 1.5}}},
+        }
+        for name in ("deaf", "stalled")
+    )
+    lines = list(table(earlier, later))
+    assert "| stalled: one watcher reads nothing, measured | 2 | 2 | 1 |" in lines
+    assert "| stalled, delay_p99_ratio | 1.5 | 1.5 | 1 |" in lines
+
+
+def test_results_of_earlier_commits_can_be_compared():
+    results = sorted((Path(__file__).parents[2] / "bench" / "results").glob("*-report.json"))
+    lines = list(table(*(json.loads(path.read_text()) for path in results[:2])))
+    assert any(line.startswith("| stalled, ") for line in lines)
 
 
 def test_two_machines_are_a_warning():

@@ -1,4 +1,4 @@
-//! The command line.
+//! Command line of all modes.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,74 +7,74 @@ use clap::{Args, Parser, Subcommand};
 use crate::fleet::args::Fleet;
 use crate::trace::TraceOptions;
 
-/// Sends batches of fixes and measures what comes back.
+/// Sends batches of fixes and measures the answers.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub struct Cli {
-    /// What to do.
+    /// Mode.
     #[command(subcommand)]
     pub mode: Mode,
 }
 
-/// What to do.
+/// Modes.
 #[derive(Debug, Subcommand)]
 pub enum Mode {
     /// POST a batch per request over keep-alive connections.
     Http(Http),
     /// Send a batch per message over WebSockets; receipts are matched by id.
     Ws(Ws),
-    /// Be a whole fleet by the clock: drivers over HTTP and over sockets, watchers, one that is deaf, a storm.
+    /// Simulate a fleet by the clock: drivers over HTTP and sockets, watchers, stalled watchers, a reconnect storm.
     Fleet(Fleet),
-    /// Write the same fixes as rows for COPY in PostgreSQL's binary format, instead of sending them.
+    /// Write the same fixes as rows in PostgreSQL's binary COPY format, without sending them.
     Rows(Rows),
 }
 
-/// `http`
+/// Options of `http`.
 #[derive(Debug, Args)]
 pub struct Http {
-    /// What both ways of sending share.
+    /// Options shared by `http` and `ws`.
     #[command(flatten)]
     pub load: Load,
-    /// Where to post (default: /api/driver/location, with --empty /bench/empty).
+    /// Path to post to (default: /api/driver/location, with --empty /bench/empty).
     #[arg(long)]
     pub path: Option<String>,
-    /// The path answers a constant: receipts are not counted.
+    /// The path answers a constant; receipts are not counted.
     #[arg(long)]
     pub empty: bool,
 }
 
-/// `ws`
+/// Options of `ws`.
 #[derive(Debug, Args)]
 pub struct Ws {
-    /// What both ways of sending share.
+    /// Options shared by `http` and `ws`.
     #[command(flatten)]
     pub load: Load,
     /// Path of the socket.
     #[arg(long, default_value = "/ws")]
     pub path: String,
-    /// Batches of one socket under way; with --rate it is one.
+    /// Batches in flight per socket; with --rate it is one.
     #[arg(long, default_value_t = 1, conflicts_with = "rate")]
     pub inflight: usize,
 }
 
-/// `rows`
+/// Options of `rows`.
 #[derive(Debug, Args)]
 pub struct Rows {
-    /// Where the fixes come from.
+    /// Options of the generated fixes.
     #[command(flatten)]
     pub trace: Trace,
-    /// How many batches to write.
+    /// Number of batches to write.
     #[arg(long)]
     pub batches: u64,
-    /// Rows of one COPY; each is a whole stream of its own, one after another in the file.
+    /// Rows per COPY stream; the file holds one stream after another.
     #[arg(long, default_value_t = 5_000)]
     pub per_copy: usize,
-    /// The file.
+    /// Output file.
     #[arg(long)]
     pub out: std::path::PathBuf,
 }
 
-/// What both ways of sending have in common.
+/// Options shared by `http` and `ws`.
 #[derive(Debug, Args)]
 pub struct Load {
     /// Host and port of the server.
@@ -83,61 +83,61 @@ pub struct Load {
     /// An ingest key. From the environment, because a command line can be read by every user.
     #[arg(long, env = "FLEETWIRE_TOKEN", hide_env_values = true)]
     pub token: String,
-    /// Connections or sockets; each has devices of its own.
+    /// Number of connections or sockets; each has its own devices.
     #[arg(long, default_value_t = 64)]
     pub connections: usize,
-    /// How long requests are sent; what is under way then is still waited for.
+    /// Duration of the sending; requests in flight at its end are awaited.
     #[arg(long, default_value_t = 10.0)]
     pub duration_secs: f64,
-    /// Ends the run earlier, after this many requests.
+    /// Number of requests after which the run ends early.
     #[arg(long, default_value_t = u64::MAX)]
     pub batches: u64,
-    /// Requests per second, sent whatever the answers do (open model); without it each connection sends its next
+    /// Requests per second, independent of the answers (open model); without it each connection sends its next
     /// request upon the answer (closed model).
     #[arg(long)]
     pub rate: Option<f64>,
-    /// Share of the batches that are sent a second time, right after their receipt.
+    /// Share of the batches that are sent again right after their receipt.
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     pub duplicate_share: f64,
     /// Write the report as JSON to standard output.
     #[arg(long)]
     pub json: bool,
-    /// Where the fixes come from.
+    /// Options of the generated fixes.
     #[command(flatten)]
     pub trace: Trace,
 }
 
-/// Where the fixes come from.
+/// Options of the generated fixes.
 #[derive(Debug, Args)]
 pub struct Trace {
-    /// Devices that send in turn.
+    /// Number of devices, which send in turn.
     #[arg(long, default_value_t = 10_000)]
     pub devices: usize,
-    /// Their names go on with their number.
+    /// Prefix of device names, which end with the device's number.
     #[arg(long, default_value = "bench-")]
     pub device_prefix: String,
-    /// Fixes of a batch.
+    /// Fixes per batch.
     #[arg(long, default_value_t = 50)]
     pub batch_size: usize,
     /// Time of the first fix, milliseconds since 1970 (default: two days ago).
     #[arg(long)]
     pub first_fix_millis: Option<i64>,
-    /// Between two fixes of a device.
+    /// Interval between the fixes of a device.
     #[arg(long, default_value_t = 1_000)]
     pub fix_interval_millis: i64,
-    /// Share of the batches that come late.
+    /// Share of the batches that are late.
     #[arg(long, default_value_t = 0.0, value_parser = share)]
     pub late_share: f64,
-    /// How late those are.
+    /// Lateness of late batches.
     #[arg(long, default_value_t = 3_600)]
     pub late_secs: i64,
-    /// The same seed makes the same fixes.
+    /// Seed of the fixes.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
 }
 
 impl Trace {
-    /// The options of the generator.
+    /// Returns the options of the trace generator.
     pub fn options(&self) -> TraceOptions {
         TraceOptions {
             seed: self.seed,
@@ -149,12 +149,12 @@ impl Trace {
         }
     }
 
-    /// The numbers of the devices that one of `connections` speaks for.
+    /// Returns the numbers of the devices of one connection.
     pub fn numbers(&self, connection: usize, connections: usize) -> impl Iterator<Item = u64> + use<> {
         (connection..self.devices).step_by(connections.max(1)).filter_map(|number| u64::try_from(number).ok())
     }
 
-    /// A device's name.
+    /// Returns the name of a device.
     pub fn name(&self, number: u64) -> String {
         format!("{}{number:05}", self.device_prefix)
     }
@@ -187,7 +187,7 @@ mod tests {
         let Mode::Rows(rows) =
             Cli::parse_from(["loadgen", "rows", "--batches", "1", "--out", "x", "--devices", "10"]).mode
         else {
-            panic!("rows were asked for");
+            panic!("rows expected");
         };
         let mut all: Vec<u64> = (0..3).flat_map(|connection| rows.trace.numbers(connection, 3)).collect();
         all.sort_unstable();

@@ -1,8 +1,8 @@
-//! Batches as the JSON that a phone app sends.
+//! Encodes batches as the JSON that a phone app sends.
 
 use crate::trace::Fix;
 
-/// Writes the envelope of a batch. `id` is for sockets, whose receipts name it.
+/// Writes a batch with its envelope. `id` is for sockets, whose receipts contain it.
 pub fn write_batch(into: &mut Vec<u8>, device: &str, id: Option<u64>, fixes: &[Fix]) {
     into.push(b'{');
     if let Some(id) = id {
@@ -40,7 +40,7 @@ fn write_fix(into: &mut Vec<u8>, fix: &Fix) {
     into.push(b'}');
 }
 
-/// Writes `value` / 10^`decimals` as a decimal number with that many digits behind the point.
+/// Writes `value` / 10^`decimals` as a decimal number with that many decimals.
 fn write_scaled(into: &mut Vec<u8>, value: i64, decimals: usize) {
     if value < 0 {
         into.push(b'-');

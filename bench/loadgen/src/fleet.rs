@@ -1,27 +1,28 @@
-//! A whole fleet in one process: drivers over HTTP and over sockets, watchers, deaf ones, and a storm in which every
-//! socket is cut at once. In one process, because the delay from a driver's receipt to a watcher's frame needs one clock.
+//! Simulates a whole fleet: drivers over HTTP and sockets, watchers, stalled watchers, and a reconnect storm in which
+//! every connection is cut at once. One process, because the delay from a driver's receipt to a watcher's frame needs one
+//! clock.
 //!
 //! ```text
-//! open every connection -> the schedule begins -> warm-up -> measured -> (cut -> everyone back) -> receipts awaited
+//! open all connections -> start the schedules -> warm-up -> measurement -> (cut -> all reconnected) -> last receipts
 //! ```
 //!
-//! What is reached is said on standard error, a JSON object per line, so that whoever watches the server's memory and
-//! processor time knows what they belong to: `opening`, `open`, `measuring`, `cut`, `done`.
+//! Prints each phase to standard error, a JSON object per line, so that samples of the server's memory and processor
+//! time can be assigned to it: `opening`, `open`, `measuring`, `cut`, `done`.
 
 pub mod args;
-pub mod columns;
 pub mod connect;
-pub mod count;
 pub mod driver;
+pub mod frame_counter;
+pub mod http_driver;
 pub mod plan;
-pub mod post;
+pub mod protobuf_frame;
 pub mod receipts;
-pub mod scan;
-pub mod socket;
+pub mod socket_driver;
+pub mod state;
 pub mod storm;
+pub mod text_scan;
 pub mod watcher;
-pub mod wire;
-pub mod world;
+pub mod ws_frame;
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -35,75 +36,80 @@ use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::fleet::args::Fleet;
-use crate::fleet::connect::{Door, Fault, Handshake, Opened};
+use crate::fleet::connect::{Endpoint, Fault, Handshake, Opened};
 use crate::fleet::driver::Driver;
 use crate::fleet::plan::{now_millis, secs};
+use crate::fleet::state::{FleetState, WatchedReport};
 use crate::fleet::storm::StormReport;
-use crate::fleet::world::{WatchedReport, World};
 use crate::http::Connection;
-use crate::tally::{Latencies, Latency, Report as Sent};
+use crate::outcomes::{LatencyHistogram, LatencyQuantiles, Report as Sent};
 
-/// Handshakes under way at once.
-const OPENING_AT_ONCE: usize = 64;
-/// Files that are open besides connections.
+/// Number of handshakes in progress at once.
+const MAX_HANDSHAKES: usize = 64;
+/// Open files in addition to the connections.
 const OTHER_FILES: u64 = 64;
 
-/// What a run writes.
+/// Report of a run.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Length of the measurement.
     pub measured_secs: f64,
-    /// From the first connection to the last.
+    /// Time from the first connection to the last.
     pub open_secs: f64,
-    /// Opening one.
-    pub opening: Latency,
-    /// From when a batch was due to when it was written: how late the load generator itself is.
-    pub lag: Latency,
+    /// Time to open one connection.
+    pub opening: LatencyQuantiles,
+    /// Time from a batch's due time to its write: the delay of the load generator itself.
+    pub lag: LatencyQuantiles,
     /// Batches over HTTP.
     pub posts: Option<Sent>,
     /// Batches over sockets.
     pub messages: Option<Sent>,
-    /// What the watchers saw.
+    /// Counts and delays of the watchers.
     pub watched: Option<WatchedReport>,
-    /// How everyone came back.
+    /// Reconnects after the cut.
     pub storm: Option<StormReport>,
 }
 
-/// What is open before the clock starts.
-struct Opening {
+/// Connections that are open before the schedules start.
+struct OpenConnections {
     posts: Vec<Connection>,
     sockets: Vec<Opened>,
     watchers: Vec<Opened>,
     took: Duration,
-    latencies: Latencies,
+    latencies: LatencyHistogram,
 }
 
 /// Runs the fleet.
 ///
 /// # Errors
-/// There may not be that many connections, or the server refuses one of them before the clock starts.
+/// The limit of open files is too low, or the server refuses a connection before the schedules start.
 pub async fn run(args: Fleet) -> Result<Report, Box<dyn Error>> {
     allow_open_files(args.connections())?;
-    let door = Door::new(&args.address)?;
-    let watch_door = Door::new(args.watch_address.as_ref().unwrap_or(&args.address))?;
-    tell("opening");
-    let opening = open_all(&args, &door, &watch_door).await?;
-    tell("open");
-    let world = Rc::new(World::new(args, door, watch_door).ok_or("the histograms have impossible bounds")?);
-    let Opening { posts, sockets, watchers, took, latencies } = opening;
+    let endpoint = Endpoint::new(&args.address)?;
+    let watch_endpoint = Endpoint::new(args.watch_address.as_ref().unwrap_or(&args.address))?;
+    print_event("opening");
+    let opening = open_all(&args, &endpoint, &watch_endpoint).await?;
+    print_event("open");
+    let state =
+        Rc::new(FleetState::new(args, endpoint, watch_endpoint).ok_or("the histograms have impossible bounds")?);
+    let OpenConnections { posts, sockets, watchers, took, latencies } = opening;
     let mut drivers: Vec<JoinHandle<()>> = Vec::new();
     let posting = posts.len();
     for (place, connection) in posts.into_iter().enumerate() {
-        drivers.push(spawn_local(post::drive(Rc::clone(&world), connection, Driver::new(&world, place))));
+        drivers.push(spawn_local(http_driver::drive(Rc::clone(&state), connection, Driver::new(&state, place))));
     }
     for (place, opened) in sockets.into_iter().enumerate() {
-        drivers.push(spawn_local(socket::drive(Rc::clone(&world), opened, Driver::new(&world, posting + place))));
+        drivers.push(spawn_local(socket_driver::drive(
+            Rc::clone(&state),
+            opened,
+            Driver::new(&state, posting + place),
+        )));
     }
     let mut others: Vec<JoinHandle<()>> =
-        watchers.into_iter().map(|opened| spawn_local(watcher::watch(Rc::clone(&world), opened))).collect();
-    others.extend((0..world.args.deaf).map(|_| spawn_local(watcher::be_deaf(Rc::clone(&world)))));
-    let ended_early = follow(&world).await;
-    tell("done");
+        watchers.into_iter().map(|opened| spawn_local(watcher::watch(Rc::clone(&state), opened))).collect();
+    others.extend((0..state.args.stalled).map(|_| spawn_local(watcher::watch_stalled(Rc::clone(&state)))));
+    let ended_early = wait_for_end(&state).await;
+    print_event("done");
     for task in drivers {
         if ended_early {
             task.abort();
@@ -114,94 +120,95 @@ pub async fn run(args: Fleet) -> Result<Report, Box<dyn Error>> {
     for task in others {
         task.abort();
     }
-    Ok(report(&world, took, &latencies))
+    Ok(report(&state, took, &latencies))
 }
 
-/// Waits for the end, or until everyone is back after a cut, and tells what is reached; whether it ended early.
-async fn follow(world: &World) -> bool {
-    sleep_until(world.plan.measures_at).await;
-    tell("measuring");
-    let Some(cuts_at) = world.plan.cuts_at else {
-        sleep_until(world.plan.ends_at).await;
+/// Waits for the end of the run, or until all have reconnected after the cut; returns whether it ended early.
+async fn wait_for_end(state: &FleetState) -> bool {
+    sleep_until(state.plan.measures_at).await;
+    print_event("measuring");
+    let Some(cuts_at) = state.plan.cuts_at else {
+        sleep_until(state.plan.ends_at).await;
         return false;
     };
     sleep_until(cuts_at).await;
-    tell("cut");
-    while Instant::now() < world.plan.ends_at {
+    print_event("cut");
+    while Instant::now() < state.plan.ends_at {
         sleep(secs(0.1)).await;
-        if world.storm.borrow().is_over() {
+        if state.storm.borrow().is_over() {
             return true;
         }
     }
     false
 }
 
-async fn open_all(args: &Fleet, door: &Door, watch_door: &Door) -> Result<Opening, Fault> {
+async fn open_all(args: &Fleet, endpoint: &Endpoint, watch_endpoint: &Endpoint) -> Result<OpenConnections, Fault> {
     let begins_at = Instant::now();
-    let latencies = RefCell::new(Latencies::new().ok_or(Fault::Unreadable)?);
+    let latencies = RefCell::new(LatencyHistogram::new().ok_or(Fault::Unreadable)?);
     let opened = RefCell::new(0);
     let gap = secs(1.0 / args.open_per_sec.max(1.0));
-    let turn = || {
+    let wait_for_turn = || {
         let due = begins_at + gap.mul_f64(f64::from(opened.replace_with(|count: &mut u32| *count + 1)));
         sleep_until(due)
     };
-    let upgrade = async |door: &Door, handshake: &Handshake| {
-        turn().await;
+    let upgrade = async |endpoint: &Endpoint, handshake: &Handshake| {
+        wait_for_turn().await;
         let started = Instant::now();
-        let opened = door.upgrade(handshake, false).await;
+        let opened = endpoint.upgrade(handshake, false).await;
         latencies.borrow_mut().record(started.elapsed());
         opened
     };
     let post = async || {
-        turn().await;
-        Ok::<_, Fault>(Connection::over(door.connect(false).await?)?)
+        wait_for_turn().await;
+        Ok::<_, Fault>(Connection::over(endpoint.connect(false).await?)?)
     };
-    let posts = stream::iter(0..args.drivers).map(|_| post()).buffer_unordered(OPENING_AT_ONCE).try_collect().await?;
-    let handshake = socket::handshake(&args.address, &args.token);
+    let posts = stream::iter(0..args.drivers).map(|_| post()).buffer_unordered(MAX_HANDSHAKES).try_collect().await?;
+    let handshake = socket_driver::handshake(&args.address, &args.token);
     let sockets = stream::iter(0..args.sockets)
-        .map(|_| upgrade(door, &handshake))
-        .buffer_unordered(OPENING_AT_ONCE)
+        .map(|_| upgrade(endpoint, &handshake))
+        .buffer_unordered(MAX_HANDSHAKES)
         .try_collect()
         .await?;
-    // Last, because until the clock starts nobody reads what they are sent.
+    // Last, because nothing reads their frames until the schedules start.
     let handshake = watcher::handshake(args);
     let watchers = stream::iter(0..args.watchers)
-        .map(|_| upgrade(watch_door, &handshake))
-        .buffer_unordered(OPENING_AT_ONCE)
+        .map(|_| upgrade(watch_endpoint, &handshake))
+        .buffer_unordered(MAX_HANDSHAKES)
         .try_collect()
         .await?;
-    Ok(Opening { posts, sockets, watchers, took: begins_at.elapsed(), latencies: latencies.into_inner() })
+    Ok(OpenConnections { posts, sockets, watchers, took: begins_at.elapsed(), latencies: latencies.into_inner() })
 }
 
-fn report(world: &World, open_took: Duration, opening: &Latencies) -> Report {
-    let args = &world.args;
-    let ran = world.plan.ends_at.min(Instant::now()) - world.plan.starts_at;
-    let measured_secs = (world.plan.ends_at.min(Instant::now()) - world.plan.measures_at).as_secs_f64();
-    // Nobody is ahead of the clock by more than the batch that went out early.
+fn report(state: &FleetState, open_took: Duration, opening: &LatencyHistogram) -> Report {
+    let args = &state.args;
+    let ran = state.plan.ends_at.min(Instant::now()) - state.plan.starts_at;
+    let measured_secs = (state.plan.ends_at.min(Instant::now()) - state.plan.measures_at).as_secs_f64();
+    // No driver is ahead of the clock by more than one batch.
     let last_fix_millis = now_millis() + i64::try_from(secs(args.every_secs).as_millis()).unwrap_or_default();
-    let sent =
-        |count, tally: &RefCell<crate::tally::Tally>| (count > 0).then(|| tally.borrow().report(ran, last_fix_millis));
-    let watched = &mut *world.watched.borrow_mut();
+    let sent = |count, outcomes: &RefCell<crate::outcomes::OutcomeCounts>| {
+        (count > 0).then(|| outcomes.borrow().report(ran, last_fix_millis))
+    };
+    let watched = &mut *state.watched.borrow_mut();
     let counts = std::mem::take(&mut watched.counts);
-    #[expect(clippy::cast_precision_loss, reason = "nobody watches 2^52 positions")]
+    #[expect(clippy::cast_precision_loss, reason = "below 2^52 positions")]
     let positions_per_sec = counts.positions as f64 / measured_secs.max(f64::EPSILON);
     Report {
         measured_secs,
         open_secs: open_took.as_secs_f64(),
         opening: opening.quantiles(),
-        lag: world.lag.borrow().quantiles(),
-        posts: sent(args.drivers, &world.posts),
-        messages: sent(args.sockets, &world.messages),
-        watched: (args.watchers + args.deaf > 0).then(|| WatchedReport {
+        lag: state.lag.borrow().quantiles(),
+        posts: sent(args.drivers, &state.posts),
+        messages: sent(args.sockets, &state.messages),
+        watched: (args.watchers + args.stalled > 0).then(|| WatchedReport {
             positions_per_sec,
             delay: watched.delay.quantiles(),
             counts,
         }),
-        storm: world.plan.cuts_at.map(|_| world.storm.borrow().report()),
+        storm: state.plan.cuts_at.map(|_| state.storm.borrow().report()),
     }
 }
 
-/// Raises the limit of open files as far as it is needed and allowed.
+/// Raises the limit of open files to the number that is needed.
 fn allow_open_files(connections: usize) -> Result<(), Box<dyn Error>> {
     let needed = u64::try_from(connections)? + OTHER_FILES;
     let mut limit = getrlimit(Resource::Nofile);
@@ -215,6 +222,7 @@ fn allow_open_files(connections: usize) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn tell(event: &str) {
+/// Prints a phase of the run to standard error.
+fn print_event(event: &str) {
     eprintln!("{{\"event\":\"{event}\",\"at_millis\":{}}}", now_millis());
 }

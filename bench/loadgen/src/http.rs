@@ -1,6 +1,6 @@
-//! A plain HTTP/1.1 client for one kind of request: a POST with a body over a connection that is kept.
+//! Posts bodies over a persistent HTTP/1.1 connection.
 //!
-//! A general client would cost more than the server under test spends on an empty answer.
+//! Not a general client: that would cost more processor time than the server spends on an empty answer.
 
 use std::time::Duration;
 
@@ -9,32 +9,32 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::args::Http;
+use crate::outcomes::Receipt;
 use crate::sender::{Run, Sender};
-use crate::tally::Receipt;
 
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
-/// A request that takes longer is given up and its connection with it.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// A request that takes longer fails, and its connection is closed.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why a request has no answer.
+/// Error of a request.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// The connection failed.
     #[error("the connection failed: {0}")]
     Io(#[from] std::io::Error),
-    /// The server closed it before the answer was whole.
+    /// The server closed the connection before the answer was complete.
     #[error("the server closed the connection")]
     Closed,
-    /// The answer is not one this client reads.
+    /// The answer has a form that this client does not support.
     #[error("the answer cannot be read")]
     Unreadable,
-    /// Nothing came in time.
+    /// The answer timed out.
     #[error("no answer in time")]
     Late(#[from] tokio::time::error::Elapsed),
 }
 
 impl Fault {
-    /// A short name to count by.
+    /// Short name for counting.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Io(_) => "io",
@@ -45,21 +45,21 @@ impl Fault {
     }
 }
 
-/// One kept connection.
+/// Persistent connection.
 pub struct Connection {
     stream: TcpStream,
     request: Vec<u8>,
     answer: Vec<u8>,
 }
 
-/// What of an answer's head is looked at.
+/// Parsed head of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// The status.
+    /// Status code.
     pub status: u16,
     body_starts: usize,
     body_bytes: usize,
-    /// The server closes the connection after it.
+    /// Whether the server closes the connection after the answer.
     pub closes: bool,
 }
 
@@ -67,12 +67,12 @@ impl Connection {
     /// Connects to `host:port`.
     ///
     /// # Errors
-    /// Nobody listens there.
+    /// No server listens there.
     pub async fn open(address: &str) -> Result<Self, Fault> {
         Ok(Self::over(TcpStream::connect(address).await?)?)
     }
 
-    /// Speaks HTTP over an open connection.
+    /// Uses an open TCP connection.
     ///
     /// # Errors
     /// The connection is gone.
@@ -81,10 +81,10 @@ impl Connection {
         Ok(Self { stream, request: Vec::with_capacity(2 * 1024), answer: Vec::with_capacity(1024) })
     }
 
-    /// Sends one request and reads the answer. `head` ends before the content's length.
+    /// Sends one request and reads the answer. `head` is the request head without the content length.
     ///
     /// # Errors
-    /// There is no answer, or none that this client reads.
+    /// There is no answer, or it has an unsupported form.
     pub async fn exchange(&mut self, head: &[u8], body: &[u8]) -> Result<Head, Fault> {
         self.request.clear();
         self.request.extend_from_slice(head);
@@ -104,18 +104,18 @@ impl Connection {
         }
     }
 
-    /// The body of the last answer.
+    /// Returns the body of the last answer.
     pub fn body(&self, head: Head) -> &[u8] {
         self.answer.get(head.body_starts..).unwrap_or_default()
     }
 
-    /// Bytes of the last request and of its answer.
+    /// Returns the bytes of the last request and of its answer.
     pub fn exchanged_bytes(&self) -> (usize, usize) {
         (self.request.len(), self.answer.len())
     }
 }
 
-/// Reads status and length; `None` while the head is not whole.
+/// Parses status and length; `None` while the head is incomplete.
 fn parse_head(answer: &[u8]) -> Result<Option<Head>, Fault> {
     let Some(ends) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
     let text = str::from_utf8(answer.get(..ends).unwrap_or_default()).map_err(|_| Fault::Unreadable)?;
@@ -132,7 +132,7 @@ fn parse_head(answer: &[u8]) -> Result<Option<Head>, Fault> {
             head.closes = value.trim().eq_ignore_ascii_case("close");
         }
     }
-    // Chunked answers would need a decoder, and no receipt is one.
+    // Chunked answers would need a decoder, and no receipt is chunked.
     if has_length { Ok(Some(head)) } else { Err(Fault::Unreadable) }
 }
 
@@ -148,7 +148,7 @@ pub async fn send_all(args: &Http, mut connection: Connection, mut sender: Sende
         if sender.prepare().is_none() {
             break;
         }
-        let outcome = timeout(ANSWER_LIMIT, connection.exchange(head.as_bytes(), &sender.body)).await;
+        let outcome = timeout(ANSWER_TIMEOUT, connection.exchange(head.as_bytes(), &sender.body)).await;
         match outcome.unwrap_or_else(|late| Err(late.into())) {
             Ok(answer) => {
                 count(args, &run, due, &connection, answer, sender.fixes);
@@ -157,7 +157,7 @@ pub async fn send_all(args: &Http, mut connection: Connection, mut sender: Sende
                 }
             }
             Err(fault) => {
-                run.tally.borrow_mut().error(fault.name());
+                run.outcomes.borrow_mut().error(fault.name());
                 if !reconnect(&mut connection, args, &run).await {
                     break;
                 }
@@ -168,29 +168,29 @@ pub async fn send_all(args: &Http, mut connection: Connection, mut sender: Sende
 }
 
 fn count(args: &Http, run: &Run, due: Instant, connection: &Connection, answer: Head, fixes: usize) {
-    let mut tally = run.tally.borrow_mut();
+    let mut outcomes = run.outcomes.borrow_mut();
     let (sent, received) = connection.exchanged_bytes();
-    tally.bytes(sent, received);
+    outcomes.bytes(sent, received);
     if answer.status != 200 {
-        tally.answer(&answer.status.to_string(), fixes);
+        outcomes.answer(&answer.status.to_string(), fixes);
         return;
     }
     let latency = due.elapsed();
     match serde_json::from_slice::<Receipt>(connection.body(answer)) {
-        Ok(receipt) => tally.success("200", latency, fixes, (!args.empty).then_some(&receipt)),
-        Err(_) => tally.error("receipt"),
+        Ok(receipt) => outcomes.success("200", latency, fixes, (!args.empty).then_some(&receipt)),
+        Err(_) => outcomes.error("receipt"),
     }
 }
 
-/// Opens the connection anew, trying until the run is over; false then.
+/// Reconnects with retries until the run is over; returns whether it succeeded.
 async fn reconnect(connection: &mut Connection, args: &Http, run: &Run) -> bool {
     loop {
         if let Ok(fresh) = Connection::open(&args.load.address).await {
             *connection = fresh;
             return true;
         }
-        run.tally.borrow_mut().error("connect");
-        if run.pace.borrow().is_over(Instant::now()) {
+        run.outcomes.borrow_mut().error("connect");
+        if run.arrivals.borrow().is_over(Instant::now()) {
             return false;
         }
         sleep(RECONNECT_PAUSE).await;

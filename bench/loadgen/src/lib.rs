@@ -1,18 +1,18 @@
-//! Load generator of the benchmarks; `bench/README.md` says how it is used.
+//! Generates the load of the benchmarks; see `bench/README.md`.
 //!
-//! One thread, so that it leaves the cores to the server: what it cannot send with one core it does not measure.
+//! Single-threaded, so that it leaves the other cores to the server: one core limits the load.
 
-#![allow(clippy::print_stdout, reason = "the report is what the program is for")]
+#![allow(clippy::print_stdout, reason = "the report goes to standard output")]
 
 pub mod args;
+pub mod arrivals;
 pub mod body;
 pub mod fleet;
 pub mod http;
-pub mod pace;
+pub mod outcomes;
 pub mod random;
 pub mod rows;
 pub mod sender;
-pub mod tally;
 pub mod trace;
 pub mod ws;
 
@@ -25,11 +25,11 @@ use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::Instant;
 
 use args::{Http, Load, Mode, Ws};
-use pace::Pace;
+use arrivals::Arrivals;
+use outcomes::{OutcomeCounts, Report};
 use sender::{Run, Sender};
-use tally::{Report, Tally};
 
-/// Does what the command line asks for.
+/// Runs the mode of the command line.
 ///
 /// # Errors
 /// The server cannot be reached, or a file cannot be written.
@@ -87,18 +87,18 @@ async fn over_sockets(args: Ws) -> Result<Report, Box<dyn Error>> {
     .await
 }
 
-/// Runs the senders, whose connections are open already, and reports when the last one is done.
+/// Runs the senders over their open connections and returns the report when the last one has finished.
 async fn measure(load: &Load, start: impl FnOnce(&Run) -> Vec<JoinHandle<i64>>) -> Result<Report, Box<dyn Error>> {
-    let tally = Tally::new().ok_or("the histogram has impossible bounds")?;
+    let outcomes = OutcomeCounts::new().ok_or("the histogram has impossible bounds")?;
     let starts_at = Instant::now();
-    let lasts = Duration::try_from_secs_f64(load.duration_secs)?;
-    let pace = Pace::new(starts_at, lasts, load.batches, load.rate, load.trace.seed);
-    let run = Run { pace: Rc::new(RefCell::new(pace)), tally: Rc::new(RefCell::new(tally)) };
+    let duration = Duration::try_from_secs_f64(load.duration_secs)?;
+    let arrivals = Arrivals::new(starts_at, duration, load.batches, load.rate, load.trace.seed);
+    let run = Run { arrivals: Rc::new(RefCell::new(arrivals)), outcomes: Rc::new(RefCell::new(outcomes)) };
     let mut last_fix_millis = load.trace.options().first_fix_millis;
     for sender in start(&run) {
         last_fix_millis = last_fix_millis.max(sender.await?);
     }
-    let report = run.tally.borrow().report(starts_at.elapsed(), last_fix_millis);
+    let report = run.outcomes.borrow().report(starts_at.elapsed(), last_fix_millis);
     Ok(report)
 }
 

@@ -1,4 +1,4 @@
-//! `loadgen --help` says what it does.
+//! Command line entry point.
 
 use std::process::ExitCode;
 

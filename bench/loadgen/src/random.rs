@@ -1,16 +1,16 @@
-//! Seeded pseudo-random numbers (SplitMix64): quick, and the same on every machine and with every version.
+//! Generates seeded pseudo-random numbers (SplitMix64): fast, and the same on every machine and in every version.
 
-/// A stream of numbers.
+/// Pseudo-random number generator.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The stream of a seed.
+    /// Creates the generator of a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// 64 random bits.
+    /// Returns 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut bits = self.0;
@@ -19,25 +19,25 @@ impl Random {
         bits ^ (bits >> 31)
     }
 
-    /// 0 to `end`, without `end`.
+    /// Returns a number from 0 to `end`, exclusive.
     pub fn below(&mut self, end: u32) -> u32 {
-        // The product's upper half: no division, and the bias of 2^-32 is of no account here.
+        // The product's upper half: no division, and a bias of 2^-32 is acceptable here.
         let scaled = (self.bits() >> 32) * u64::from(end);
         u32::try_from(scaled >> 32).unwrap_or_default()
     }
 
-    /// -`spread` to `spread`, both included.
+    /// Returns a number from -`spread` to `spread`, inclusive.
     pub fn around(&mut self, spread: u32) -> i32 {
         let width = i64::from(spread);
         i32::try_from(i64::from(self.below(2 * spread + 1)) - width).unwrap_or_default()
     }
 
-    /// 0 to 1, without 1.
+    /// Returns a number from 0 to 1, exclusive.
     pub fn unit(&mut self) -> f64 {
         f64::from(self.below(u32::MAX)) / f64::from(u32::MAX)
     }
 
-    /// True with this probability.
+    /// Returns true with this probability.
     pub fn chance(&mut self, probability: f64) -> bool {
         self.unit() < probability
     }

@@ -1,4 +1,4 @@
-//! The same fixes as rows in PostgreSQL's binary COPY format, for the comparison with a bare COPY.
+//! Writes the same fixes as rows in PostgreSQL's binary COPY format, for the comparison with a bare COPY.
 //!
 //! Columns: `tenant_id int4, device_id int8, fixed_at timestamptz, latitude float8, longitude float8, accuracy float4,
 //! altitude float4, heading float4, speed float4, received_at timestamptz`: those of the view `fix` that are sent.
@@ -14,17 +14,17 @@ use crate::trace::{Fix, Trace};
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 const TRAILER: [u8; 2] = (-1_i16).to_be_bytes();
 const COLUMNS: i16 = 10;
-/// From 1970 to 2000, where PostgreSQL begins to count.
+/// From 1970 to 2000, the epoch of PostgreSQL.
 const EPOCH_SHIFT_MICROS: i64 = 946_684_800_000_000;
 
-/// What was written.
+/// Report on the written file.
 #[derive(Debug, Serialize)]
 pub struct Written {
-    /// Rows in the file.
+    /// Number of rows in the file.
     pub rows: usize,
-    /// Length of each COPY stream in it.
+    /// Length of each COPY stream in the file.
     pub stream_bytes: Vec<usize>,
-    /// A time after every fix.
+    /// Time after every fix.
     pub last_fix_millis: i64,
 }
 
@@ -102,7 +102,7 @@ mod tests {
         let name = out.to_str().unwrap();
         let line = ["loadgen", "rows", "--batches", "5", "--batch-size", "10", "--per-copy", "20", "--devices", "3"];
         let Mode::Rows(args) = Cli::parse_from(line.into_iter().chain(["--out", name])).mode else {
-            panic!("rows were asked for");
+            panic!("rows expected");
         };
         let written = write(&args).unwrap();
         let bytes = std::fs::read(&out).unwrap();

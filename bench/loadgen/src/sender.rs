@@ -1,4 +1,4 @@
-//! What one connection sends, whatever it is made of: batches of its own devices, some of them twice.
+//! Produces the batches of one connection for its own devices, some of them twice.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -6,22 +6,22 @@ use std::rc::Rc;
 use tokio::time::Instant;
 
 use crate::args::Load;
+use crate::arrivals::Arrivals;
 use crate::body;
-use crate::pace::Pace;
+use crate::outcomes::OutcomeCounts;
 use crate::random::Random;
-use crate::tally::Tally;
 use crate::trace::Trace;
 
-/// A run under way. One thread serves all connections, so nothing is locked.
+/// State shared by all connections of a run. One thread runs all of them, so nothing is locked.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// When requests are due.
-    pub pace: Rc<RefCell<Pace>>,
-    /// What came back.
-    pub tally: Rc<RefCell<Tally>>,
+    /// Due times of requests.
+    pub arrivals: Rc<RefCell<Arrivals>>,
+    /// Counts of the answers.
+    pub outcomes: Rc<RefCell<OutcomeCounts>>,
 }
 
-/// The batches of one connection.
+/// Produces the batches of one connection.
 pub struct Sender {
     trace: Trace,
     names: Vec<(u64, String)>,
@@ -29,15 +29,15 @@ pub struct Sender {
     duplicate_share: f64,
     with_ids: bool,
     last_id: u64,
-    again: bool,
-    /// The batch that is to be sent.
+    repeats: bool,
+    /// Encoded batch.
     pub body: Vec<u8>,
-    /// How many fixes it holds.
+    /// Number of fixes in the batch.
     pub fixes: usize,
 }
 
 impl Sender {
-    /// The batches of connection number `connection`; with ids for a socket.
+    /// Creates the sender of connection number `connection`; `with_ids` for a socket.
     pub fn new(load: &Load, connection: usize, with_ids: bool) -> Self {
         let numbers = || load.trace.numbers(connection, load.connections);
         let options = load.trace.options();
@@ -50,17 +50,17 @@ impl Sender {
             duplicate_share: load.duplicate_share,
             with_ids,
             last_id: 0,
-            again: false,
+            repeats: false,
             body: Vec::with_capacity(8 * 1024),
             fixes: 0,
         }
     }
 
-    /// Makes the next batch ready in `body` and returns its id; `None` for a connection without devices.
+    /// Encodes the next batch into `body` and returns its id; `None` for a connection without devices.
     pub fn prepare(&mut self) -> Option<u64> {
-        if self.again {
-            // Sent again as it was, as by a phone that missed the receipt.
-            self.again = false;
+        if self.repeats {
+            // The same bytes again, like a phone that missed the receipt.
+            self.repeats = false;
             return Some(self.last_id);
         }
         let (number, fixes) = self.trace.next_batch()?;
@@ -70,23 +70,23 @@ impl Sender {
         self.fixes = fixes.len();
         self.body.clear();
         body::write_batch(&mut self.body, name, self.with_ids.then_some(self.last_id), fixes);
-        self.again = self.duplicate_share > 0.0 && self.random.chance(self.duplicate_share);
+        self.repeats = self.duplicate_share > 0.0 && self.random.chance(self.duplicate_share);
         Some(self.last_id)
     }
 
-    /// A time after every fix made so far.
+    /// Time after every fix so far.
     pub fn last_fix_millis(&self) -> i64 {
         self.trace.last_fix_millis()
     }
 }
 
 impl Run {
-    /// Waits for the next request's time and returns it; `None` when the run is over.
+    /// Waits until the next request is due and returns its due time; `None` when the run is over.
     ///
-    /// Timers wake within a millisecond after the time, and latency counts from the time itself: the open model
-    /// overstates by that much rather than hide a delay.
+    /// Timers fire up to a millisecond late, and latency counts from the due time: the open model overstates latency
+    /// by that much.
     pub async fn next_due(&self) -> Option<Instant> {
-        let due = self.pace.borrow_mut().take(Instant::now())?;
+        let due = self.arrivals.borrow_mut().next_due(Instant::now())?;
         if due > Instant::now() {
             tokio::time::sleep_until(due).await;
         }

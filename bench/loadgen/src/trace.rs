@@ -1,37 +1,36 @@
-//! Where the fixes come from: a seeded fleet, each device driving on from where its last batch ended.
+//! Generates the fixes of a seeded fleet; each device continues where its last batch ended.
 //!
-//! Every batch is new. A device's fixes ascend in time, one per `fix_interval_millis`; a late batch takes its turn as
-//! if it had been written `late_millis` earlier, half an interval beside what was stored then, so that it overlaps
-//! stored segments and equals none of their times.
+//! Every batch is new. A device's fixes ascend in time, one per `fix_interval_millis`. A late batch has times
+//! `late_millis` earlier and shifted by half an interval, so that it overlaps stored segments without equal times.
 
 use crate::random::Random;
 
 /// 1e-7 degrees of latitude in a metre.
 const E7_PER_METRE: f64 = 89.832;
 const TURN_EVERY_FIXES: u64 = 12;
-/// The town that the fleet starts in, and how far from its middle a device may start.
+/// Centre of the town that the fleet starts in, and largest distance of a start from it.
 const CENTRE_LAT_E7: i32 = 481_371_540;
 const CENTRE_LON_E7: i32 = 115_761_240;
 const SPREAD_E7: u32 = 2_000_000;
 
-/// What the trace of a whole run is made from.
+/// Options of the generated fixes of a run.
 #[derive(Clone, Debug)]
 pub struct TraceOptions {
-    /// The same seed makes the same fixes.
+    /// Seed of the fixes.
     pub seed: u64,
-    /// Fixes of a batch.
+    /// Fixes per batch.
     pub batch_fixes: usize,
     /// Time of every device's first fix, within one interval; milliseconds since 1970.
     pub first_fix_millis: i64,
-    /// Between two fixes of a device.
+    /// Interval between the fixes of a device.
     pub fix_interval_millis: i64,
-    /// Share of the batches, 0 to 1, that come late.
+    /// Share of late batches, 0 to 1.
     pub late_share: f64,
-    /// How late those are.
+    /// Lateness of late batches.
     pub late_millis: i64,
 }
 
-/// One position report, scaled to the last digit that is sent.
+/// Position report in integers, scaled to the last digit that is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fix {
     /// Milliseconds since 1970.
@@ -65,7 +64,7 @@ struct Device {
     east_e7: f64,
 }
 
-/// The devices of one connection, taken in turn.
+/// Devices of one connection, which send in turn.
 pub struct Trace {
     options: TraceOptions,
     devices: Vec<Device>,
@@ -75,7 +74,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// A trace of the devices with these numbers.
+    /// Creates the devices with these numbers.
     pub fn new(options: &TraceOptions, numbers: impl Iterator<Item = u64>) -> Self {
         Self {
             options: options.clone(),
@@ -86,7 +85,7 @@ impl Trace {
         }
     }
 
-    /// The next batch: whose it is, and its fixes. `None` if there is no device.
+    /// Returns the device number and the fixes of the next batch; `None` if there is no device.
     pub fn next_batch(&mut self) -> Option<(u64, &[Fix])> {
         let turn = self.turn;
         self.turn = if turn + 1 < self.devices.len() { turn + 1 } else { 0 };
@@ -102,7 +101,7 @@ impl Trace {
         Some((device.number, &self.fixes))
     }
 
-    /// A time after every fix made so far, from which a later run may go on.
+    /// Time after every fix so far, from which a later run can continue.
     pub fn last_fix_millis(&self) -> i64 {
         self.last_fix_millis
     }
@@ -128,7 +127,7 @@ impl Device {
         device
     }
 
-    /// One step of the way, and the fix at its end.
+    /// Moves by one step and returns the fix at its end.
     fn drive(&mut self, shift_millis: i64, interval_millis: i64) -> Fix {
         let random = &mut self.random;
         let draw = random.bits();
@@ -139,7 +138,7 @@ impl Device {
         let random = &mut self.random;
         self.speed_dmps = (self.speed_dmps + random.around(8)).clamp(0, 300);
         self.altitude_dm = (self.altitude_dm + random.around(3)).clamp(0, 30_000);
-        // A step of a long interval would leave the country: beyond a second, devices drive slower than they say.
+        // A step is one second's distance whatever the interval, or long intervals would take the fleet out of the country.
         let speed = f64::from(self.speed_dmps);
         self.lat_e7 += whole(self.north_e7 * speed) + random.around(15);
         self.lon_e7 += whole(self.east_e7 * speed) + random.around(15);
@@ -168,7 +167,7 @@ impl Device {
     }
 }
 
-/// A small number of steps, rounded.
+/// Rounds a small number.
 fn whole(steps: f64) -> i32 {
     #[expect(clippy::cast_possible_truncation, reason = "at most 30 m, which is 4,000 steps")]
     let steps = steps.round() as i32;
@@ -238,9 +237,9 @@ mod tests {
             assert!(fixes.iter().all(|fix| seen.insert(fix.fixed_at_millis)));
             if fixes[0].fixed_at_millis < newest {
                 late += 1;
-                let behind = newest - fixes[0].fixed_at_millis;
-                // The newest that is stored stands still while several late ones come in a row.
-                assert!((300_000..=600_000).contains(&behind), "{behind}");
+                let lateness_millis = newest - fixes[0].fixed_at_millis;
+                // Smaller when several late batches follow each other.
+                assert!((300_000..=600_000).contains(&lateness_millis), "{lateness_millis}");
             }
             newest = newest.max(fixes[49].fixed_at_millis);
         }

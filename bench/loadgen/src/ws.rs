@@ -1,4 +1,4 @@
-//! Drivers' sockets: a batch per message, receipts matched by the batch's id.
+//! Sends batches over driver sockets: a batch per message, receipts matched by the batch's id.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,27 +12,27 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::args::Ws;
+use crate::outcomes::Receipt;
 use crate::sender::{Run, Sender};
-use crate::tally::Receipt;
 
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Why a socket cannot be used.
+/// Error of a socket.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
     /// The connection failed, or the handshake was refused.
     #[error("the socket failed: {0}")]
     Socket(#[from] tungstenite::Error),
-    /// TCP.
+    /// TCP error.
     #[error("the connection failed: {0}")]
     Io(#[from] std::io::Error),
-    /// The token has characters that no header may have.
+    /// The token has characters that are invalid in a header.
     #[error("the token cannot be sent in a header")]
     Token,
     /// The server closed it.
     #[error("the server closed the socket")]
     Closed,
-    /// Nothing came in time.
+    /// The answer timed out.
     #[error("no answer in time")]
     Late(#[from] tokio::time::error::Elapsed),
 }
@@ -50,7 +50,7 @@ struct Pending {
 /// Opens a socket.
 ///
 /// # Errors
-/// Nobody listens, or the handshake was refused.
+/// No server listens, or the handshake was refused.
 pub async fn open(args: &Ws) -> Result<Socket, Fault> {
     let stream = TcpStream::connect(&args.load.address).await?;
     stream.set_nodelay(true)?;
@@ -60,7 +60,7 @@ pub async fn open(args: &Ws) -> Result<Socket, Fault> {
     Ok(client_async(request, stream).await?.0)
 }
 
-/// Sends until the run is over and the last receipt is there; returns a time after the last fix.
+/// Sends until the run is over and all receipts have arrived; returns a time after the last fix.
 pub async fn send_all(args: &Ws, mut socket: Socket, mut sender: Sender, run: Run) -> i64 {
     let mut pending = VecDeque::with_capacity(args.inflight);
     let mut more = true;
@@ -76,20 +76,20 @@ pub async fn send_all(args: &Ws, mut socket: Socket, mut sender: Sender, run: Ru
             receive_one(&mut socket, &run, &mut pending).await
         };
         if let Err(fault) = step {
-            // A socket is not opened again: a run in which the server hangs up is not a measurement.
+            // No reconnect: a run in which the server closes a socket is not a measurement.
             let reason = match fault {
                 Fault::Closed => "closed",
                 Fault::Late(_) => "late",
                 Fault::Socket(_) | Fault::Io(_) | Fault::Token => "io",
             };
             for _ in &pending {
-                run.tally.borrow_mut().error(reason);
+                run.outcomes.borrow_mut().error(reason);
             }
-            run.tally.borrow_mut().error("socket_lost");
+            run.outcomes.borrow_mut().error("socket_lost");
             return sender.last_fix_millis();
         }
     }
-    // The receipts are in; whether the goodbye arrives is of no account.
+    // All receipts have arrived, so a failed close does not matter.
     drop(socket.close(None).await);
     sender.last_fix_millis()
 }
@@ -106,26 +106,26 @@ async fn send_next(
     Ok(socket.send(Message::text(text)).await?)
 }
 
-/// Takes messages until one of them answers a batch.
+/// Receives messages until one answers a batch.
 async fn receive_one(socket: &mut Socket, run: &Run, pending: &mut VecDeque<Pending>) -> Result<(), Fault> {
     loop {
-        let message = timeout(ANSWER_LIMIT, socket.next()).await?.ok_or(Fault::Closed)??;
+        let message = timeout(ANSWER_TIMEOUT, socket.next()).await?.ok_or(Fault::Closed)??;
         let Message::Text(text) = message else { continue };
         let Ok(receipt) = serde_json::from_str::<Receipt>(&text) else {
-            run.tally.borrow_mut().error("receipt");
+            run.outcomes.borrow_mut().error("receipt");
             continue;
         };
-        // A batch sent twice has one id twice: the earlier one is answered first.
+        // A repeated batch has the same id: the earlier one is answered first.
         let place = receipt.id.parse().ok().and_then(|id: u64| pending.iter().position(|sent| sent.id == id));
         let Some(sent) = place.and_then(|place| pending.remove(place)) else {
             continue; // An assignment or a message to the driver.
         };
-        let mut tally = run.tally.borrow_mut();
-        tally.bytes(sent.bytes, text.len());
+        let mut outcomes = run.outcomes.borrow_mut();
+        outcomes.bytes(sent.bytes, text.len());
         if receipt.kind == "receipt" {
-            tally.success("receipt", sent.due.elapsed(), sent.fixes, Some(&receipt));
+            outcomes.success("receipt", sent.due.elapsed(), sent.fixes, Some(&receipt));
         } else {
-            tally.answer(&receipt.code, sent.fixes);
+            outcomes.answer(&receipt.code, sent.fixes);
         }
         return Ok(());
     }

@@ -1,78 +1,78 @@
-//! The command line of `fleet`.
+//! Command line of the mode `fleet`.
 
 use clap::Args;
 
-/// `fleet`
+/// Options of `fleet`.
 #[derive(Debug, Args)]
 pub struct Fleet {
-    /// Host and port of the server that drivers send to, as numbers.
+    /// IP address and port of the server that drivers send to.
     #[arg(long, default_value = "127.0.0.1:8000")]
     pub address: String,
-    /// Host and port of the server that is watched (default: the same).
+    /// IP address and port of the server that watchers connect to (default: the same).
     #[arg(long)]
     pub watch_address: Option<String>,
     /// An ingest key. From the environment, because a command line can be read by every user.
     #[arg(long, env = "FLEETWIRE_TOKEN", hide_env_values = true, default_value = "")]
     pub token: String,
-    /// A user's token, for those who watch.
+    /// A user's token, for the watchers.
     #[arg(long, env = "FLEETWIRE_WATCH_TOKEN", hide_env_values = true, default_value = "")]
     pub watch_token: String,
-    /// Drivers who post over HTTP, each over a connection of its own.
+    /// Number of drivers that post over HTTP, each over its own connection.
     #[arg(long, default_value_t = 0)]
     pub drivers: usize,
-    /// Drivers who send over a WebSocket.
+    /// Number of drivers that send over a WebSocket.
     #[arg(long, default_value_t = 0)]
     pub sockets: usize,
-    /// Watchers of the whole tenant.
+    /// Number of watchers of the whole tenant.
     #[arg(long, default_value_t = 0)]
     pub watchers: usize,
-    /// Watchers who never read.
+    /// Number of watchers that never read.
     #[arg(long, default_value_t = 0)]
-    pub deaf: usize,
-    /// After so long a deaf one hangs up and comes back, as the server has closed it meanwhile.
+    pub stalled: usize,
+    /// Interval after which a stalled watcher reconnects, as the server closes it for being slow.
     #[arg(long, default_value_t = 15.0)]
-    pub deaf_again_secs: f64,
-    /// From one batch of a driver to the next, whatever the answers do (open model).
+    pub stalled_reconnect_secs: f64,
+    /// Interval between the batches of a driver, independent of the answers (open model).
     #[arg(long, default_value_t = 1.0)]
     pub every_secs: f64,
-    /// Fixes of a batch; they lie evenly between two batches.
+    /// Fixes per batch, spread evenly over the interval.
     #[arg(long, default_value_t = 10)]
     pub batch_size: usize,
-    /// Names of the devices go on with their number.
+    /// Prefix of device names, which end with the device's number.
     #[arg(long, default_value = "fleet-")]
     pub device_prefix: String,
     /// Number of the first device.
     #[arg(long, default_value_t = 0)]
     pub first_device: usize,
-    /// The same seed makes the same ways.
+    /// Seed of the routes.
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-    /// Subprotocol that watchers ask for. Frames of columns have no names: their delay can be taken with --stamped only.
+    /// Subprotocol that watchers request. Protobuf frames have no device names: their delay needs --stamped.
     #[arg(long)]
     pub protocol: Option<String>,
-    /// The movement watched is not made here: its delay counts from the fix's own time, which is this machine's clock.
+    /// Measure delays from the time of the fix, for movements that another process of this machine makes.
     #[arg(long)]
     pub stamped: bool,
     /// Connections opened per second.
     #[arg(long, default_value_t = 2_000.0)]
     pub open_per_sec: f64,
-    /// How long the load runs before anything is measured.
+    /// Duration of the warm-up before the measurement.
     #[arg(long, default_value_t = 0.0)]
     pub warm_secs: f64,
-    /// How long it runs and is measured after that.
+    /// Duration of the measurement.
     #[arg(long, default_value_t = 10.0)]
     pub duration_secs: f64,
-    /// Cut every connection so long after the start of the measurement; the run ends when all are back.
+    /// Cut every connection this long after the start of the measurement; the run ends when all have reconnected.
     #[arg(long)]
     pub cut_at_secs: Option<f64>,
-    /// Those who lost their connection come back spread over so long.
+    /// Period over which lost connections reconnect, at random.
     #[arg(long, default_value_t = 5.0)]
     pub jitter_secs: f64,
 }
 
 impl Fleet {
-    /// Connections that are open at once.
+    /// Number of connections that are open at once.
     pub fn connections(&self) -> usize {
-        self.drivers + self.sockets + self.watchers + self.deaf
+        self.drivers + self.sockets + self.watchers + self.stalled
     }
 }

@@ -1,4 +1,4 @@
-//! Opens connections: from as many loopback addresses as their number needs, and with the handshake of a WebSocket.
+//! Opens TCP connections and WebSockets, from as many loopback addresses as their number needs.
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -9,72 +9,72 @@ use tokio::time::{error::Elapsed, timeout};
 
 use crate::fleet::plan::secs;
 
-/// Linux gives outgoing connections some 28,000 ports per pair of addresses; ports of a moment ago are still taken.
+/// Linux has some 28,000 ports per pair of addresses for outgoing connections; recently closed ones are not free yet.
 const PER_ADDRESS: usize = 14_000;
 const LOOPBACK_ADDRESSES: usize = 250;
-const HANDSHAKE_SECS: f64 = 60.0;
-const LONGEST_ANSWER_BYTES: usize = 8 * 1024;
+const HANDSHAKE_TIMEOUT_SECS: f64 = 60.0;
+const MAX_ANSWER_BYTES: usize = 8 * 1024;
 
-/// Why there is no connection.
+/// Error of opening a connection.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    /// TCP.
+    /// TCP error.
     #[error("the connection failed: {0}")]
     Io(#[from] std::io::Error),
-    /// The server answered the handshake with something else.
+    /// The server refused the handshake.
     #[error("the handshake was refused: {0}")]
     Refused(String),
-    /// The server hung up, or sent more than an answer.
+    /// The server closed the connection, or sent no readable answer.
     #[error("the answer to the handshake cannot be read")]
     Unreadable,
-    /// Nothing came.
+    /// The handshake timed out.
     #[error("no answer to the handshake in time")]
     Late(#[from] Elapsed),
 }
 
-/// An open WebSocket, and what came right behind the handshake.
+/// Open WebSocket, with the bytes that followed the handshake.
 #[derive(Debug)]
 pub struct Opened {
     /// The connection.
     pub stream: TcpStream,
-    /// First bytes of frames.
+    /// First bytes of frames, received with the handshake.
     pub rest: Vec<u8>,
 }
 
-/// What is said to open a WebSocket.
+/// Request that opens a WebSocket.
 #[derive(Debug)]
 pub struct Handshake {
     request: String,
     protocol: Option<String>,
 }
 
-/// How connections to one server are opened.
+/// Opens connections to one server.
 #[derive(Debug)]
-pub struct Door {
+pub struct Endpoint {
     target: SocketAddr,
     opened: Cell<usize>,
 }
 
-impl Door {
-    /// The door of a server.
+impl Endpoint {
+    /// Creates an endpoint.
     ///
     /// # Errors
-    /// The address is not one as numbers.
+    /// The address is not an IP address with a port.
     pub fn new(address: &str) -> Result<Self, std::net::AddrParseError> {
         Ok(Self { target: address.parse()?, opened: Cell::new(0) })
     }
 
-    /// Opens a connection; a deaf one has the smallest receive buffer there is.
+    /// Opens a connection; a stalled one has the smallest receive buffer.
     ///
     /// # Errors
-    /// Nobody listens, or no port is free.
-    pub async fn connect(&self, deaf: bool) -> std::io::Result<TcpStream> {
+    /// No server listens, or no local port is free.
+    pub async fn connect(&self, stalled: bool) -> std::io::Result<TcpStream> {
         let socket = if self.target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         let before = self.opened.replace(self.opened.get() + 1);
         if let Some(source) = self.source(before) {
             socket.bind(SocketAddr::new(source, 0))?;
         }
-        if deaf {
+        if stalled {
             socket.set_recv_buffer_size(4_096)?;
         }
         let stream = socket.connect(self.target).await?;
@@ -86,12 +86,12 @@ impl Door {
     ///
     /// # Errors
     /// There is no connection, or the handshake was refused.
-    pub async fn upgrade(&self, handshake: &Handshake, deaf: bool) -> Result<Opened, Fault> {
-        timeout(secs(HANDSHAKE_SECS), self.shake_hands(handshake, deaf)).await?
+    pub async fn upgrade(&self, handshake: &Handshake, stalled: bool) -> Result<Opened, Fault> {
+        timeout(secs(HANDSHAKE_TIMEOUT_SECS), self.upgrade_once(handshake, stalled)).await?
     }
 
-    async fn shake_hands(&self, handshake: &Handshake, deaf: bool) -> Result<Opened, Fault> {
-        let mut stream = self.connect(deaf).await?;
+    async fn upgrade_once(&self, handshake: &Handshake, stalled: bool) -> Result<Opened, Fault> {
+        let mut stream = self.connect(stalled).await?;
         stream.write_all(handshake.request.as_bytes()).await?;
         let mut answer = Vec::with_capacity(512);
         loop {
@@ -103,13 +103,13 @@ impl Door {
                 let status = answer.split(|&byte| byte == b'\r').next().unwrap_or_default();
                 return Err(Fault::Refused(String::from_utf8_lossy(status).into_owned()));
             }
-            if answer.len() > LONGEST_ANSWER_BYTES || stream.read_buf(&mut answer).await? == 0 {
+            if answer.len() > MAX_ANSWER_BYTES || stream.read_buf(&mut answer).await? == 0 {
                 return Err(Fault::Unreadable);
             }
         }
     }
 
-    /// Where connection number `number` comes from; `None` leaves it to the kernel.
+    /// Returns the source address of connection `number`; `None` lets the kernel choose.
     fn source(&self, number: usize) -> Option<IpAddr> {
         let turn = number / PER_ADDRESS % LOOPBACK_ADDRESSES;
         let last = u8::try_from(turn + 1).ok()?;
@@ -117,19 +117,31 @@ impl Door {
     }
 }
 
+impl Fault {
+    /// Short name for counting.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Io(_) => "connect",
+            Self::Refused(_) => "refused",
+            Self::Unreadable => "unreadable",
+            Self::Late(_) => "late",
+        }
+    }
+}
+
 impl Handshake {
-    /// For a path of a server. The key is a constant: no proxy stands between that could mistake an answer.
+    /// Creates the request for a path. The key is a constant: there is no proxy that could cache an answer.
     pub fn new(address: &str, path: &str, token: &str, protocol: Option<&str>) -> Self {
-        let wish = protocol.map(|name| format!("sec-websocket-protocol: {name}\r\n")).unwrap_or_default();
+        let protocol_header = protocol.map(|name| format!("sec-websocket-protocol: {name}\r\n")).unwrap_or_default();
         let request = format!(
             "GET {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\nconnection: Upgrade\r\n\
              upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             {wish}\r\n"
+             {protocol_header}\r\n"
         );
         Self { request, protocol: protocol.map(str::to_owned) }
     }
 
-    /// A server that does not speak the subprotocol opens the socket all the same, and would be measured for another.
+    /// Checks the granted subprotocol: a server without it opens the socket all the same.
     fn check(&self, answer: &[u8]) -> Result<(), Fault> {
         let Some(protocol) = &self.protocol else { return Ok(()) };
         let answer = String::from_utf8_lossy(answer).to_ascii_lowercase();
@@ -146,18 +158,18 @@ mod tests {
 
     #[test]
     fn many_connections_come_from_many_addresses() {
-        let door = Door::new("127.0.0.1:8000").unwrap();
-        assert_eq!(door.source(0), None);
-        assert_eq!(door.source(13_999), None);
-        assert_eq!(door.source(14_000), Some(Ipv4Addr::new(127, 0, 0, 2).into()));
-        assert_eq!(door.source(250 * 14_000), None);
-        assert_eq!(Door::new("192.0.2.1:80").unwrap().source(50_000), None);
+        let endpoint = Endpoint::new("127.0.0.1:8000").unwrap();
+        assert_eq!(endpoint.source(0), None);
+        assert_eq!(endpoint.source(13_999), None);
+        assert_eq!(endpoint.source(14_000), Some(Ipv4Addr::new(127, 0, 0, 2).into()));
+        assert_eq!(endpoint.source(250 * 14_000), None);
+        assert_eq!(Endpoint::new("192.0.2.1:80").unwrap().source(50_000), None);
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_refusal_says_why() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let door = Door::new(&listener.local_addr().unwrap().to_string()).unwrap();
+        let endpoint = Endpoint::new(&listener.local_addr().unwrap().to_string()).unwrap();
         let server = async {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut request = Vec::with_capacity(4_096);
@@ -166,7 +178,7 @@ mod tests {
             request
         };
         let handshake = Handshake::new("localhost", "/ws", "secret", Some("a.b"));
-        let (request, outcome) = tokio::join!(server, door.upgrade(&handshake, false));
+        let (request, outcome) = tokio::join!(server, endpoint.upgrade(&handshake, false));
         assert!(String::from_utf8(request).unwrap().contains("sec-websocket-protocol: a.b\r\n"));
         assert_eq!(outcome.unwrap_err().to_string(), "the handshake was refused: HTTP/1.1 401 Unauthorized");
     }

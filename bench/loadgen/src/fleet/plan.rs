@@ -1,5 +1,5 @@
-//! When what happens. Every driver has a schedule of its own that no answer moves: latency counts from the time a batch
-//! was due, so a server that stalls is charged for everything that waited meanwhile.
+//! Times of a run. Every driver has its own schedule, which answers do not change: latency counts from a batch's due
+//! time, so that a stalled server is charged for every delayed batch.
 
 use std::time::{Duration, SystemTime};
 
@@ -9,23 +9,23 @@ use crate::fleet::args::Fleet;
 use crate::random::Random;
 use crate::trace::TraceOptions;
 
-/// The times of a run.
+/// Times of a run.
 #[derive(Debug)]
 pub struct Plan {
-    /// Drivers begin.
+    /// Drivers start.
     pub starts_at: Instant,
-    /// What is due from here on is measured.
+    /// The measurement starts.
     pub measures_at: Instant,
-    /// Nothing more is due.
+    /// The run ends.
     pub ends_at: Instant,
-    /// Every connection is cut.
+    /// Every connection is cut, if planned.
     pub cuts_at: Option<Instant>,
-    /// `starts_at` by the clock on the wall, milliseconds since 1970.
+    /// `starts_at` by the wall clock, milliseconds since 1970.
     pub starts_millis: i64,
     every: Duration,
 }
 
-/// When the batches of one driver are due.
+/// Due times of the batches of one driver.
 #[derive(Debug)]
 pub struct Schedule {
     next_at: Instant,
@@ -33,7 +33,7 @@ pub struct Schedule {
 }
 
 impl Plan {
-    /// The plan of a run that starts now.
+    /// Plans a run that starts now.
     pub fn new(args: &Fleet, now: Instant) -> Self {
         let measures_at = now + secs(args.warm_secs);
         Self {
@@ -46,17 +46,17 @@ impl Plan {
         }
     }
 
-    /// Whether an event of this time is measured.
-    pub fn measures(&self, at: Instant) -> bool {
+    /// Returns whether a time is within the measurement.
+    pub fn is_measured(&self, at: Instant) -> bool {
         at >= self.measures_at && at < self.ends_at
     }
 
-    /// The schedule of a driver: its first batch falls anywhere within the first interval.
+    /// Creates the schedule of a driver; the first batch is due at a random time of the first interval.
     pub fn schedule(&self, random: &mut Random) -> Schedule {
         Schedule { next_at: self.starts_at + self.every.mul_f64(random.unit()), every: self.every }
     }
 
-    /// Options of the drivers' ways: the fixes of a batch lie in the interval before it, by the clock on the wall.
+    /// Returns the options of the drivers' traces: the fixes of a batch lie in the interval before it, by the wall clock.
     pub fn trace(&self, args: &Fleet) -> TraceOptions {
         let every_millis = i64::try_from(self.every.as_millis()).unwrap_or(i64::MAX).max(1);
         let fixes = i64::try_from(args.batch_size.max(1)).unwrap_or(1);
@@ -72,23 +72,23 @@ impl Plan {
 }
 
 impl Schedule {
-    /// When the next batch is due.
+    /// Due time of the next batch.
     pub fn next_at(&self) -> Instant {
         self.next_at
     }
 
-    /// The next batch was sent.
+    /// Advances to the next batch.
     pub fn advance(&mut self) {
         self.next_at += self.every;
     }
 }
 
-/// A length from the command line.
+/// Converts seconds from the command line to a duration.
 pub fn secs(secs: f64) -> Duration {
     Duration::try_from_secs_f64(secs).unwrap_or_default()
 }
 
-/// Milliseconds since 1970.
+/// Wall clock in milliseconds since 1970.
 pub fn now_millis() -> i64 {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_1970.as_millis()).unwrap_or_default()
@@ -102,7 +102,7 @@ mod tests {
 
     fn args(line: &[&str]) -> Fleet {
         let Mode::Fleet(args) = Cli::parse_from([&["loadgen", "fleet"], line].concat()).mode else {
-            panic!("a fleet was asked for");
+            panic!("a fleet expected");
         };
         args
     }
@@ -123,7 +123,7 @@ mod tests {
         let start = Instant::now();
         let plan = Plan::new(&args(&["--warm-secs", "5", "--duration-secs", "10", "--cut-at-secs", "2"]), start);
         let after = |whole| start + Duration::from_secs(whole);
-        assert_eq!([4, 5, 14, 15].map(|whole| plan.measures(after(whole))), [false, true, true, false]);
+        assert_eq!([4, 5, 14, 15].map(|whole| plan.is_measured(after(whole))), [false, true, true, false]);
         assert_eq!(plan.cuts_at, Some(after(7)));
     }
 

@@ -1,13 +1,13 @@
-//! When the receipt of a batch came, by the newest fix in it: what a watcher's frame is compared with.
+//! Records the arrival times of receipts by the newest fix of the batch, to compare watchers' frames with.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::fleet::scan::Sample;
+use crate::fleet::text_scan::Sample;
 
-/// Batches of one device that are remembered; a watcher further behind than that is no longer measured.
-const KEPT: usize = 4;
+/// Recorded batches per device; a watcher that lags further is not measured.
+const MAX_BATCHES: usize = 4;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Stamp {
@@ -15,31 +15,31 @@ struct Stamp {
     receipt_at: Option<Instant>,
 }
 
-/// How a watched position compares with its receipt.
+/// Delay of a watched position after its receipt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delay {
-    /// The frame came so long after the receipt.
+    /// The frame arrived this long after the receipt.
     After(Duration),
-    /// It came before.
+    /// The frame arrived before the receipt.
     BeforeReceipt,
-    /// The batch is not remembered.
+    /// The batch is not recorded.
     Unknown,
 }
 
-/// The last batches of every device of this process.
+/// Receipt times of the last batches of every device.
 #[derive(Debug)]
-pub struct Receipts {
+pub struct ReceiptTimes {
     first_device: usize,
-    stamps: Vec<[Stamp; KEPT]>,
+    stamps: Vec<[Stamp; MAX_BATCHES]>,
 }
 
-impl Receipts {
-    /// Nothing sent yet by `devices` devices whose numbers begin with `first_device`.
+impl ReceiptTimes {
+    /// Creates empty records of `devices` devices whose numbers start with `first_device`.
     pub fn new(first_device: usize, devices: usize) -> Self {
-        Self { first_device, stamps: vec![[Stamp::default(); KEPT]; devices] }
+        Self { first_device, stamps: vec![[Stamp::default(); MAX_BATCHES]; devices] }
     }
 
-    /// A batch whose newest fix is of this time is on its way.
+    /// Records a sent batch by the time of its newest fix.
     pub fn sent(&mut self, number: u64, fixed_at_millis: i64) {
         if let Some(stamps) = self.of(number) {
             stamps.rotate_right(1);
@@ -47,7 +47,7 @@ impl Receipts {
         }
     }
 
-    /// Its receipt came.
+    /// Records the receipt of a batch.
     pub fn answered(&mut self, number: u64, fixed_at_millis: i64, at: Instant) {
         let stamps = self.of(number).into_iter().flatten();
         for stamp in stamps.filter(|stamp| stamp.fixed_at_millis == fixed_at_millis) {
@@ -55,7 +55,7 @@ impl Receipts {
         }
     }
 
-    /// How long after the receipt a position was seen.
+    /// Returns the delay from the receipt to the arrival of a position.
     pub fn delay(&mut self, seen: Sample, at: Instant) -> Delay {
         let Some(stamps) = self.of(seen.number) else { return Delay::Unknown };
         match stamps.iter().find(|stamp| stamp.fixed_at_millis == seen.fixed_at_millis) {
@@ -67,7 +67,7 @@ impl Receipts {
         }
     }
 
-    fn of(&mut self, number: u64) -> Option<&mut [Stamp; KEPT]> {
+    fn of(&mut self, number: u64) -> Option<&mut [Stamp; MAX_BATCHES]> {
         let place = usize::try_from(number).ok()?.checked_sub(self.first_device)?;
         self.stamps.get_mut(place)
     }
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_position_is_compared_with_the_receipt_of_its_own_batch() {
-        let (mut receipts, now) = (Receipts::new(10, 3), Instant::now());
+        let (mut receipts, now) = (ReceiptTimes::new(10, 3), Instant::now());
         let after = |millis| now + Duration::from_millis(millis);
         for (fix, receipt_millis) in [(1_000, 5), (2_000, 105), (3_000, 205)] {
             receipts.sent(11, fix);
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn old_batches_are_forgotten() {
-        let (mut receipts, now) = (Receipts::new(0, 1), Instant::now());
+        let (mut receipts, now) = (ReceiptTimes::new(0, 1), Instant::now());
         for fix in 1..=5 {
             receipts.sent(0, fix);
             receipts.answered(0, fix, now);

@@ -1,4 +1,4 @@
-//! How everyone comes back after every connection was cut at once.
+//! Measures the reconnects after every connection was cut at once.
 
 use std::collections::BTreeMap;
 
@@ -6,68 +6,67 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::fleet::connect::Fault;
-use crate::fleet::world::fault_name;
-use crate::tally::{Latencies, Latency};
+use crate::outcomes::{LatencyHistogram, LatencyQuantiles};
 
-/// Who came back so far.
+/// Counts of reconnected drivers and watchers.
 pub struct Storm {
     drivers: usize,
     watchers: usize,
-    drivers_back: Latencies,
-    watchers_back: Latencies,
+    drivers_back: LatencyHistogram,
+    watchers_back: LatencyHistogram,
     refusals: BTreeMap<&'static str, u64>,
 }
 
-/// What is reported of it.
+/// Report on the reconnects.
 #[derive(Debug, Serialize)]
 pub struct StormReport {
-    /// Connections that were cut.
+    /// Number of connections that were cut.
     pub cut: usize,
-    /// Those that came back.
+    /// Number of connections that were restored.
     pub back: u64,
-    /// From the cut to the first receipt over the new connection.
-    pub drivers: Latency,
-    /// From the cut to the whole snapshot.
-    pub watchers: Latency,
-    /// Until the last of all was back; none if somebody was not.
+    /// Time from the cut to the first receipt over the new connection.
+    pub drivers: LatencyQuantiles,
+    /// Time from the cut to the complete snapshot.
+    pub watchers: LatencyQuantiles,
+    /// Time until all were restored; none if one was not.
     pub all_back_secs: Option<f64>,
     /// Attempts that failed, by reason.
     pub refusals: BTreeMap<&'static str, u64>,
 }
 
 impl Storm {
-    /// Nothing happened yet. `None` is impossible: the histograms' bounds are constants that fit.
+    /// Creates empty counts. Never `None`: the bounds of the histograms are valid constants.
     pub fn new(drivers: usize, watchers: usize) -> Option<Self> {
         Some(Self {
             drivers,
             watchers,
-            drivers_back: Latencies::new()?,
-            watchers_back: Latencies::new()?,
+            drivers_back: LatencyHistogram::new()?,
+            watchers_back: LatencyHistogram::new()?,
             refusals: BTreeMap::new(),
         })
     }
 
-    /// A driver has its first receipt again.
+    /// Records the first receipt of a driver after the cut.
     pub fn driver_is_back(&mut self, cut_at: Instant) {
         self.drivers_back.record(cut_at.elapsed());
     }
 
-    /// A watcher has its snapshot again.
+    /// Records the snapshot of a watcher after the cut.
     pub fn watcher_is_back(&mut self, cut_at: Instant) {
         self.watchers_back.record(cut_at.elapsed());
     }
 
-    /// An attempt failed.
+    /// Counts a failed attempt.
     pub fn refused(&mut self, fault: &Fault) {
-        *self.refusals.entry(fault_name(fault)).or_default() += 1;
+        *self.refusals.entry(fault.name()).or_default() += 1;
     }
 
-    /// Whether nobody is missing.
+    /// Returns whether all are back.
     pub fn is_over(&self) -> bool {
         self.report().all_back_secs.is_some()
     }
 
-    /// The report.
+    /// Returns the report.
     pub fn report(&self) -> StormReport {
         let (drivers, watchers) = (self.drivers_back.quantiles(), self.watchers_back.quantiles());
         let (cut, back) = (self.drivers + self.watchers, drivers.count + watchers.count);

@@ -1,33 +1,33 @@
-//! What a watcher reads in its frames: how many positions, and of a few of them which fix it is.
+//! Scans the JSON text of a watcher's frames: counts positions and samples the fixes of a few.
 //!
-//! Ten million positions a second cannot be parsed beside the server under test. So the text is only searched for what
-//! every position begins with, and of each piece that came from the kernel a few positions, at random places, are read.
+//! Parsing ten million positions a second would take the cores of the server under test. The text is searched for the
+//! start of each position, and a few positions at random places of each received chunk are read.
 
 use memchr::memmem;
 
 use crate::random::Random;
 
-/// One byte less than the longest beginning of a position.
+/// One byte less than the longest start of a position.
 const BORDER: usize = b"\"device\":".len() - 1;
 const TYPE_AT: usize = b"{\"type\":\"".len();
 
-/// How positions are written in text.
+/// Layout of positions in JSON text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
-    /// An object for each.
+    /// One object per position.
     #[default]
     Objects,
-    /// A row for each, below a list of columns.
+    /// One row per position, and a list of columns.
     Rows,
 }
 
 impl Layout {
-    /// What a subprotocol means.
+    /// Returns the layout of a subprotocol.
     pub fn of(protocol: Option<&str>) -> Self {
         if protocol == Some("fleetwire.v1.rows") { Self::Rows } else { Self::Objects }
     }
 
-    /// What a position begins with; the first row of a list begins otherwise than those behind it.
+    /// Byte patterns at the start of a position; the first row of a list differs from the others.
     fn beginnings(self) -> &'static [&'static [u8]] {
         match self {
             Self::Objects => &[b"\"device\":"],
@@ -35,7 +35,7 @@ impl Layout {
         }
     }
 
-    /// What stands before a device's name, and what between the name and the time.
+    /// Byte patterns before a device's name, and between the name and the time.
     fn marks(self) -> (&'static [u8], &'static [u8]) {
         match self {
             Self::Objects => (b"\"device\":\"", b"\"timestamp\":"),
@@ -44,56 +44,56 @@ impl Layout {
     }
 }
 
-/// What a frame is about.
+/// Topic of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Topic {
     /// All positions.
     Snapshot,
-    /// Those that moved.
+    /// Positions that moved.
     Moved,
-    /// Nothing moved.
+    /// Heartbeat without positions.
     Heartbeat,
-    /// Events, errors, and what is not known here.
+    /// Events, errors and unknown types.
     Other,
 }
 
-/// One position of a frame, by whose and of when it is.
+/// Device and time of one position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
-    /// The digits at the end of the device's name.
+    /// Number at the end of the device's name.
     pub number: u64,
     /// Milliseconds since 1970.
     pub fixed_at_millis: i64,
 }
 
-/// Counts the positions of one frame whose text comes in pieces.
+/// Counts the positions of one frame whose text arrives in chunks.
 #[derive(Debug, Default)]
-pub struct Scan {
-    /// Its first bytes.
+pub struct TextScan {
+    /// First bytes of the frame.
     head: [u8; TYPE_AT + 1],
     head_bytes: usize,
-    /// The last bytes so far, in which a position may have begun.
+    /// Last bytes so far, in which a position may start.
     tail: [u8; BORDER],
     tail_bytes: usize,
     positions: u64,
 }
 
-impl Scan {
-    /// Takes the next piece of the frame.
-    pub fn take(&mut self, layout: Layout, piece: &[u8]) {
-        for &byte in piece {
+impl TextScan {
+    /// Adds the next chunk of the frame.
+    pub fn add(&mut self, layout: Layout, chunk: &[u8]) {
+        for &byte in chunk {
             let Some(slot) = self.head.get_mut(self.head_bytes) else { break };
             *slot = byte;
             self.head_bytes += 1;
         }
         for beginning in layout.beginnings() {
-            self.positions += self.on_the_border(beginning, piece);
-            self.positions += u64::try_from(memmem::find_iter(piece, beginning).count()).unwrap_or_default();
+            self.positions += self.on_the_border(beginning, chunk);
+            self.positions += u64::try_from(memmem::find_iter(chunk, beginning).count()).unwrap_or_default();
         }
-        self.keep_tail(piece);
+        self.save_tail(chunk);
     }
 
-    /// What the frame is about.
+    /// Returns the topic.
     pub fn topic(&self) -> Topic {
         match self.head.last() {
             Some(b'm') => Topic::Moved,
@@ -103,33 +103,33 @@ impl Scan {
         }
     }
 
-    /// Whether the text so far ends by saying that more messages belong to it.
+    /// Returns whether the text ends with the mark that the frame continues.
     pub fn has_more(&self) -> bool {
         self.tail.get(..self.tail_bytes).is_some_and(|tail| tail.ends_with(b"\":true}"))
     }
 
-    /// Positions so far.
+    /// Returns the number of positions so far.
     pub fn positions(&self) -> u64 {
         self.positions
     }
 
-    /// Positions whose beginning lies in two pieces.
-    fn on_the_border(&self, beginning: &[u8], piece: &[u8]) -> u64 {
+    /// Counts the positions whose start spans two chunks.
+    fn on_the_border(&self, beginning: &[u8], chunk: &[u8]) -> u64 {
         let reach = beginning.len() - 1;
         let tail = self.tail.get(self.tail_bytes.saturating_sub(reach)..self.tail_bytes).unwrap_or_default();
         let mut border = [0; 2 * BORDER];
-        let both = tail.iter().chain(piece.iter().take(reach));
+        let both = tail.iter().chain(chunk.iter().take(reach));
         let filled = border.iter_mut().zip(both).map(|(slot, &byte)| *slot = byte).count();
         u64::from(memmem::find(border.get(..filled).unwrap_or_default(), beginning).is_some())
     }
 
-    fn keep_tail(&mut self, piece: &[u8]) {
-        let mut kept = Vec::with_capacity(2 * BORDER);
-        if piece.len() < BORDER {
-            kept.extend_from_slice(self.tail.get(..self.tail_bytes).unwrap_or_default());
+    fn save_tail(&mut self, chunk: &[u8]) {
+        let mut bytes = Vec::with_capacity(2 * BORDER);
+        if chunk.len() < BORDER {
+            bytes.extend_from_slice(self.tail.get(..self.tail_bytes).unwrap_or_default());
         }
-        kept.extend_from_slice(piece.get(piece.len().saturating_sub(BORDER)..).unwrap_or_default());
-        let last = kept.get(kept.len().saturating_sub(BORDER)..).unwrap_or_default();
+        bytes.extend_from_slice(chunk.get(chunk.len().saturating_sub(BORDER)..).unwrap_or_default());
+        let last = bytes.get(bytes.len().saturating_sub(BORDER)..).unwrap_or_default();
         for (slot, &byte) in self.tail.iter_mut().zip(last) {
             *slot = byte;
         }
@@ -137,15 +137,15 @@ impl Scan {
     }
 }
 
-/// A position of the piece, the first one behind a random place; `None` if none is whole there.
-pub fn sample(layout: Layout, piece: &[u8], random: &mut Random) -> Option<Sample> {
+/// Returns the first position after a random place of the chunk; `None` if none is complete there.
+pub fn sample(layout: Layout, chunk: &[u8], random: &mut Random) -> Option<Sample> {
     let (before_name, before_time) = layout.marks();
-    let place = usize::try_from(random.below(u32::try_from(piece.len()).unwrap_or(u32::MAX))).unwrap_or_default();
-    let rest = piece.get(place..)?;
+    let place = usize::try_from(random.below(u32::try_from(chunk.len()).unwrap_or(u32::MAX))).unwrap_or_default();
+    let rest = chunk.get(place..)?;
     let rest = rest.get(memmem::find(rest, before_name)? + before_name.len()..)?;
     let name = rest.get(..memchr::memchr(b'"', rest)?)?;
     let rest = rest.get(name.len()..)?;
-    // The time must be this position's: names are short, and the time stands next to them.
+    // The time must be of the same position: names are short, and the time follows them.
     let time = memmem::find(rest.get(..64).unwrap_or(rest), before_time)? + before_time.len();
     let digits = rest.get(time..)?;
     let ends = digits.iter().position(|byte| !byte.is_ascii_digit())?;
@@ -155,7 +155,7 @@ pub fn sample(layout: Layout, piece: &[u8], random: &mut Random) -> Option<Sampl
     })
 }
 
-/// The number that a device's name ends with.
+/// Parses the number at the end of a device's name.
 pub fn trailing_number(name: &[u8]) -> Option<u64> {
     let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
     str::from_utf8(name.get(name.len() - digits..)?).ok()?.parse().ok()
@@ -191,9 +191,9 @@ mod tests {
         for layout in LAYOUTS {
             let frame = frame(layout, 23);
             for step in 1..=frame.len() {
-                let mut scan = Scan::default();
-                for piece in frame.chunks(step) {
-                    scan.take(layout, piece);
+                let mut scan = TextScan::default();
+                for chunk in frame.chunks(step) {
+                    scan.add(layout, chunk);
                 }
                 assert_eq!((scan.positions(), scan.topic()), (23, Topic::Moved), "{layout:?} cut every {step} bytes");
             }
@@ -209,8 +209,8 @@ mod tests {
             (r#"{"type":"resync"}"#, Topic::Other),
             ("{}", Topic::Other),
         ] {
-            let mut scan = Scan::default();
-            scan.take(Layout::Objects, text.as_bytes());
+            let mut scan = TextScan::default();
+            scan.add(Layout::Objects, text.as_bytes());
             assert_eq!((scan.topic(), scan.has_more()), (topic, text.contains("more")), "{text}");
         }
     }

@@ -1,4 +1,4 @@
-//! What everyone of a fleet shares. One thread serves all of them, so nothing is locked.
+//! State shared by all drivers and watchers of a fleet. One thread runs all of them, so nothing is locked.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -7,85 +7,85 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::fleet::args::Fleet;
-use crate::fleet::connect::{Door, Fault, Handshake, Opened};
-use crate::fleet::count::Frame;
+use crate::fleet::connect::{Endpoint, Handshake, Opened};
+use crate::fleet::frame_counter::Frame;
 use crate::fleet::plan::{Plan, now_millis, secs};
-use crate::fleet::receipts::{Delay, Receipts};
-use crate::fleet::scan::{Sample, Topic};
+use crate::fleet::receipts::{Delay, ReceiptTimes};
 use crate::fleet::storm::Storm;
+use crate::fleet::text_scan::{Sample, Topic};
+use crate::outcomes::{LatencyHistogram, LatencyQuantiles, OutcomeCounts};
 use crate::random::Random;
-use crate::tally::{Latencies, Latency, Tally};
 
-/// Bytes read from the kernel at once, by whichever watcher has some.
+/// Size of the read buffer that all connections share.
 const READ_BYTES: usize = 256 * 1024;
-const AGAIN_SECS: f64 = 0.25;
+const RETRY_SECS: f64 = 0.25;
 
-/// The run.
-pub struct World {
+/// Options, schedule, endpoints and counters of a run.
+pub struct FleetState {
     /// The command line.
     pub args: Fleet,
-    /// The times.
+    /// Start, measurement, cut and end.
     pub plan: Plan,
-    /// Where drivers send to.
-    pub door: Door,
-    /// Where watchers look.
-    pub watch_door: Door,
+    /// Server that drivers send to.
+    pub endpoint: Endpoint,
+    /// Server that watchers connect to.
+    pub watch_endpoint: Endpoint,
     /// Batches over HTTP.
-    pub posts: RefCell<Tally>,
+    pub posts: RefCell<OutcomeCounts>,
     /// Batches over sockets.
-    pub messages: RefCell<Tally>,
-    /// How long after it was due a batch was sent: what the load generator itself is late.
-    pub lag: RefCell<Latencies>,
-    /// When receipts came.
-    pub receipts: RefCell<Receipts>,
-    /// What was watched.
+    pub messages: RefCell<OutcomeCounts>,
+    /// Time from a batch's due time to its write.
+    pub lag: RefCell<LatencyHistogram>,
+    /// Arrival times of receipts.
+    pub receipts: RefCell<ReceiptTimes>,
+    /// Counts and delays of the watchers.
     pub watched: RefCell<Watched>,
-    /// How everyone came back.
+    /// Reconnects after the cut.
     pub storm: RefCell<Storm>,
-    /// The buffer that everything is read into.
+    /// Read buffer of all connections.
     pub buffer: RefCell<Vec<u8>>,
-    /// Spreads what comes back.
+    /// Jitter of reconnects.
     pub random: RefCell<Random>,
 }
 
-/// What all watchers saw.
+/// Counts and delays of all watchers.
 pub struct Watched {
-    /// From a receipt to the end of the frame that shows its newest fix.
-    pub delay: Latencies,
-    /// Counts.
+    /// Time from a receipt to the end of the frame with its newest fix.
+    pub delay: LatencyHistogram,
+    /// Frames, positions and losses.
     pub counts: Counts,
 }
 
-/// Counts of what watchers saw while it was measured; `lost` and `closes` of the whole run.
+/// Counts during the measurement; `snapshots`, `lost` and `closes` are of the whole run.
 #[derive(Debug, Default, Serialize)]
 pub struct Counts {
     /// Positions in `moved` frames.
     pub positions: u64,
     /// Frames by topic.
     pub frames: BTreeMap<Topic, u64>,
-    /// Bytes of their payload.
+    /// Payload bytes of the frames.
     pub bytes: u64,
-    /// Frames that overtook the receipt; they count as no delay at all.
+    /// Frames that arrived before the receipt; they count as a delay of zero.
     pub before_receipt: u64,
-    /// Samples whose batch is not known.
+    /// Samples whose batch is unknown.
     pub unmatched: u64,
-    /// Snapshots of the whole run.
+    /// Complete snapshots.
     pub snapshots: u64,
-    /// Sockets that were not closed by us.
+    /// Sockets that the server closed or that broke.
     pub lost: u64,
-    /// Of these, by the server's close code.
+    /// Lost sockets by the server's close code.
     pub closes: BTreeMap<u16, u64>,
-    /// Times a deaf one was connected.
-    pub deaf_connections: u64,
+    /// Connections of stalled watchers.
+    pub stalled_connections: u64,
 }
 
-/// What is reported of watching.
+/// Report on the watchers.
 #[derive(Debug, Serialize)]
 pub struct WatchedReport {
-    /// Positions per second, all watchers together.
+    /// Positions per second over all watchers.
     pub positions_per_sec: f64,
-    /// From a receipt to the end of the frame.
-    pub delay: Latency,
+    /// Time from a receipt to the end of the frame.
+    pub delay: LatencyQuantiles,
     /// The counts.
     #[serde(flatten)]
     pub counts: Counts,
@@ -103,7 +103,7 @@ impl Serialize for Topic {
 }
 
 impl Counts {
-    /// Counts a frame; one that is not measured only if it ends a snapshot.
+    /// Counts a frame; outside the measurement only the end of a snapshot counts.
     pub fn frame(&mut self, frame: Frame, is_measured: bool) {
         if frame.topic == Topic::Snapshot && !frame.has_more {
             self.snapshots += 1;
@@ -116,18 +116,18 @@ impl Counts {
     }
 }
 
-impl World {
-    /// A run that starts now. `None` is impossible: the histograms' bounds are constants that fit.
-    pub fn new(args: Fleet, door: Door, watch_door: Door) -> Option<Self> {
+impl FleetState {
+    /// Creates the state of a run that starts now. Never `None`: the bounds of the histograms are valid constants.
+    pub fn new(args: Fleet, endpoint: Endpoint, watch_endpoint: Endpoint) -> Option<Self> {
         Some(Self {
             plan: Plan::new(&args, Instant::now()),
-            door,
-            watch_door,
-            posts: RefCell::new(Tally::new()?),
-            messages: RefCell::new(Tally::new()?),
-            lag: RefCell::new(Latencies::new()?),
-            receipts: RefCell::new(Receipts::new(args.first_device, args.drivers + args.sockets)),
-            watched: RefCell::new(Watched { delay: Latencies::new()?, counts: Counts::default() }),
+            endpoint,
+            watch_endpoint,
+            posts: RefCell::new(OutcomeCounts::new()?),
+            messages: RefCell::new(OutcomeCounts::new()?),
+            lag: RefCell::new(LatencyHistogram::new()?),
+            receipts: RefCell::new(ReceiptTimes::new(args.first_device, args.drivers + args.sockets)),
+            watched: RefCell::new(Watched { delay: LatencyHistogram::new()?, counts: Counts::default() }),
             storm: RefCell::new(Storm::new(args.sockets, args.watchers)?),
             buffer: RefCell::new(vec![0; READ_BYTES]),
             random: RefCell::new(Random::new(args.seed ^ 0x5743_4F4D)),
@@ -135,15 +135,15 @@ impl World {
         })
     }
 
-    /// Counts how late a batch is sent.
-    pub fn sending(&self, due: Instant) {
-        if self.plan.measures(due) {
+    /// Records the delay between a batch's due time and now.
+    pub fn record_lag(&self, due: Instant) {
+        if self.plan.is_measured(due) {
             self.lag.borrow_mut().record(due.elapsed());
         }
     }
 
-    /// Counts the delay of a watched position whose frame was whole at `at`.
-    pub fn seen(&self, sample: Sample, at: Instant) {
+    /// Records the delay of a position whose frame was complete at `at`.
+    pub fn record_delay(&self, sample: Sample, at: Instant) {
         let delay = self.receipts.borrow_mut().delay(sample, at);
         let watched = &mut *self.watched.borrow_mut();
         match delay {
@@ -160,35 +160,25 @@ impl World {
         }
     }
 
-    /// Opens a lost WebSocket again, spread over the jitter and then until it is open; `None` when the run is over.
-    pub async fn come_back(&self, door: &Door, handshake: &Handshake) -> Option<Opened> {
+    /// Reconnects a lost WebSocket after a random delay, with retries; `None` when the run is over.
+    pub async fn reconnect(&self, endpoint: &Endpoint, handshake: &Handshake) -> Option<Opened> {
         let pause = secs(self.args.jitter_secs * self.random.borrow_mut().unit());
         sleep(pause).await;
         while Instant::now() < self.plan.ends_at {
-            match door.upgrade(handshake, false).await {
+            match endpoint.upgrade(handshake, false).await {
                 Ok(opened) => return Some(opened),
                 Err(fault) => self.storm.borrow_mut().refused(&fault),
             }
-            sleep(secs(AGAIN_SECS)).await;
+            sleep(secs(RETRY_SECS)).await;
         }
         None
     }
 
-    /// Returns when every connection is cut; never, if that is not in the plan or over.
-    pub async fn cut(&self, was_cut: bool) {
+    /// Returns at the time of the cut; never if no cut is planned or it is over.
+    pub async fn wait_for_cut(&self, was_cut: bool) {
         match self.plan.cuts_at {
             Some(at) if !was_cut => sleep_until(at).await,
             _ => std::future::pending().await,
         }
-    }
-}
-
-/// A short name of a fault, to count by.
-pub fn fault_name(fault: &Fault) -> &'static str {
-    match fault {
-        Fault::Io(_) => "connect",
-        Fault::Refused(_) => "refused",
-        Fault::Unreadable => "unreadable",
-        Fault::Late(_) => "late",
     }
 }

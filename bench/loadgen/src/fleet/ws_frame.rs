@@ -1,80 +1,80 @@
-//! WebSocket frames (RFC 6455), as little of them as a load generator needs.
+//! Reads and writes WebSocket frames (RFC 6455), as far as the load generator needs.
 //!
 //! A general library holds 128 KiB per socket and masks what it sends; with ten thousand sockets on the machine of the
-//! server under test, both would be measured as if they were the server's. Here a socket holds 32 bytes, all read into
-//! one buffer, and the mask is zero: it is there as the protocol wants it, and changes nothing.
+//! server under test, both would distort the measurement. Here a socket holds 32 bytes, all sockets share one read
+//! buffer, and the mask is zero: present as the protocol requires, but without effect.
 
 const MASKED: u8 = 0x80;
 const FINAL: u8 = 0x80;
-/// A length that stands for two more bytes, and for eight.
+/// Length codes for a length in the next two bytes, and in the next eight.
 const SHORT: u8 = 126;
 const LONG: u8 = 127;
-const LONGEST_HEAD: usize = 10;
+const MAX_HEAD_BYTES: usize = 10;
 
-/// What a frame is.
+/// Opcode of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// More of the message before.
+pub enum Opcode {
+    /// Continuation of the current message.
     Continued,
     /// Text.
     Text,
     /// Bytes.
     Binary,
-    /// The peer closes.
+    /// Close.
     Close,
-    /// Wants a pong.
+    /// Ping.
     Ping,
-    /// A pong, or a kind that is not known.
+    /// Pong, or an unknown opcode.
     Other,
 }
 
-/// A part of a message, as it came from the kernel.
+/// Part of a message, as it arrived from the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece<'a> {
-    /// Kind of the message.
-    pub kind: Kind,
+pub struct Chunk<'a> {
+    /// Opcode of the message.
+    pub kind: Opcode,
     /// The bytes.
     pub bytes: &'a [u8],
-    /// It begins a message.
+    /// Whether it starts a message.
     pub is_first: bool,
-    /// It ends one.
+    /// Whether it ends a message.
     pub is_last: bool,
 }
 
-/// Takes frames apart, whatever pieces they come in.
+/// Splits a byte stream into the chunks of its messages, across any read boundaries.
 #[derive(Debug)]
-pub struct Reader {
-    head: [u8; LONGEST_HEAD],
+pub struct FrameReader {
+    head: [u8; MAX_HEAD_BYTES],
     head_bytes: usize,
     left_bytes: u64,
     in_payload: bool,
     begins_message: bool,
-    kind: Kind,
-    message_kind: Kind,
+    kind: Opcode,
+    message_kind: Opcode,
     is_final: bool,
 }
 
-impl Default for Reader {
+impl Default for FrameReader {
     fn default() -> Self {
         Self {
-            head: [0; LONGEST_HEAD],
+            head: [0; MAX_HEAD_BYTES],
             head_bytes: 0,
             left_bytes: 0,
             in_payload: false,
             begins_message: false,
-            kind: Kind::Other,
-            message_kind: Kind::Other,
+            kind: Opcode::Other,
+            message_kind: Opcode::Other,
             is_final: false,
         }
     }
 }
 
-impl Reader {
-    /// Takes bytes from the peer and shows the pieces of messages in them.
-    pub fn take<'a>(&mut self, mut bytes: &'a [u8], mut show: impl FnMut(Piece<'a>)) {
+impl FrameReader {
+    /// Parses received bytes and calls `on_chunk` with the chunks of messages in them.
+    pub fn feed<'a>(&mut self, mut bytes: &'a [u8], mut on_chunk: impl FnMut(Chunk<'a>)) {
         while !bytes.is_empty() {
             if !self.in_payload {
-                bytes = self.take_head(bytes);
+                bytes = self.read_head(bytes);
                 if !self.in_payload {
                     return;
                 }
@@ -83,32 +83,32 @@ impl Reader {
                 }
             }
             let here = usize::try_from(self.left_bytes).unwrap_or(usize::MAX).min(bytes.len());
-            let (piece, rest) = bytes.split_at_checked(here).unwrap_or((bytes, &[]));
+            let (chunk, rest) = bytes.split_at_checked(here).unwrap_or((bytes, &[]));
             bytes = rest;
             self.left_bytes -= u64::try_from(here).unwrap_or_default();
             let is_first = std::mem::take(&mut self.begins_message);
             self.in_payload = self.left_bytes > 0;
-            show(Piece { kind: self.kind, bytes: piece, is_first, is_last: !self.in_payload && self.is_final });
+            on_chunk(Chunk { kind: self.kind, bytes: chunk, is_first, is_last: !self.in_payload && self.is_final });
         }
     }
 
-    /// Takes what is missing of a head; returns the rest.
-    fn take_head<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+    /// Reads the missing bytes of a frame head; returns the remaining input.
+    fn read_head<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         for (place, &byte) in bytes.iter().enumerate() {
             if let Some(slot) = self.head.get_mut(self.head_bytes) {
                 *slot = byte;
             }
             self.head_bytes += 1;
-            if let Some(payload_bytes) = self.whole_head() {
-                self.begin(payload_bytes);
+            if let Some(payload_bytes) = self.payload_length() {
+                self.start_payload(payload_bytes);
                 return bytes.get(place + 1..).unwrap_or_default();
             }
         }
         &[]
     }
 
-    /// Length of the payload, once the head is whole. Servers do not mask.
-    fn whole_head(&self) -> Option<u64> {
+    /// Returns the payload length once the head is complete. Servers do not mask.
+    fn payload_length(&self) -> Option<u64> {
         let [_, short, extended @ ..] = &self.head;
         match (short & !MASKED, self.head_bytes) {
             (SHORT, 4) => {
@@ -121,21 +121,21 @@ impl Reader {
         }
     }
 
-    fn begin(&mut self, payload_bytes: u64) {
+    fn start_payload(&mut self, payload_bytes: u64) {
         let first = self.head[0];
         let kind = match first & 0x0F {
-            0 => Kind::Continued,
-            1 => Kind::Text,
-            2 => Kind::Binary,
-            8 => Kind::Close,
-            9 => Kind::Ping,
-            _ => Kind::Other,
+            0 => Opcode::Continued,
+            1 => Opcode::Text,
+            2 => Opcode::Binary,
+            8 => Opcode::Close,
+            9 => Opcode::Ping,
+            _ => Opcode::Other,
         };
-        self.begins_message = kind != Kind::Continued;
+        self.begins_message = kind != Opcode::Continued;
         match kind {
-            Kind::Continued => self.kind = self.message_kind,
-            Kind::Text | Kind::Binary => (self.kind, self.message_kind) = (kind, kind),
-            Kind::Close | Kind::Ping | Kind::Other => self.kind = kind,
+            Opcode::Continued => self.kind = self.message_kind,
+            Opcode::Text | Opcode::Binary => (self.kind, self.message_kind) = (kind, kind),
+            Opcode::Close | Opcode::Ping | Opcode::Other => self.kind = kind,
         }
         self.is_final = first & FINAL != 0;
         self.left_bytes = payload_bytes;
@@ -144,7 +144,7 @@ impl Reader {
     }
 }
 
-/// Appends a text frame as a client sends it.
+/// Appends a text frame of a client.
 pub fn write_text(into: &mut Vec<u8>, text: &[u8]) {
     into.push(FINAL | 1);
     match u16::try_from(text.len()) {
@@ -166,18 +166,18 @@ pub fn write_text(into: &mut Vec<u8>, text: &[u8]) {
 mod tests {
     use super::*;
 
-    /// (kind, bytes, ended) of every message, with the input cut into pieces of `step` bytes.
-    fn messages(stream: &[u8], step: usize) -> Vec<(Kind, Vec<u8>, bool)> {
-        let (mut reader, mut found) = (Reader::default(), Vec::new());
+    /// (kind, bytes, ended) of every message, with the input cut into chunks of `step` bytes.
+    fn messages(stream: &[u8], step: usize) -> Vec<(Opcode, Vec<u8>, bool)> {
+        let (mut reader, mut found) = (FrameReader::default(), Vec::new());
         for part in stream.chunks(step) {
-            reader.take(part, |piece| {
-                if piece.is_first {
-                    found.push((piece.kind, Vec::new(), false));
+            reader.feed(part, |chunk| {
+                if chunk.is_first {
+                    found.push((chunk.kind, Vec::new(), false));
                 }
                 let last = found.last_mut().unwrap();
-                assert_eq!(last.0, piece.kind);
-                last.1.extend_from_slice(piece.bytes);
-                last.2 = piece.is_last;
+                assert_eq!(last.0, chunk.kind);
+                last.1.extend_from_slice(chunk.bytes);
+                last.2 = chunk.is_last;
             });
         }
         found
@@ -208,7 +208,7 @@ mod tests {
             let found = messages(&stream, step);
             assert_eq!(found.len(), payloads.len(), "cut every {step} bytes");
             for (message, payload) in found.iter().zip(&payloads) {
-                assert_eq!(*message, (Kind::Text, payload.clone(), true));
+                assert_eq!(*message, (Opcode::Text, payload.clone(), true));
             }
         }
     }
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn a_message_in_fragments_is_one_message() {
         let stream = [server_frame(0x02, b"ab"), server_frame(0x80, b"cd"), server_frame(0x88, &[3, 244])].concat();
-        let expected = vec![(Kind::Binary, b"abcd".to_vec(), true), (Kind::Close, vec![3, 244], true)];
+        let expected = vec![(Opcode::Binary, b"abcd".to_vec(), true), (Opcode::Close, vec![3, 244], true)];
         assert_eq!(messages(&stream, 3), expected);
     }
 

@@ -1,4 +1,4 @@
-//! What came back, and what is reported of it.
+//! Counts outcomes and latencies, and reports them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// A latency beyond this counts as this.
-const LONGEST_MICROS: u64 = 120_000_000;
+/// Longer latencies are recorded as this.
+const MAX_LATENCY_MICROS: u64 = 120_000_000;
 
-/// The members of a receipt that are counted; a socket's also has a type and an id.
+/// Counted members of a receipt; a socket's receipt also has a type and an id.
 #[derive(Debug, Default, Deserialize)]
 pub struct Receipt {
     /// `receipt` or `error`, on sockets.
@@ -18,23 +18,23 @@ pub struct Receipt {
     /// The batch's id, on sockets.
     #[serde(default)]
     pub id: String,
-    /// What an error is.
+    /// Error code.
     #[serde(default)]
     pub code: String,
-    /// Fixes that were new.
+    /// New fixes.
     #[serde(default)]
     pub stored: u64,
-    /// Fixes that were there.
+    /// Fixes that were stored before.
     #[serde(default)]
     pub duplicate: u64,
     #[serde(default)]
     rejected: Vec<serde::de::IgnoredAny>,
 }
 
-/// Counts of a run under way.
+/// Counts of a run in progress.
 #[derive(Debug)]
-pub struct Tally {
-    latency: Latencies,
+pub struct OutcomeCounts {
+    latency: LatencyHistogram,
     answers: BTreeMap<String, u64>,
     errors: BTreeMap<&'static str, u64>,
     fixes: Fixes,
@@ -42,82 +42,82 @@ pub struct Tally {
     received_bytes: u64,
 }
 
-/// Fixes by what the receipts say of them.
+/// Fixes by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Fixes {
-    /// In requests that were answered, whatever the answer.
+    /// Fixes in answered requests, whatever the answer.
     pub sent: u64,
-    /// Acknowledged as new.
+    /// Fixes acknowledged as new.
     pub stored: u64,
-    /// Acknowledged as known.
+    /// Fixes acknowledged as duplicates.
     pub duplicate: u64,
-    /// Refused one by one.
+    /// Fixes rejected individually.
     pub rejected: u64,
 }
 
-/// What `--json` writes.
+/// Report of a run, as `--json` writes it.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// From the first request that was due to the last answer.
+    /// Time from the start to the last answer.
     pub secs: f64,
-    /// Answers of every kind.
+    /// Number of answers of any kind.
     pub requests: u64,
-    /// Of those, per second.
+    /// Answers per second.
     pub requests_per_sec: f64,
-    /// HTTP statuses, or on sockets `receipt` and the codes of errors.
+    /// Answers by HTTP status, or on sockets by `receipt` and error code.
     pub answers: BTreeMap<String, u64>,
     /// Requests without an answer, by reason.
     pub errors: BTreeMap<&'static str, u64>,
     /// Fixes by outcome.
     pub fixes: Fixes,
-    /// From when a request was due to its answer, successful ones only.
-    pub latency: Latency,
-    /// Written to the connections, without what the kernel adds.
+    /// Time from due time to answer, of successful requests.
+    pub latency: LatencyQuantiles,
+    /// Bytes written to the connections, without TCP/IP headers.
     pub sent_bytes: u64,
-    /// Read from them.
+    /// Bytes read from the connections.
     pub received_bytes: u64,
-    /// A time after every fix of the run: a later run may start there.
+    /// Time after every fix of the run, from which a later run can continue.
     pub last_fix_millis: i64,
 }
 
 /// Quantiles in milliseconds.
 #[derive(Debug, Serialize)]
-pub struct Latency {
-    /// How many were measured.
+pub struct LatencyQuantiles {
+    /// Number of measurements.
     pub count: u64,
     /// Median.
     pub p50_millis: f64,
-    /// 95 % were quicker.
+    /// 95th percentile.
     pub p95_millis: f64,
-    /// 99 % were quicker.
+    /// 99th percentile.
     pub p99_millis: f64,
-    /// 999 of 1,000 were quicker.
+    /// 99.9th percentile.
     pub p999_millis: f64,
-    /// The slowest.
+    /// Maximum.
     pub max_millis: f64,
 }
 
-/// Latencies by how often they occurred.
+/// Histogram of latencies.
 #[derive(Debug)]
-pub struct Latencies {
+pub struct LatencyHistogram {
     micros: Histogram<u64>,
 }
 
-impl Latencies {
-    /// Nothing counted yet. `None` is impossible: the histogram's bounds are constants that fit.
+impl LatencyHistogram {
+    /// Creates empty counts. Never `None`: the bounds of the histogram are valid constants.
     pub fn new() -> Option<Self> {
-        Some(Self { micros: Histogram::new_with_bounds(1, LONGEST_MICROS, 3).ok()? })
+        Some(Self { micros: Histogram::new_with_bounds(1, MAX_LATENCY_MICROS, 3).ok()? })
     }
 
-    /// Counts one.
+    /// Records one latency.
     pub fn record(&mut self, latency: Duration) {
-        self.micros.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(LONGEST_MICROS).max(1));
+        self.micros.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(MAX_LATENCY_MICROS).max(1));
     }
 
-    /// What is reported of them.
-    pub fn quantiles(&self) -> Latency {
+    /// Returns the quantiles.
+    pub fn quantiles(&self) -> LatencyQuantiles {
         let millis = |quantile| as_millis(self.micros.value_at_quantile(quantile));
-        Latency {
+        LatencyQuantiles {
             count: self.micros.len(),
             p50_millis: millis(0.5),
             p95_millis: millis(0.95),
@@ -128,11 +128,11 @@ impl Latencies {
     }
 }
 
-impl Tally {
-    /// Nothing counted yet. `None` is impossible: the histogram's bounds are constants that fit.
+impl OutcomeCounts {
+    /// Creates empty counts. Never `None`: the bounds of the histogram are valid constants.
     pub fn new() -> Option<Self> {
         Some(Self {
-            latency: Latencies::new()?,
+            latency: LatencyHistogram::new()?,
             answers: BTreeMap::new(),
             errors: BTreeMap::new(),
             fixes: Fixes::default(),
@@ -141,13 +141,13 @@ impl Tally {
         })
     }
 
-    /// Counts bytes of a request and of its answer.
+    /// Counts the bytes of a request and of its answer.
     pub fn bytes(&mut self, sent: usize, received: usize) {
         self.sent_bytes += u64::try_from(sent).unwrap_or_default();
         self.received_bytes += u64::try_from(received).unwrap_or_default();
     }
 
-    /// Counts a request that was answered as it should be; without a latency where it was not yet to be measured.
+    /// Counts a successful request; without a latency outside the measurement.
     pub fn success(
         &mut self,
         answer: &str,
@@ -184,7 +184,7 @@ impl Tally {
     pub fn report(&self, elapsed: Duration, last_fix_millis: i64) -> Report {
         let requests: u64 = self.answers.values().sum();
         let secs = elapsed.as_secs_f64();
-        #[expect(clippy::cast_precision_loss, reason = "nobody sends 2^52 requests")]
+        #[expect(clippy::cast_precision_loss, reason = "below 2^52 requests")]
         let requests_per_sec = if secs > 0.0 { requests as f64 / secs } else { 0.0 };
         Report {
             secs,
@@ -211,11 +211,11 @@ mod tests {
 
     #[test]
     fn quantiles_are_those_of_what_was_counted() {
-        let mut tally = Tally::new().unwrap();
+        let mut outcomes = OutcomeCounts::new().unwrap();
         for millis in 1..=1_000 {
-            tally.success("200", Duration::from_millis(millis), 50, None);
+            outcomes.success("200", Duration::from_millis(millis), 50, None);
         }
-        let latency = tally.report(Duration::from_secs(10), 0).latency;
+        let latency = outcomes.report(Duration::from_secs(10), 0).latency;
         assert_eq!(latency.count, 1_000);
         for (found, expected) in [
             (latency.p50_millis, 500.0),
@@ -230,13 +230,13 @@ mod tests {
 
     #[test]
     fn refusals_are_counted_apart_and_have_no_latency() {
-        let mut tally = Tally::new().unwrap();
+        let mut outcomes = OutcomeCounts::new().unwrap();
         let receipt: Receipt =
             serde_json::from_str(r#"{"stored": 48, "duplicate": 1, "rejected": [{"index": 3, "code": "x"}]}"#).unwrap();
-        tally.success("200", Duration::from_millis(3), 50, Some(&receipt));
-        tally.answer("503", 50);
-        tally.error("closed");
-        let report = tally.report(Duration::from_secs(2), 9);
+        outcomes.success("200", Duration::from_millis(3), 50, Some(&receipt));
+        outcomes.answer("503", 50);
+        outcomes.error("closed");
+        let report = outcomes.report(Duration::from_secs(2), 9);
         assert_eq!(report.fixes, Fixes { sent: 100, stored: 48, duplicate: 1, rejected: 1 });
         assert_eq!(report.requests, 2);
         assert!((report.requests_per_sec - 1.0).abs() < 1e-9);
@@ -247,14 +247,14 @@ mod tests {
 
     #[test]
     fn an_endless_latency_counts_as_the_longest() {
-        let mut tally = Tally::new().unwrap();
-        tally.success("200", Duration::from_secs(3_600), 1, None);
-        assert!(tally.report(Duration::from_secs(1), 0).latency.max_millis >= 119_000.0);
+        let mut outcomes = OutcomeCounts::new().unwrap();
+        outcomes.success("200", Duration::from_secs(3_600), 1, None);
+        assert!(outcomes.report(Duration::from_secs(1), 0).latency.max_millis >= 119_000.0);
     }
 
     #[test]
     fn a_run_without_answers_can_be_reported() {
-        let report = Tally::new().unwrap().report(Duration::ZERO, 0);
+        let report = OutcomeCounts::new().unwrap().report(Duration::ZERO, 0);
         assert_eq!((report.requests, report.latency.count), (0, 0));
         assert!(report.requests_per_sec.abs() < 1e-9);
     }

@@ -1,7 +1,6 @@
-//! Reads as much of a Protobuf frame (`proto/feed.proto`) as is counted: its kind, how many positions it has, and the
-//! time of one of them.
+//! Parses the counted parts of a Protobuf frame (`proto/feed.proto`): kind, number of positions, time of one of them.
 
-use crate::fleet::scan::{Sample, Topic};
+use crate::fleet::text_scan::{Sample, Topic};
 use crate::random::Random;
 
 /// Field numbers of `Frame`.
@@ -10,23 +9,23 @@ const MORE: u64 = 4;
 const DEVICES: u64 = 6;
 const FIXED_AT: u64 = 7;
 
-/// A device that is not known by name: columns have numbers of the server's own.
-const NOBODY: u64 = u64::MAX;
+/// Stands for a device without a known name: these frames have numbers of the server instead.
+const UNKNOWN_DEVICE: u64 = u64::MAX;
 
-/// What a frame says.
+/// Parsed parts of a frame.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Columns<'a> {
-    /// What it is about.
+pub struct ProtobufFrame<'a> {
+    /// Topic.
     pub topic: Topic,
-    /// The snapshot goes on in the next message.
+    /// Whether the snapshot continues in the next message.
     pub has_more: bool,
     devices: &'a [u8],
     fixed_at: &'a [u8],
 }
 
-impl<'a> Columns<'a> {
-    /// Reads a message; `None` if it is not one.
-    pub fn read(mut bytes: &'a [u8]) -> Option<Self> {
+impl<'a> ProtobufFrame<'a> {
+    /// Parses a message; `None` if it is malformed.
+    pub fn parse(mut bytes: &'a [u8]) -> Option<Self> {
         let mut found = Self { topic: Topic::Other, has_more: false, devices: &[], fixed_at: &[] };
         while !bytes.is_empty() {
             let key = varint(&mut bytes)?;
@@ -56,19 +55,19 @@ impl<'a> Columns<'a> {
         Some(found)
     }
 
-    /// How many positions it has: the last byte of a number is the one without its highest bit.
+    /// Counts the positions: the last byte of each varint lacks the highest bit.
     pub fn positions(&self) -> u64 {
         u64::try_from(self.devices.iter().filter(|&&byte| byte < 0x80).count()).unwrap_or_default()
     }
 
-    /// The time of one position, whichever.
+    /// Returns the time of a random position.
     pub fn sample(&self, random: &mut Random) -> Option<Sample> {
         let wanted = random.below(u32::try_from(self.positions()).ok()?);
         let (mut rest, mut fixed_at_millis) = (self.fixed_at, 0_i64);
         for _ in 0..=wanted {
             fixed_at_millis = fixed_at_millis.checked_add(zigzag(varint(&mut rest)?))?;
         }
-        Some(Sample { number: NOBODY, fixed_at_millis })
+        Some(Sample { number: UNKNOWN_DEVICE, fixed_at_millis })
     }
 }
 
@@ -105,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_frame_is_read_as_the_schema_says() {
-        let found = Columns::read(&FRAME).unwrap();
+        let found = ProtobufFrame::parse(&FRAME).unwrap();
         assert_eq!((found.topic, found.has_more, found.positions()), (Topic::Moved, true, 3));
         let mut random = Random::new(1);
         let mut seen = std::collections::BTreeSet::new();
@@ -119,14 +118,14 @@ mod tests {
     fn what_is_cut_off_is_no_frame() {
         for ends in 8..FRAME.len() {
             let whole = [13, 19].contains(&ends);
-            assert_eq!(Columns::read(&FRAME[..ends]).is_some(), whole, "{ends}");
+            assert_eq!(ProtobufFrame::parse(&FRAME[..ends]).is_some(), whole, "{ends}");
         }
-        assert_eq!(Columns::read(&[0x0D, 1, 2, 3, 4]), None);
+        assert_eq!(ProtobufFrame::parse(&[0x0D, 1, 2, 3, 4]), None);
     }
 
     #[test]
     fn a_frame_without_positions_has_no_sample() {
-        let found = Columns::read(&FRAME[..7]).unwrap();
+        let found = ProtobufFrame::parse(&FRAME[..7]).unwrap();
         assert_eq!((found.positions(), found.sample(&mut Random::new(1))), (0, None));
     }
 }
