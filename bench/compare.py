@@ -1,4 +1,4 @@
-"""`python -m bench.compare A B`: the figures of two results of the same kind, and B over A."""
+"""`python -m bench.compare A B`: prints the figures of two results of the same kind, and B over A."""
 
 import argparse
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def main() -> None:
 
 
 def table(earlier: dict[str, Any], later: dict[str, Any]) -> Iterator[str]:
-    """Markdown; what only one of them has is left out and counted."""
+    """Yields a Markdown table; counts figures that only one result has."""
     before, after = dict(figures(earlier)), dict(figures(later))
     if earlier["machine"]["name"] != later["machine"]["name"]:
         yield "Two machines: compare ratios within each, not these figures.\n"
@@ -37,7 +37,7 @@ def table(earlier: dict[str, Any], later: dict[str, Any]) -> Iterator[str]:
 
 
 def figures(result: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """Every named figure of a result, of whichever kind it is."""
+    """Yields every named figure of a result of any kind."""
     for each in result.get("figures", []):
         scenario, colon, rest = each["name"].partition(":")
         yield from _numbers(_current_name(scenario) + colon + rest, {"measured": each["measured"]})

@@ -1,17 +1,17 @@
-"""The fleet as Locust users; bench/README.md says how to run it, bench/users who they are, bench/shapes when they come.
+"""Defines the fleet as Locust users. See bench/README.md; bench/users has the users, bench/shapes the load shapes.
 
 locust -f bench/locustfile.py -H http://127.0.0.1:8000                                     with Locust's web page
-locust -f bench/locustfile.py,bench/shapes/ramp.py --headless -u 1000 -t 2m -H http://...  without, in a shape
+locust -f bench/locustfile.py,bench/shapes/ramp.py --headless -u 1000 -t 2m -H http://...  without, with a shape
 """
 
-from bench.users import options, saving
-from bench.users.console import ConsoleVisitor
-from bench.users.feed import DispatcherFeed
-from bench.users.posting import HttpDriver
-from bench.users.reading import DispatcherReader
-from bench.users.socket import SocketDriver
+from bench.users import options, save_results
+from bench.users.console_visitor import ConsoleVisitor
+from bench.users.dispatcher_feed import DispatcherFeed
+from bench.users.dispatcher_reader import DispatcherReader
+from bench.users.http_driver import HttpDriver
+from bench.users.socket_driver import SocketDriver
 
 __all__ = ["ConsoleVisitor", "DispatcherFeed", "DispatcherReader", "HttpDriver", "SocketDriver"]
 
 options.register()
-saving.register()
+save_results.register()

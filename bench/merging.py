@@ -1,9 +1,9 @@
-"""How many fixes a second upkeep merges, and the bytes of a fix afterwards: `python -m bench.merging`.
+"""Measures the rate at which upkeep merges fixes, and the bytes per fix afterwards: `python -m bench.merging`.
 
-A day that is over, or the first hours of one that is not, is written as vehicles at 1 Hz send it, in rows of so many
-fixes, the rows of all devices among each other as they arrive. Then upkeep merges it: at full speed, as the command
-does, or with `--rounds` as a server does. Beside it is what 10,000 such vehicles would need. Fixes are counted before
-and after; a difference is a failure.
+Writes a past day, or the first hours of the current one, as vehicles at 1 Hz send it, in rows of a given number of
+fixes, with the rows of all devices interleaved. Then upkeep merges it: at full speed like the command, or with
+`--rounds` like a server. The result is compared with the rate of 10,000 such vehicles. Fixes are counted before and
+after; a difference is a failure.
 
     python -m bench.merging --devices 100 --hours 1 --rows-of 1,10,50
 """
@@ -27,11 +27,11 @@ from fleetwire.store import migrate, statements
 from fleetwire.store.embedded import EmbeddedPostgres
 from fleetwire.store.upkeep import BUSY_PAUSE_SECS, Upkeep, run_once
 
-NEEDED_PER_SEC = 10_000  # that many vehicles at 1 Hz
-PARTITIONS = 60  # of days before: statements should not look at them
+NEEDED_PER_SEC = 10_000  # fixes per second of 10,000 vehicles at 1 Hz
+PARTITIONS = 60  # of earlier days, which the statements must not scan
 _DEVICE_SQL = statements.load("device")
 
-# A walk over some kilometres with whole seconds, five decimals and all that a phone measures.
+# A walk over some kilometres with whole seconds, five decimals and all members that a phone measures.
 _FILL = """
 INSERT INTO track_segment (
     tenant_id, fix_count, device_id, first_at, last_at, received_at,
@@ -64,8 +64,8 @@ WHERE c.relkind = 'r' AND c.relname ~ '^track_(segment|merged)_d'
 
 
 @dataclass(frozen=True)
-class Merging:
-    """A measurement."""
+class MergeResult:
+    """Result of one measurement."""
 
     rows_of: int
     is_open_day: bool
@@ -77,11 +77,13 @@ class Merging:
     bytes_per_fix: float
 
 
-async def measure(dsn: str, *, devices: int, hours: int, rows_of: int, is_open_day: bool, in_rounds: bool) -> Merging:
+async def measure(
+    dsn: str, *, devices: int, hours: int, rows_of: int, is_open_day: bool, in_rounds: bool
+) -> MergeResult:
     """Fills one day and merges it.
 
     Raises:
-        RuntimeError: not every fix was there afterwards.
+        RuntimeError: the number of fixes changed.
     """
     connection = await asyncpg.connect(dsn)
     try:
@@ -113,14 +115,14 @@ async def measure(dsn: str, *, devices: int, hours: int, rows_of: int, is_open_d
     finally:
         await connection.close()
     rate = fixes / seconds
-    return Merging(
+    return MergeResult(
         rows_of, is_open_day, fixes, round(seconds, 2), round(rate), round(rate / NEEDED_PER_SEC, 2),
         round(bytes_before / fixes, 1), round(size / fixes, 1),
     )  # fmt: skip
 
 
 async def _server_rounds(dsn: str, connection: asyncpg.Connection) -> None:
-    """Merges as a server does beside ingest: in rounds, with rests and pauses."""
+    """Merges like a server beside ingest: in rounds with pauses."""
     rounds = Upkeep(dsn, Settings(merge_after_secs=0))
     while await connection.fetchval("SELECT EXISTS (SELECT FROM track_segment)"):
         await rounds.run_round()
@@ -145,9 +147,11 @@ def main() -> None:
     """Measures and prints one line of JSON for each size of rows."""
     parser = argparse.ArgumentParser(prog="python -m bench.merging", description="Merging at full speed.")
     parser.add_argument("--devices", type=int, default=100)
-    parser.add_argument("--hours", type=int, default=1, help="of 1 Hz, from midnight UTC on")
-    parser.add_argument("--rows-of", default="1,10,50", help="fixes in a row as it is stored, several with commas")
-    parser.add_argument("--open-day", action="store_true", help="the day of now, of which as many hours must be over")
+    parser.add_argument("--hours", type=int, default=1, help="hours of fixes at 1 Hz, from midnight UTC")
+    parser.add_argument("--rows-of", default="1,10,50", help="fixes per stored row, comma-separated")
+    parser.add_argument(
+        "--open-day", action="store_true", help="use the current day, of which as many hours must have passed"
+    )
     parser.add_argument("--rounds", action="store_true", help="as a server does it, with rests; not of an open day")
     given = parser.parse_args()
     logs.configure(level="error", form="console")

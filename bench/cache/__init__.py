@@ -1,1 +1,1 @@
-"""Measures what need not be asked twice: cached reads, the map behind them, and what compression leaves of them."""
+"""Measures cached reads: latency and rate, the cache's map, compression, and authorisation."""

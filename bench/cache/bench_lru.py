@@ -1,4 +1,4 @@
-"""The core's map beside `cachetools.TTLCache`, both with 10,000 entries."""
+"""Compares the core's LRU map with `cachetools.TTLCache`, both with 10,000 entries."""
 
 from bench.micro.stopwatch import Stopwatch
 from fleetwire._core import Lru
@@ -8,7 +8,7 @@ TTL_SECS = 600
 
 
 def run(stopwatch: Stopwatch) -> dict[str, float]:  # noqa: C901 - four calls, two of each kind
-    """How often the core's map is as quick, for a get that finds, and a put that pushes out."""
+    """Returns times and ratios of a get that hits and of a put that evicts."""
     from cachetools import TTLCache
 
     keys = [b"tenant-%d\0/api/devices\0after=%d" % (number % 50, number) for number in range(2 * ENTRIES)]
@@ -37,7 +37,7 @@ def run(stopwatch: Stopwatch) -> dict[str, float]:  # noqa: C901 - four calls, t
             theirs[key] = value
 
     if ours.get(keys[0], now_millis=1) is not theirs.get(keys[0]):
-        raise RuntimeError("The maps do not hold the same.")
+        raise RuntimeError("The maps hold different values.")
     times = stopwatch.interleaved(get_ours, get_theirs)
     puts = stopwatch.interleaved(put_ours, put_theirs)
     return {

@@ -1,24 +1,25 @@
-"""How much of what is read was kept while a fleet writes: the users of Locust, all kinds of them, in their shares."""
+"""Measures the cache's hit rate under mixed load: all kinds of Locust users in their usual shares."""
 
 import asyncio
 import sys
 
-from bench.cache.stage import Stage
-from bench.ingest import children
-from bench.ingest.options import REPOSITORY
+from bench import REPOSITORY
+from bench.cache.fleet import cache_stats
+from bench.server import processes
+from bench.server.start import BenchServer
 
-EVERY_SECS = 5.0  # of each driver: with a batch a second Locust alone would fill a processor
+EVERY_SECS = 5.0  # between the batches of a driver: with one a second Locust alone would use a whole core
 
 
-async def hit_rate(stage: Stage, *, users: int, secs: int) -> dict[str, float]:
-    """Reads of kept routes that no handler was run for, in percent, and how many there were.
+async def hit_rate(server: BenchServer, admin_token: str, *, users: int, secs: int) -> dict[str, float]:
+    """Returns the share of cached reads that ran no handler, in percent, and the number of reads.
 
     Raises:
-        RuntimeError: Locust met an error.
+        RuntimeError: Locust failed.
     """
-    before = await asyncio.to_thread(stage.figures)
-    await _locust(stage, users=users, secs=secs)
-    after = await asyncio.to_thread(stage.figures)
+    before = await asyncio.to_thread(cache_stats, server.port, admin_token)
+    await _locust(server, users=users, secs=secs)
+    after = await asyncio.to_thread(cache_stats, server.port, admin_token)
     counts = {name: after["requests"][name] - before["requests"][name] for name in ("hit", "stale", "miss")}
     reads = sum(counts.values())
     return {
@@ -30,18 +31,18 @@ async def hit_rate(stage: Stage, *, users: int, secs: int) -> dict[str, float]:
     }
 
 
-async def _locust(stage: Stage, *, users: int, secs: int) -> None:
+async def _locust(server: BenchServer, *, users: int, secs: int) -> None:
     arguments = ["-f", "bench/locustfile.py", "--headless", "--only-summary", "--save", ""]
-    arguments += ["-H", f"http://127.0.0.1:{stage.port}", "-u", str(users), "-r", str(max(10, users // 5))]
+    arguments += ["-H", f"http://127.0.0.1:{server.port}", "-u", str(users), "-r", str(max(10, users // 5))]
     arguments += ["-t", f"{secs}s", "--every-secs", str(EVERY_SECS)]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "locust", *arguments),
         cwd=REPOSITORY,
-        env=children.environment(FLEETWIRE_TOKEN=stage.ingest, FLEETWIRE_WATCH_TOKEN=stage.reader),
+        env=processes.environment(FLEETWIRE_TOKEN=server.ingest_key, FLEETWIRE_WATCH_TOKEN=server.dispatcher_token),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    told, _ = await process.communicate()
+    output, _ = await process.communicate()
     if process.returncode:
-        raise RuntimeError(f"Locust ended with {process.returncode}:\n{told.decode(errors='replace')[-4000:]}")
+        raise RuntimeError(f"Locust ended with {process.returncode}:\n{output.decode(errors='replace')[-4000:]}")

@@ -1,4 +1,4 @@
-"""Two clients: one that keeps a server busy at little cost to itself, one that times each of many patient users."""
+"""Two HTTP clients: one saturates a server at low cost, one times the requests of many users."""
 
 import asyncio
 import selectors
@@ -6,21 +6,21 @@ import socket
 import time
 
 CONNECTIONS = 16
-DEPTH = 8  # requests sent at once on a connection: the client must stay cheaper than the server
+DEPTH = 8  # requests in flight per connection: the client must cost less than the server
 READ_BYTES = 1 << 20
 _STATUS = b"HTTP/1.1 200"
 
 
 def request_bytes(path: str, token: str) -> bytes:
-    """A GET as it goes over the wire."""
+    """Encodes a GET request."""
     return f"GET {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
 
 
 def requests_per_sec(port: int, request: bytes, *, secs: float) -> float:
-    """Answers a second, as many as the server gives; each connection sends the next requests upon the answers.
+    """Saturates the server and returns answers per second; each connection sends its next requests upon the answers.
 
     Raises:
-        RuntimeError: an answer was no success.
+        RuntimeError: an answer is not 200.
     """
     selector = selectors.DefaultSelector()
     for _ in range(CONNECTIONS):
@@ -32,7 +32,7 @@ def requests_per_sec(port: int, request: bytes, *, secs: float) -> float:
     try:
         while time.perf_counter() - started < secs:
             for key, _ in selector.select(1.0):
-                answered += _take(key, request)
+                answered += _read_answers(key, request)
         return answered / (time.perf_counter() - started)
     finally:
         for key in list(selector.get_map().values()):
@@ -40,13 +40,13 @@ def requests_per_sec(port: int, request: bytes, *, secs: float) -> float:
         selector.close()
 
 
-def _take(key: selectors.SelectorKey, request: bytes) -> int:
-    """Counts the answers that begin in what has come; asks again when all have."""
+def _read_answers(key: selectors.SelectorKey, request: bytes) -> int:
+    """Reads and counts answers; sends the next requests when all have arrived."""
     connection: socket.socket = key.fileobj  # type: ignore[assignment]
     data = connection.recv(READ_BYTES)
     if not data:
         raise RuntimeError("the server closed a connection")
-    # A status line may be cut between two pieces.
+    # A status line may be split between two reads.
     seen = key.data[1] + data
     begun = seen.count(_STATUS)
     if seen.count(b"HTTP/1.1 ") != begun:
@@ -60,7 +60,7 @@ def _take(key: selectors.SelectorKey, request: bytes) -> int:
 
 
 class Users:
-    """Many users on keep-alive connections."""
+    """Sends the requests of many users on keep-alive connections."""
 
     def __init__(self, port: int, request: bytes) -> None:
         self._port = port
@@ -68,20 +68,20 @@ class Users:
         self._connections: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def connect(self, count: int) -> None:
-        """Opens the connections, a few at a time, as a queue for new ones is bounded."""
+        """Opens the connections in groups of 100, because the accept queue is bounded."""
         for begin in range(0, count, 100):
             opened = [asyncio.open_connection("127.0.0.1", self._port) for _ in range(begin, min(begin + 100, count))]
             connected = await asyncio.gather(*opened)
             self._connections += connected
 
-    async def at_once(self, request: bytes) -> None:
-        """Every user sends the same request at the same time."""
+    async def send_at_once(self, request: bytes) -> None:
+        """Sends the same request from every user at the same time."""
         for _, writer in self._connections:
             writer.write(request)
         await asyncio.gather(*(_read_answer(reader) for reader, _ in self._connections))
 
-    async def at_leisure(self, secs: float) -> list[float]:
-        """Each user asks once a second, all spread over it; milliseconds from when a request was due to its answer."""
+    async def send_every_second(self, secs: float) -> list[float]:
+        """Sends one request per user and second, evenly spread; returns milliseconds from due time to answer."""
         started = time.perf_counter() + 0.5
         step = 1 / len(self._connections)
         users = [

@@ -1,4 +1,4 @@
-"""`python -m bench.ingest`: starts everything, measures everything, prints a table, keeps the result."""
+"""`python -m bench.ingest`: starts the servers, runs all measurements, prints a table and saves the result."""
 
 import asyncio
 import contextlib
@@ -14,11 +14,15 @@ from typing import Any
 import msgspec
 
 import fleetwire
-from bench.ingest import bare_copy, children, database, figures, machine, report, rival
-from bench.ingest.load import Loader
+from bench import machine
+from bench.ingest import bare_copy, database, figures, report
+from bench.ingest.load import LoadGenerator
 from bench.ingest.options import Options, parse
-from bench.ingest.stage import Stage, raise_stage
-from bench.ingest.steps import Bench
+from bench.ingest.steps import IngestBench
+from bench.server import processes, rival
+from bench.server.start import BenchServer, start_server
+
+EMPTY_APP = "bench.server.empty_app:create_app"
 
 
 def main() -> None:
@@ -28,7 +32,7 @@ def main() -> None:
         sys.exit("The core is a debug build; build it with `make build`.")
     if not options.loadgen.exists():
         sys.exit("The load generator is missing; build it with `cargo build --release -p loadgen`.")
-    # A thousand sockets, on both sides.
+    # A thousand sockets on both sides; child processes inherit the limit.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     with tempfile.TemporaryDirectory(prefix="fleetwire-bench-", dir=options.folder) as folder:
@@ -41,17 +45,17 @@ async def _run(options: Options, folder: Path) -> None:
         "commit": machine.commit(),
         "machine": machine.describe(folder),
         "versions": machine.versions(),
-        # Without paths: they are the machine's, and say nothing of the figures.
+        # Without paths, which do not affect the figures.
         "options": {name: value for name, value in _options(options) if not isinstance(value, Path)},
     }
     if header["machine"]["filesystem"] == "tmpfs":
-        print("The folder is in memory: nothing here is durable. Give another with --folder.", file=sys.stderr)
+        print("The folder is in memory: nothing is durable. Choose another with --folder.", file=sys.stderr)
     micro = await _micro(options)
     repetitions: list[dict[str, Any]] = []
     soak: dict[str, Any] = {}
     async with contextlib.AsyncExitStack() as exits:
-        stage = await exits.enter_async_context(raise_stage(folder))
-        bench = await _prepare(options, folder, stage, exits)
+        server = await exits.enter_async_context(start_server(folder, app=EMPTY_APP))
+        bench = await _prepare(options, folder, server, exits)
         header["database"] = await bench.database.settings()
         await bench.warm_up()
         for number in range(options.repeat):
@@ -76,23 +80,29 @@ async def _run(options: Options, folder: Path) -> None:
     print(report.save(options.results, header, lines, measured, table), file=sys.stderr)
 
 
-async def _prepare(options: Options, folder: Path, stage: Stage, exits: contextlib.AsyncExitStack) -> Bench:
-    other_dsn = await database.bench_dsn(stage.dsn)
+async def _prepare(
+    options: Options, folder: Path, server: BenchServer, exits: contextlib.AsyncExitStack
+) -> IngestBench:
+    other_dsn = await database.bench_dsn(server.dsn)
+    (worker_pid,) = server.worker_pids()
+    postmaster_pid = server.nodes[0].postmaster_pid
+    if postmaster_pid is None:
+        raise RuntimeError("The benchmark needs the embedded PostgreSQL.")
     wants_rival = options.rival and any(map(options.wants, ("rival50", "rival1", "day")))
     if wants_rival and (missing := rival.missing()):
-        print(f"The rival is left out: {', '.join(missing)} not installed.", file=sys.stderr)
+        print(f"The rival is skipped: {', '.join(missing)} not installed.", file=sys.stderr)
         wants_rival = False
     other = rival_database = None
     if wants_rival:
-        address, pid = await exits.enter_async_context(rival.raise_rival(other_dsn))
+        address, pid = await exits.enter_async_context(rival.start_rival(other_dsn))
         rival_database = await exits.enter_async_context(database.connect(other_dsn))
-        other = Loader(options.loadgen, address, rival.TOKEN, pid, stage.postmaster_pid)
-    return Bench(
+        other = LoadGenerator(options.loadgen, address, rival.TOKEN, pid, postmaster_pid)
+    return IngestBench(
         options=options,
-        product=Loader(options.loadgen, stage.address, stage.token, stage.worker_pid, stage.postmaster_pid),
-        database=await exits.enter_async_context(database.connect(stage.dsn)),
-        dsn=stage.dsn,
-        watch_token=stage.watch_token,
+        product=LoadGenerator(options.loadgen, server.address, server.ingest_key, worker_pid, postmaster_pid),
+        database=await exits.enter_async_context(database.connect(server.dsn)),
+        dsn=server.dsn,
+        watch_token=server.dispatcher_token,
         bench_dsn=other_dsn,
         copy_streams=await bare_copy.prepare(options, folder) if options.wants("copy") else [],
         rival=other,
@@ -104,7 +114,7 @@ async def _micro(options: Options) -> dict[str, Any]:
     if not (options.micro and options.wants("micro")):
         return {}
     command = [sys.executable, "-m", "bench.micro", "--json", *(["--quick"] if options.quick else [])]
-    env = children.environment()
+    env = processes.environment()
     done = await asyncio.to_thread(subprocess.run, command, env=env, capture_output=True, check=True)
     found: dict[str, Any] = msgspec.json.decode(done.stdout)
     return found

@@ -1,4 +1,4 @@
-"""What PostgreSQL takes in at best as rows: binary COPY of the same fixes, nothing but the database at work."""
+"""Measures a bare binary COPY of the same fixes as rows: the highest rate of PostgreSQL alone."""
 
 import asyncio
 import subprocess
@@ -10,7 +10,7 @@ import msgspec
 from bench.ingest import database
 from bench.ingest.options import Options
 
-# Columns and types of the view `fix`, so that a row says what a fix of ours says.
+# Columns and types of the view `fix`, so that a row holds the same data as a fix.
 _TABLE = """
 DROP TABLE IF EXISTS bare;
 CREATE TABLE bare (
@@ -24,7 +24,7 @@ _BATCH_FIXES = 50
 
 
 async def prepare(options: Options, folder: Path) -> list[memoryview]:
-    """COPY streams of 5,000 rows, in the order of the batches; made before, so that only the database is timed."""
+    """Generates COPY streams of 5,000 rows in the order of the batches, before the clock starts."""
     path = folder / "rows"
     command = [
         str(options.loadgen), "rows", "--out", str(path), "--devices", str(options.devices),
@@ -40,7 +40,7 @@ async def prepare(options: Options, folder: Path) -> list[memoryview]:
 
 
 async def measure(dsn: str, streams: list[memoryview]) -> dict[str, float]:
-    """Copies one stream after another, each in a transaction of its own, over one connection."""
+    """Copies one stream after the other, each in its own transaction, over one connection."""
     async with database.connect(dsn) as bench:
         await bench.connection.execute(_TABLE)
         started = time.perf_counter()

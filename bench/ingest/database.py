@@ -1,4 +1,4 @@
-"""What the database holds: figures are counted here and not believed from a client."""
+"""Counts stored fixes and bytes in the database, independently of the receipts."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,13 +19,13 @@ BENCH_DATABASE = "bench"
 
 
 class Database:
-    """A connection of the owner to one database."""
+    """Connection of the owner to one database."""
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self.connection = connection
 
     async def stored_fixes(self) -> int:
-        """Durable fixes in the history."""
+        """Counts the durable fixes of the history."""
         return int(
             await self.connection.fetchval(
                 "SELECT (SELECT coalesce(sum(fix_count), 0) FROM track_segment) + "
@@ -34,11 +34,11 @@ class Database:
         )
 
     async def stored_rows(self) -> int:
-        """Durable fixes of the rival."""
+        """Counts the durable rows of the rival."""
         return int(await self.connection.fetchval("SELECT count(*) FROM fix"))
 
     async def bytes_per_fix(self) -> float:
-        """Tables, indexes and TOAST of all partitions over the fixes in them."""
+        """Returns the size of all partitions with indexes and TOAST, per fix."""
         size = await self.connection.fetchval(
             "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits "
             "WHERE inhparent IN ('track_segment'::regclass, 'track_merged'::regclass)"
@@ -46,16 +46,16 @@ class Database:
         return float(size) / await self.stored_fixes()
 
     async def vacuum(self) -> None:
-        """What autovacuum does within a minute: pages whose rows were merged are given back."""
+        """Frees the pages of merged rows, as autovacuum does within a minute."""
         await self.connection.execute("VACUUM track_segment, track_merged")
 
-    async def forget(self, table: str) -> None:
-        """Empties a table, so that every measurement begins with a small index, and with the log flushed."""
+    async def clear(self, table: str) -> None:
+        """Truncates tables and makes a checkpoint, so that every measurement starts alike."""
         await self.connection.execute(f"TRUNCATE {table}")
         await self.connection.execute("CHECKPOINT")
 
     async def settings(self) -> dict[str, Any]:
-        """What durability and speed rest on."""
+        """Returns the settings that durability and speed depend on."""
         return {name: await self.connection.fetchval("SELECT current_setting($1)", name) for name in _SETTINGS}
 
 
@@ -70,7 +70,7 @@ async def connect(dsn: str) -> AsyncIterator[Database]:
 
 
 async def bench_dsn(dsn: str) -> str:
-    """A second database on the same server, for what is compared; made if it is missing."""
+    """Creates a second database on the same server for the comparisons, if missing, and returns its DSN."""
     async with connect(dsn) as owner:
         exists = "SELECT count(*) FROM pg_database WHERE datname = $1"
         if not await owner.connection.fetchval(exists, BENCH_DATABASE):

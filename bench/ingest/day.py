@@ -1,4 +1,4 @@
-"""A device's whole day as GeoJSON: how long until the first byte, how long until the last."""
+"""Measures reading a device's day as GeoJSON: time to the first byte and to the last."""
 
 import subprocess
 import sys
@@ -8,8 +8,8 @@ from typing import Any
 
 import aiohttp
 
-from bench.ingest import children
-from bench.ingest.options import REPOSITORY
+from bench import REPOSITORY
+from bench.server import processes
 
 DAY_MILLIS = 86_400_000
 FIXES = 86_400
@@ -18,20 +18,20 @@ READS = 5
 _FEATURE = b'"Point"'
 
 
-def begins_millis() -> int:
-    """The start of a UTC day that is over and whose hours are ready to be merged."""
+def start_millis() -> int:
+    """Returns the start of a past UTC day whose hours can be merged."""
     return (time.time_ns() // 1_000_000 // DAY_MILLIS - 2) * DAY_MILLIS
 
 
 async def read(address: str, token: str, *, from_millis: int, fixes: int) -> dict[str, Any]:
-    """Reads it some times, and once before.
+    """Reads the day several times after a warm-up; returns medians.
 
     Raises:
-        RuntimeError: an answer does not hold every fix.
+        RuntimeError: an answer lacks a fix.
     """
     path = f"http://{address}/api/devices/{DEVICE}/track"
     span = {"from": str(from_millis), "to": str(from_millis + DAY_MILLIS - 1), "format": "geojson"}
-    # Not compressed: the rival does not do it, and the bytes are what is compared.
+    # Uncompressed, because the rival does not compress.
     headers = {"Authorization": f"Bearer {token}", "Accept-Encoding": "identity"}
     first_millis, whole_millis, size = [], [], 0
     async with aiohttp.ClientSession(headers=headers, raise_for_status=True) as session:
@@ -45,7 +45,7 @@ async def read(address: str, token: str, *, from_millis: int, fixes: int) -> dic
             whole_millis.append((time.perf_counter() - started) * 1000)
             size = len(content)
             if (found := content.count(_FEATURE)) != fixes:
-                raise RuntimeError(f"{found} of {fixes} fixes came from {address}.")
+                raise RuntimeError(f"{found} of {fixes} fixes were read from {address}.")
     return {
         "first_byte_millis": median(first_millis[1:]),
         "whole_millis": median(whole_millis[1:]),
@@ -55,6 +55,6 @@ async def read(address: str, token: str, *, from_millis: int, fixes: int) -> dic
 
 
 def merge(dsn: str) -> None:
-    """`fleetwire upkeep`, once and at full speed."""
+    """Runs `fleetwire upkeep` once, at full speed."""
     command = [sys.executable, "-m", "fleetwire", "upkeep", "--database-url", dsn]
-    subprocess.run(command, cwd=REPOSITORY, env=children.environment(), capture_output=True, check=True)
+    subprocess.run(command, cwd=REPOSITORY, env=processes.environment(), capture_output=True, check=True)

@@ -1,4 +1,4 @@
-"""The figures that are asked for, from what was measured: median over the repetitions, and whether it holds."""
+"""Computes the figures of the table from the measurements: medians over the repetitions, and verdicts."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,19 +13,19 @@ Formula = Callable[[Repetition], float]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A line of the table."""
+    """One line of the table."""
 
     name: str
     at_least: float
     aim: float
     values: tuple[float, ...]
-    """One of each repetition; empty if it was not measured."""
+    """One value per repetition; empty if it was not measured."""
     unit: str = "times"
     smaller_is_better: bool = False
 
     @property
     def measured(self) -> float | None:
-        """The median."""
+        """Median of the values."""
         return median(self.values) if self.values else None
 
     @property
@@ -44,19 +44,19 @@ class Figure:
 
 
 def ratio(above: tuple[str, str], below: tuple[str, str]) -> Formula:
-    """One measurement over another of the same repetition, each as (step, figure)."""
+    """Returns a formula for the ratio of two measurements of one repetition, each as (step, figure)."""
     return lambda repetition: repetition[above[0]][above[1]] / repetition[below[0]][below[1]]
 
 
 def value(step: str, figure: str) -> Formula:
-    """A measurement as it is."""
+    """Returns a formula for one measurement."""
     return lambda repetition: repetition[step][figure]
 
 
 def all_figures(
     options: Options, repetitions: Sequence[Repetition], soak: Mapping[str, Any], micro: Mapping[str, Any]
 ) -> Iterator[Figure]:
-    """Every line of the table, in the order of issue and README."""
+    """Yields every line of the table."""
 
     def over(formula: Formula) -> tuple[float, ...]:
         return tuple(_known(formula, repetitions))
@@ -97,7 +97,7 @@ def _soaked(soak: Mapping[str, Any]) -> Iterator[Figure]:
     last = (soak["resident_last_mebibytes"],) if soak else ()
     growth = (soak["resident_last_mebibytes"] / soak["resident_first_mebibytes"],) if soak else ()
     yield Figure("worker's memory after the soak", 300, 150, last, "MiB", smaller_is_better=True)
-    # Flat: what the first tenth of the soak did not need, the rest may not need either.
+    # Memory must not grow after the first tenth of the soak.
     yield Figure("the same / at a tenth of the soak", 1.1, 1.02, growth, smaller_is_better=True)
 
 
@@ -108,7 +108,7 @@ def _micro(micro: Mapping[str, Any]) -> Iterator[Figure]:
     copied, decoded, compared = one("copy_ratio"), one("decode_json_mb_per_sec"), one("decode_json_ratio")
     yield Figure("JSON of a 50-fix batch to checked COPY bytes / msgspec structs and Python checks", 3, 6, copied)
     yield Figure("decode and validation alone, JSON, one core", 600, 1_200, decoded, "MB/s")
-    # The same two bounds over the 580 MB/s that msgspec made where they were set: other machines are slower.
+    # The same two bounds relative to the 580 MB/s of msgspec on the machine where they were set.
     yield Figure("decode and validation, JSON / msgspec to unchecked structs", 1.03, 2.07, compared)
 
 
@@ -117,4 +117,4 @@ def _known(formula: Formula, repetitions: Sequence[Repetition]) -> Iterator[floa
         try:
             yield formula(repetition)
         except (KeyError, ZeroDivisionError):
-            continue  # One of its parts was not measured.
+            continue  # One of the measurements is missing.

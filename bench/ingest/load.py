@@ -1,4 +1,4 @@
-"""Runs the load generator, and watches who is busy meanwhile."""
+"""Runs the load generator and measures the processor time of all processes meanwhile."""
 
 import asyncio
 import contextlib
@@ -12,35 +12,47 @@ from typing import Any
 
 import msgspec
 
-from bench.ingest import children, processes
+from bench.server import processes
+from bench.server.proc import cpu_secs, resident_bytes, tree_cpu_secs
 
 SAMPLE_SECS = 0.5
 DAY_MILLIS = 86_400_000
 BEGIN_DAYS_AGO = 6
-"""Room for all runs before the present: fixes of the future are refused."""
+"""Leaves time for all runs before the present: the server refuses fixes of the future."""
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One run of the load generator."""
+class CpuUsage:
+    """Processor seconds of the server since its processes started."""
+
+    worker_secs: float
+    postgres_secs: float
+
+    def __sub__(self, earlier: "CpuUsage") -> "CpuUsage":
+        return CpuUsage(self.worker_secs - earlier.worker_secs, self.postgres_secs - earlier.postgres_secs)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRun:
+    """Result of one run of the load generator."""
 
     report: dict[str, Any]
     loadgen_secs: float
     """Processor time of the load generator."""
-    used: processes.Usage
+    used: CpuUsage
     resident_bytes: list[int]
-    """Memory of the worker, looked at all the time."""
+    """Samples of the worker's resident memory."""
 
     def micros_per_request(self) -> dict[str, float]:
-        """Who spent how much processor time on a request."""
+        """Returns the processor time per request by process."""
         requests = max(1, self.report["requests"])
         spent = {"worker": self.used.worker_secs, "postgres": self.used.postgres_secs, "loadgen": self.loadgen_secs}
         return {who: round(secs * 1e6 / requests, 1) for who, secs in spent.items()}
 
 
 @dataclass(slots=True)
-class Loader:
-    """Sends to one server; the fleet drives on from run to run, so that no fix is ever sent twice unasked."""
+class LoadGenerator:
+    """Sends load to one server; the fleet continues from run to run, so that no fix is sent twice by accident."""
 
     program: Path
     address: str
@@ -49,33 +61,33 @@ class Loader:
     postmaster_pid: int
     next_millis: int = field(default_factory=lambda: time.time_ns() // 1_000_000 - BEGIN_DAYS_AGO * DAY_MILLIS)
 
-    async def run(self, mode: str, **options: Any) -> Run:  # noqa: ANN401 - options of a command line
+    async def run(self, mode: str, **options: Any) -> LoadRun:  # noqa: ANN401 - options of a command line
         """Runs `loadgen MODE --option value ...`; an option that is True is a bare flag.
 
-        The fleet drives on from the run before, unless `first_fix_millis` is given.
+        The fleet continues from the previous run, unless `first_fix_millis` is given.
 
         Raises:
-            RuntimeError: requests were refused or not answered; what remains would not be a measurement.
+            RuntimeError: a request was refused or not answered, which invalidates the measurement.
         """
         command = [str(self.program), mode, "--json", "--address", self.address]
-        goes_on = "first_fix_millis" not in options
+        continues = "first_fix_millis" not in options
         for name, value in {"first_fix_millis": self.next_millis, **options}.items():
             command.append(f"--{name.replace('_', '-')}")
             if value is not True:
                 command.append(str(value))
         before, children_before = self._usage(), resource.getrusage(resource.RUSAGE_CHILDREN)
-        async with _watched(self.worker_pid) as resident:
-            env = children.environment(FLEETWIRE_TOKEN=self.token)
+        async with _sampled(self.worker_pid) as resident:
+            env = processes.environment(FLEETWIRE_TOKEN=self.token)
             done = await asyncio.to_thread(subprocess.run, command, env=env, capture_output=True, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"The load generator failed: {done.stderr.decode().strip()}")
         report: dict[str, Any] = msgspec.json.decode(done.stdout)
         children_after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        if goes_on:
+        if continues:
             self.next_millis = report["last_fix_millis"] + 1_000
         if report["errors"] or set(report["answers"]) - {"200", "receipt"}:
             raise RuntimeError(f"{command[1:3]}: answers {report['answers']}, errors {report['errors']}")
-        return Run(
+        return LoadRun(
             report=report,
             loadgen_secs=sum(
                 getattr(children_after, name) - getattr(children_before, name) for name in ("ru_utime", "ru_stime")
@@ -84,23 +96,23 @@ class Loader:
             resident_bytes=resident,
         )
 
-    def _usage(self) -> processes.Usage:
-        return processes.usage(self.worker_pid, self.postmaster_pid)
+    def _usage(self) -> CpuUsage:
+        return CpuUsage(cpu_secs(self.worker_pid), tree_cpu_secs(self.postmaster_pid))
 
 
 @contextlib.asynccontextmanager
-async def _watched(pid: int) -> AsyncIterator[list[int]]:
-    """Resident memory of a process, looked at while the block runs."""
-    seen = [processes.resident_bytes(pid)]
+async def _sampled(pid: int) -> AsyncIterator[list[int]]:
+    """Samples the resident memory of a process while the block runs."""
+    samples = [resident_bytes(pid)]
 
-    async def watch() -> None:
+    async def sample() -> None:
         while True:
             await asyncio.sleep(SAMPLE_SECS)
-            seen.append(processes.resident_bytes(pid))
+            samples.append(resident_bytes(pid))
 
-    watching = asyncio.create_task(watch())
+    sampling = asyncio.create_task(sample())
     try:
-        yield seen
+        yield samples
     finally:
-        watching.cancel()
-        seen.append(processes.resident_bytes(pid))
+        sampling.cancel()
+        samples.append(resident_bytes(pid))

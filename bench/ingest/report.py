@@ -1,4 +1,4 @@
-"""The result as a table for people and as JSON for comparison."""
+"""Renders the result as a Markdown table and saves it with the JSON."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ _COLUMNS = ("fixes_per_sec", "requests_per_sec", "p50_millis", "p99_millis")
 
 
 def render(header: Mapping[str, Any], figures: Sequence[Figure], repetitions: Sequence[Repetition]) -> str:
-    """Markdown: where it was measured, the figures asked for, and what they were made from."""
+    """Renders Markdown: machine, figures with verdicts, and the measurements."""
     machine = header["machine"]
     where = (
         f"{header['date']}, commit {header['commit']}, {machine['cores']} cores of {machine['cpu']}, kernel "

@@ -1,4 +1,4 @@
-"""The measurements of one repetition, in an order that puts what is compared side by side."""
+"""Runs the measurements of one repetition; those that are compared follow each other."""
 
 import asyncio
 import statistics
@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.ingest import bare_copy, day
 from bench.ingest.database import Database
-from bench.ingest.load import SAMPLE_SECS, Loader, Run
+from bench.ingest.load import SAMPLE_SECS, LoadGenerator, LoadRun
 from bench.ingest.options import Options
 
 Figures = dict[str, Any]
@@ -23,22 +23,22 @@ LATE_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """Everything that is running."""
+class IngestBench:
+    """Runs the measurements against the product and the rival."""
 
     options: Options
-    product: Loader
+    product: LoadGenerator
     database: Database
     dsn: str
     watch_token: str
     bench_dsn: str
-    """The database of what is compared."""
+    """Database of the bare COPY and the rival."""
     copy_streams: list[memoryview]
-    rival: Loader | None
+    rival: LoadGenerator | None
     rival_database: Database | None
 
     async def warm_up(self) -> None:
-        """Makes the devices and fills caches, so that no measurement pays for it."""
+        """Creates the devices and fills caches before the measurements."""
         options = self.options
         for loader in (self.product, self.rival):
             if loader is not None:
@@ -47,7 +47,7 @@ class Bench:
                 )
 
     async def repetition(self, found: dict[str, Figures]) -> AsyncIterator[str]:
-        """Makes every measurement once; puts its figures into `found` and yields its name."""
+        """Runs every measurement once; stores its figures in `found` and yields its name."""
         for name, make in self._plan(found):
             if self.options.wants(name):
                 found[name] = await make()
@@ -78,23 +78,23 @@ class Bench:
             yield "half", partial(self._stored, connections=max(options.connections), rate=highest / 2)
 
     async def soak(self, connections: int) -> Figures:
-        """A long run at the highest rate; what matters is the worker's memory."""
+        """Runs the highest rate for a long time, to measure the worker's memory."""
         return await self._stored(connections=connections, duration_secs=self.options.soak_secs)
 
     async def _clean(self) -> Figures:
-        """The load over a stored hour, for comparison."""
-        await self.database.forget("track_segment, track_merged")
+        """Measures the load over a stored hour, to compare `_dirty` with."""
+        await self.database.clear("track_segment, track_merged")
         batches = HISTORY_BATCHES * self.options.late_devices
         await self.product.run("http", **self._hour(), batches=batches, duration_secs=600)
-        return await self._stored(keep=True, **self._hour())
+        return await self._stored(append=True, **self._hour())
 
     async def _dirty(self) -> Figures:
-        """The same with repeated and late batches; follows `_clean`."""
-        return await self._stored(keep=True, duplicate_share=DUPLICATE_SHARE, late_share=LATE_SHARE, **self._hour())
+        """Measures the same load with repeated and late batches; follows `_clean`."""
+        return await self._stored(append=True, duplicate_share=DUPLICATE_SHARE, late_share=LATE_SHARE, **self._hour())
 
     async def _merged(self) -> Figures:
-        """The size of a stored hour once `fleetwire upkeep` has merged it."""
-        await self.database.forget("track_segment, track_merged")
+        """Measures the size of a stored hour after `fleetwire upkeep` has merged it."""
+        await self.database.clear("track_segment, track_merged")
         batches = HISTORY_BATCHES * self.options.late_devices
         run = await self.product.run("http", **self._hour(), batches=batches, duration_secs=600)
         before = await self.database.stored_fixes()
@@ -106,23 +106,23 @@ class Bench:
         return _figures(run, stored) | {"bytes_per_fix": await self.database.bytes_per_fix()}
 
     async def _day(self) -> Figures:
-        """One device's day, sent in batches of 50 and merged, as GeoJSON."""
-        await self.database.forget("track_segment, track_merged")
-        begins_millis = await self._send_day(self.product, batch_size=BATCH_FIXES)
+        """Measures reading one device's merged day as GeoJSON."""
+        await self.database.clear("track_segment, track_merged")
+        start_millis = await self._send_day(self.product, batch_size=BATCH_FIXES)
         await asyncio.to_thread(day.merge, self.dsn)
         fixes = self.options.day_fixes
-        return await day.read(self.product.address, self.watch_token, from_millis=begins_millis, fixes=fixes)
+        return await day.read(self.product.address, self.watch_token, from_millis=start_millis, fixes=fixes)
 
-    async def _rival_day(self, loader: Loader, database: Database) -> Figures:
-        """The same from rows."""
-        await database.forget("fix")
-        # How the rows came does not show in them.
-        begins_millis = await self._send_day(loader, batch_size=500)
+    async def _rival_day(self, loader: LoadGenerator, database: Database) -> Figures:
+        """Measures reading the same day from the rival's rows."""
+        await database.clear("fix")
+        # The batch size does not affect the stored rows.
+        start_millis = await self._send_day(loader, batch_size=500)
         fixes = self.options.day_fixes
-        return await day.read(loader.address, loader.token, from_millis=begins_millis, fixes=fixes)
+        return await day.read(loader.address, loader.token, from_millis=start_millis, fixes=fixes)
 
-    async def _send_day(self, loader: Loader, *, batch_size: int) -> int:
-        begins_millis = day.begins_millis()
+    async def _send_day(self, loader: LoadGenerator, *, batch_size: int) -> int:
+        start_millis = day.start_millis()
         await loader.run(
             "http",
             devices=1,
@@ -131,9 +131,9 @@ class Bench:
             batch_size=batch_size,
             batches=-(-self.options.day_fixes // batch_size),
             duration_secs=600,
-            first_fix_millis=begins_millis,
+            first_fix_millis=start_millis,
         )
-        return begins_millis
+        return start_millis
 
     def _hour(self) -> Figures:
         devices = self.options.late_devices
@@ -144,14 +144,14 @@ class Bench:
             "connections": min(self.options.middle, devices),
         }
 
-    async def _stored(self, *, mode: str = "http", keep: bool = False, **load: Any) -> Figures:  # noqa: ANN401
-        """A run whose fixes are counted in the database.
+    async def _stored(self, *, mode: str = "http", append: bool = False, **load: Any) -> Figures:  # noqa: ANN401
+        """Runs a load and counts its fixes in the database.
 
         Raises:
-            RuntimeError: the receipts say something else than the database.
+            RuntimeError: the receipts and the database count different numbers.
         """
-        if not keep:
-            await self.database.forget("track_segment, track_merged")
+        if not append:
+            await self.database.clear("track_segment, track_merged")
         before = await self.database.stored_fixes()
         run = await self.product.run(mode, **self._load(load))
         stored = await self.database.stored_fixes() - before
@@ -162,8 +162,8 @@ class Bench:
     async def _empty(self, **load: Any) -> Figures:  # noqa: ANN401
         return _figures(await self.product.run("http", empty=True, **self._load(load)), 0)
 
-    async def _rival(self, loader: Loader, database: Database, **load: Any) -> Figures:  # noqa: ANN401
-        await database.forget("fix")
+    async def _rival(self, loader: LoadGenerator, database: Database, **load: Any) -> Figures:  # noqa: ANN401
+        await database.clear("fix")
         run = await loader.run("http", **self._load(load))
         return _figures(run, await database.stored_rows())
 
@@ -172,11 +172,11 @@ class Bench:
 
 
 def _slope(values: Sequence[float]) -> float:
-    """Growth from one value to the next, by least squares."""
+    """Returns the mean growth from one value to the next, by least squares."""
     return statistics.linear_regression(range(len(values)), values).slope if len(values) > 1 else 0.0
 
 
-def _figures(run: Run, stored_fixes: int) -> Figures:
+def _figures(run: LoadRun, stored_fixes: int) -> Figures:
     latency = run.report["latency"]
     resident = [size / (1 << 20) for size in run.resident_bytes]
     warm = resident[len(resident) // 10 :]

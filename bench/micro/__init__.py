@@ -1,1 +1,1 @@
-"""Micro-benchmarks of the core beside what Python would do: `python -m bench.micro`."""
+"""Micro-benchmarks of the core and of the same work in Python: `python -m bench.micro`."""

@@ -14,7 +14,7 @@ def main() -> None:
     """Runs every micro-benchmark and prints its figures."""
     parser = argparse.ArgumentParser(prog="python -m bench.micro", description="Micro-benchmarks of the core.")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--quick", action="store_true", help="show that they work; the figures say nothing")
+    parser.add_argument("--quick", action="store_true", help="smoke run; the figures are meaningless")
     given = parser.parse_args()
     if fleetwire.build_profile != "release":
         sys.exit("The core is a debug build; build it with `make build`.")

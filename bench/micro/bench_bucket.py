@@ -1,4 +1,4 @@
-"""Decisions of the token buckets from Python, one by one and in batches, on a table of a million live keys."""
+"""Times decisions of the token buckets from Python, single and in batches, on a table of a million keys."""
 
 import resource
 from itertools import islice
@@ -9,13 +9,13 @@ from fleetwire._core import Buckets, Policy
 KEYS = 1_000_000
 MAX_BYTES = 150_000_000
 SERIES = 10_000
-STEP = 7_919  # meets every key, each far from the one before
+STEP = 7_919  # visits every key, each far from the previous one
 LATER_MICROS = 1_000
 
 
 def run(stopwatch: Stopwatch) -> dict[str, float]:
-    """Decisions a second, and the memory of a million keys: by the table's own account, and by the process's."""
-    # Slow enough that no bucket is full again before the end.
+    """Returns decisions per second, and the memory of a million keys by the table's count and by the process's."""
+    # Slow enough that no bucket refills before the end.
     policy = Policy("bench", quota=100, period_micros=3_600_000_000, burst=500_000)
     names = [f"device-{number:07}" for number in range(KEYS)]
     before_bytes = _resident_bytes()
@@ -24,7 +24,7 @@ def run(stopwatch: Stopwatch) -> dict[str, float]:
         raise AssertionError("A new bucket is full.")
     grown_bytes = _resident_bytes() - before_bytes
     if (buckets.drained(1), buckets.evicted) != (KEYS, 0):
-        raise AssertionError("Every key is held.")
+        raise AssertionError("A key is missing from the table.")
     if max(buckets.size_bytes, grown_bytes) > MAX_BYTES:
         raise AssertionError(f"A million keys take {buckets.size_bytes} bytes, the process {grown_bytes}.")
     scattered = [names[number * STEP % KEYS] for number in islice(range(KEYS), SERIES)]
@@ -46,5 +46,5 @@ def run(stopwatch: Stopwatch) -> dict[str, float]:
 
 
 def _resident_bytes() -> int:
-    """Most memory the process ever had; it only grows."""
+    """Returns the peak memory of the process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,4 +1,4 @@
-"""Bytes of a batch to the bytes of a row, everything checked, beside the same work in Python."""
+"""Times a batch from JSON to validated COPY bytes, compared with the same work in Python."""
 
 import struct
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ from bench.micro.stopwatch import Stopwatch
 from fleetwire._core import Decoder, Group, Recent, RowTypes, Sealed, TrackWriter
 
 GROUP_BATCHES = 64
-_ROW_AT = 20  # behind the head of the array
+_ROW_AT = 20  # after the head of the array
 _OFFSET_COLUMN = 6
 _ROW_TYPES = RowTypes(track_segment=16_401, moved_position=16_402, packed_int4=16_403)
 DAY_MILLIS = 86_400_000
 
 
 def run(stopwatch: Stopwatch) -> dict[str, float]:
-    """A batch alone, a group of 64, and Python; microseconds of one batch."""
+    """Returns microseconds per batch: alone, in a group of 64, and in Python."""
     made = samples.batch()
     body = samples.as_json(made)
     decoder = Decoder(max_fixes=10_000, future_millis=FUTURE_MILLIS)
@@ -59,12 +59,12 @@ def _check(sealed: Sealed, python: tuple[list[rival.Row], Any], made: dict[str, 
     latitudes = [fix["latitude"] for fix in made["fixes"]]
     rows, rejected = python
     if rejected or [row[3] for row in rows] != latitudes:
-        raise AssertionError("The rival does not keep what was sent.")
+        raise AssertionError("The rival does not store what was sent.")
     if (sealed.stored, sealed.segment_count) != (samples.FIXES, 1):
         raise AssertionError("The core does not store what was sent.")
     columns = list(_fields(sealed.segments))
     offset_millis, lat_e7, lon_e7 = columns[_OFFSET_COLUMN : _OFFSET_COLUMN + 3]
-    # Read back by the core: its packing is tested against the database's own.
+    # Decoded by the core, whose packing is tested against the database's own.
     track = TrackWriter(format="csv", device="", from_millis=0, to_millis=DAY_MILLIS)
     text = track.push(0, offset_millis, lat_e7, lon_e7, None, None, None, None, None) + track.finish()
     if [float(line.split(b",")[2]) for line in text.splitlines()[1:]] != latitudes:
@@ -72,7 +72,7 @@ def _check(sealed: Sealed, python: tuple[list[rival.Row], Any], made: dict[str, 
 
 
 def _fields(segments: bytes) -> Iterator[bytes]:
-    """The fields of the only row."""
+    """Yields the fields of the only row."""
     (count,) = struct.unpack_from(">i", segments, _ROW_AT + 4)
     start = _ROW_AT + 8
     for _ in range(count):

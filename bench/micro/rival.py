@@ -1,4 +1,4 @@
-"""The same steps in Python with the quickest parts there are: msgspec structs, checks, tuples for asyncpg's COPY."""
+"""Does the same steps in Python with the fastest libraries: msgspec structs, checks, tuples for asyncpg's COPY."""
 
 from datetime import UTC, datetime, timedelta
 from math import isfinite
@@ -11,7 +11,7 @@ Row = tuple[int, int, datetime, float, float, float | None, float | None, float 
 
 
 class Fix(msgspec.Struct, gc=False):
-    """A fix as it was sent, unchecked but for its types."""
+    """Received fix, of which only the types are checked."""
 
     timestamp: float
     latitude: float
@@ -23,7 +23,7 @@ class Fix(msgspec.Struct, gc=False):
 
 
 class Batch(msgspec.Struct, gc=False):
-    """The envelope."""
+    """Envelope of the fixes."""
 
     fixes: list[Fix]
     device: str | None = None
@@ -34,9 +34,9 @@ DECODE_MSGPACK = msgspec.msgpack.Decoder(Batch).decode
 
 
 def rows(batch: Batch, *, tenant_id: int, device_id: int, now_millis: int) -> tuple[list[Row], list[tuple[int, str]]]:
-    """Checked rows for `copy_records_to_table`, which would still have to turn them into COPY's bytes, and rejects."""
+    """Returns validated rows for `copy_records_to_table`, which would still have to encode them, and rejects."""
     latest_millis, received_at = now_millis + 600_000, _time(now_millis)
-    kept: list[Row] = []
+    valid: list[Row] = []
     rejected: list[tuple[int, str]] = []
     seen: set[float] = set()
     for index, fix in enumerate(batch.fixes):
@@ -44,13 +44,13 @@ def rows(batch: Batch, *, tenant_id: int, device_id: int, now_millis: int) -> tu
             rejected.append((index, code))
         elif fix.timestamp not in seen:
             seen.add(fix.timestamp)
-            kept.append(
+            valid.append(
                 (
                     tenant_id, device_id, _time(fix.timestamp), fix.latitude, fix.longitude,
                     fix.accuracy, fix.altitude, fix.heading, fix.speed, received_at,
                 )
             )  # fmt: skip
-    return kept, rejected
+    return valid, rejected
 
 
 def _time(millis: float) -> datetime:

@@ -1,4 +1,4 @@
-"""The batch that is decoded: 50 fixes as a phone sends them."""
+"""Makes the sample batch: 50 fixes as a phone sends them."""
 
 import math
 import random
@@ -12,7 +12,7 @@ FIXES = 50
 
 
 def batch(seed: int = 1) -> dict[str, Any]:
-    """A drive of 50 s through a town."""
+    """Returns a batch of a drive of 50 s through a town."""
     rng = random.Random(seed)
     lat_deg, lon_deg, heading_deg = 48.137154, 11.576124, 271.0
     fixes = []
@@ -36,10 +36,10 @@ def batch(seed: int = 1) -> dict[str, Any]:
 
 
 def as_json(made: dict[str, Any]) -> bytes:
-    """The bytes of a request."""
+    """Encodes a batch as JSON."""
     return msgspec.json.encode(made)
 
 
 def as_msgpack(made: dict[str, Any]) -> bytes:
-    """The same in MessagePack."""
+    """Encodes a batch as MessagePack."""
     return msgspec.msgpack.encode(made)

@@ -1,4 +1,4 @@
-"""How long a call takes: many short series, of which the median is quoted."""
+"""Times calls in many short series and returns medians."""
 
 import gc
 import time
@@ -12,14 +12,14 @@ SERIES_SECS = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Stopwatch:
-    """Times calls; `quick` only shows that they work."""
+    """Times calls; `quick` makes a smoke run."""
 
     quick: bool = False
 
     def interleaved(self, *calls: Callable[[], object]) -> list[float]:
-        """Microseconds of one call each: a series of each in turn, so that all of them meet the same machine.
+        """Returns the median microseconds of each call; their series take turns, so that load affects all alike.
 
-        The collector of garbage is out of the way.
+        Garbage collection is disabled meanwhile.
         """
         counts = [self._calls_per_series(call) for call in calls]
         times: list[list[float]] = [[] for _ in calls]

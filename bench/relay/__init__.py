@@ -1,1 +1,1 @@
-"""What the relay adds to the way of a movement."""
+"""Benchmark of the relay between workers."""

@@ -1,4 +1,4 @@
-"""`python -m bench.report`: runs the standard set, writes JSON and a page, and says which row of the table holds."""
+"""`python -m bench.report`: runs the standard set, writes JSON and a page, and prints the table with verdicts."""
 
 import asyncio
 import dataclasses
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 import fleetwire
-from bench.ingest import machine
+from bench import machine
 from bench.report import page
 from bench.report.options import Options, parse
 from bench.report.rows import rows
@@ -51,12 +51,12 @@ async def _run(options: Options, folder: Path) -> dict[str, Found]:
     found: dict[str, Found] = {}
     for name in options.only:
         started = time.monotonic()
-        # Short: the database's socket is in it, whose path the system limits.
-        place = folder / str(len(found))
-        place.mkdir()
+        # A short name: the path of the database's socket has a length limit.
+        scenario_folder = folder / str(len(found))
+        scenario_folder.mkdir()
         try:
-            found[name] = await ALL[name](options, place)
-        except Exception as fault:  # noqa: BLE001 - the others are measured all the same; the page and the exit code say it
+            found[name] = await ALL[name](options, scenario_folder)
+        except Exception as fault:  # noqa: BLE001 - the other scenarios still run; page and exit code report it
             found[name] = {"fault": f"{type(fault).__name__}: {fault}"}
         outcome = found[name].get("fault", "measured")
         print(f"{name}: {outcome} ({time.monotonic() - started:.0f} s)", file=sys.stderr)
@@ -70,12 +70,12 @@ def _header(options: Options, folder: Path) -> dict[str, Any]:
         "commit": machine.commit(),
         "machine": machine.describe(folder),
         "versions": machine.versions(),
-        # Without paths: they are the machine's, and say nothing of the figures.
+        # Without paths, which do not affect the figures.
         "options": {name: value for name, value in given.items() if not isinstance(value, Path)},
     }
 
 
-def _named(figure: Any) -> dict[str, Any]:  # noqa: ANN401 - a Figure, whose properties are wanted too
+def _named(figure: Any) -> dict[str, Any]:  # noqa: ANN401 - a Figure with its properties
     names = ("name", "measured", "unit", "at_least", "aim", "verdict")
     return {name: getattr(figure, name) for name in names}
 

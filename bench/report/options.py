@@ -1,10 +1,10 @@
-"""What is measured, how large, and how long."""
+"""Options of the standard set: scenarios, sizes and durations."""
 
 import argparse
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.ingest.options import REPOSITORY
+from bench import REPOSITORY
 
 SCENARIOS = (
     "load",
@@ -17,37 +17,37 @@ SCENARIOS = (
     "stalled",
     "relay",
 )
-"""Stable names, in the order of a run."""
+"""Names of the scenarios in the order of a run; they are stable across results."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """All options of one run. The defaults are the standard set: about 12 minutes."""
+    """Options of one run. The defaults are the standard set: about 12 minutes."""
 
     only: tuple[str, ...] = SCENARIOS
     out: Path = REPOSITORY / "bench" / "results"
     folder: Path | None = None
-    """Where the databases are made; None: the system's folder for temporary files."""
+    """Folder of the databases; None: the system's temporary folder."""
     loadgen: Path = REPOSITORY / "target" / "release" / "loadgen"
     quick: bool = False
 
     load_rates: tuple[int, ...] = (250, 500, 1_000, 2_000, 4_000)
-    """Batches a second of the curve of latency over load."""
+    """Batches per second of the curve of latency over load."""
     load_secs: float = 8.0
     drivers: int = 1_000
     few_watchers: int = 100
     http_secs: float = 40.0
     sockets: int = 10_000
     every_secs: float = 30.0
-    """Between two batches of a driver's socket."""
+    """Interval between the batches of a driver's socket."""
     rounds: float = 3.0
-    """Measured batches of each socket. Two more come before: memory is flat only after the second."""
+    """Measured batches of each socket, after two for the warm-up: memory is flat only after the second."""
     watchers: int = 1_000
     devices: int = 10_000
-    """That move every second, in the fan-out."""
+    """Devices that move every second, in the fan-out."""
     fanout_secs: float = 30.0
     stalled_secs: float = 45.0
-    """How long one watcher reads nothing."""
+    """Duration of the run with one watcher that never reads."""
     storm_limit_secs: float = 90.0
     relay_secs: float = 25.0
     warm_secs: float = 5.0
@@ -71,20 +71,20 @@ QUICK = Options(
     relay_secs=2.0,
     warm_secs=1.0,
 )
-"""Shows that everything works; its figures say nothing."""
+"""Smoke run; its figures are meaningless."""
 
 
 def parse(arguments: list[str] | None = None) -> Options:
-    """The options of a command line."""
+    """Parses a command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.report", description="Measures the standard set; see bench/README.md."
     )
-    parser.add_argument("--quick", action="store_true", help="a smoke run of two minutes; its figures say nothing")
+    parser.add_argument("--quick", action="store_true", help="smoke run of two minutes; its figures are meaningless")
     parser.add_argument("--only", type=_scenarios, help=f"some of {','.join(SCENARIOS)}")
-    parser.add_argument("--out", type=Path, help="where the JSON and the page are written (bench/results)")
-    parser.add_argument("--folder", type=Path, help="where the databases are made (the system's temporary folder)")
+    parser.add_argument("--out", type=Path, help="folder of the JSON and the page (bench/results)")
+    parser.add_argument("--folder", type=Path, help="folder of the databases (the system's temporary folder)")
     parser.add_argument("--loadgen", type=Path, help="the load generator (target/release/loadgen)")
-    parser.add_argument("--stalled-secs", type=float, help="how long one watcher reads nothing (45)")
+    parser.add_argument("--stalled-secs", type=float, help="duration of the run with a watcher that never reads (45)")
     parser.add_argument("--rounds", type=float, help="measured batches of each driver's socket (3)")
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     return replace(QUICK if given.pop("quick") else Options(), **given)

@@ -1,4 +1,4 @@
-"""The result as one page that needs nothing from outside: the table, the plots, and where it was measured."""
+"""Renders the result as one self-contained HTML page: table, plots, machine and settings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
@@ -21,14 +21,14 @@ td.number { text-align: right }
 
 
 def render(header: Mapping[str, Any], figures: Sequence[Figure], found: Found) -> str:
-    """HTML."""
+    """Renders the page."""
     machine = header["machine"]
     where = (
         f"{header['date']}, commit {header['commit']}, {machine['cores']} cores of {machine['cpu']}, "
         f"{machine['memory_mebibytes']:,} MiB, kernel {machine['kernel']}, fsync {machine['fsync_millis']} ms on "
         f"{machine['filesystem']}, load average at the start {machine['load_average_at_start']:.1f}."
     )
-    quick = "<p><strong>A quick run: its figures say nothing.</strong></p>" if header["options"]["quick"] else ""
+    quick = "<p><strong>A quick run: its figures are meaningless.</strong></p>" if header["options"]["quick"] else ""
     plots = "".join(part for part in _plots(found) if part)
     settings = {name: header[name] for name in ("versions", "options", "machine")}
     return (
@@ -41,7 +41,7 @@ def render(header: Mapping[str, Any], figures: Sequence[Figure], found: Found) -
 
 
 def text_table(figures: Sequence[Figure]) -> str:
-    """The table for a terminal, as Markdown."""
+    """Renders the table as Markdown, for a terminal."""
     lines = ["| row | at least | aim | measured | |", "| --- | --- | --- | --- | --- |"]
     lines += [
         f"| {each.name} | {short(each.at_least)} | {short(each.aim)} {each.unit} | {_measured(each)} | {each.verdict} |"
@@ -51,7 +51,7 @@ def text_table(figures: Sequence[Figure]) -> str:
 
 
 def short(number: float) -> str:
-    """A number as it is read."""
+    """Formats a number with three significant digits, or without decimals above 100."""
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.3g}"
 
 
@@ -108,14 +108,14 @@ def _over_load(steps: Sequence[Mapping[str, float]]) -> Iterator[str]:
     rates = [step["rate"] for step in steps]
     quantiles = {name: (rates, [step[name] for step in steps]) for name in ("p50", "p95", "p99")}
     yield svg.lines(svg.Plot("Latency of the receipt over load", "batches of 10 per second", "ms"), quantiles)
-    answered = {"asked": (rates, rates), "answered": (rates, [step["answered_per_sec"] for step in steps])}
-    yield svg.lines(svg.Plot("Throughput over load", "batches asked per second", "answered per second"), answered)
+    answered = {"sent": (rates, rates), "answered": (rates, [step["answered_per_sec"] for step in steps])}
+    yield svg.lines(svg.Plot("Throughput over load", "batches sent per second", "answered per second"), answered)
     cores = {who: (rates, [step[f"{who}_cores"] for step in steps]) for who in ("worker", "postgres", "loadgen")}
     yield svg.lines(svg.Plot("CPU over load", "batches of 10 per second", "cores"), cores)
 
 
 def _delays(found: Found) -> dict[str, dict[str, float]]:
-    """Quantiles of the delay of every scenario with watchers, and of what two of them are compared with."""
+    """Returns the delay quantiles of every scenario with watchers, and of the runs that two are compared with."""
     reports = {name: each["report"] for name, each in found.items() if "report" in each}
     reports |= {f"{name}, {part}": found[name][part] for name, part in (("stalled", "without"), ("relay", "near"))
                 if part in found.get(name, {})}  # fmt: skip

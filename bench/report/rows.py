@@ -1,4 +1,4 @@
-"""The rows of the table that is asked for: what at least, the aim, and where the figure comes from."""
+"""Rows of the report's table: scenario, figure, lower bound and aim."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from bench.ingest.figures import Figure
 
 Found = Mapping[str, Mapping[str, Any]]
 
-# (scenario, figure in it, sentence, at least, aim, unit, smaller is better)
+# (scenario, its figure, description, at least, aim, unit, smaller is better)
 _ROWS: tuple[tuple[str, str, str, float, float, str, bool], ...] = (
     (
         "http_1000",
@@ -70,7 +70,7 @@ _ROWS: tuple[tuple[str, str, str, float, float, str, bool], ...] = (
 
 
 def rows(found: Found) -> Iterator[Figure]:
-    """Every row, measured or not."""
+    """Yields every row, measured or not."""
     for scenario, name, sentence, at_least, aim, unit, smaller in _ROWS:
         value = found.get(scenario, {}).get("figures", {}).get(name)
         values = () if value is None else (float(value),)

@@ -1,4 +1,4 @@
-"""Runs the load generator against a stage, and looks at the server's processes and its database all the while."""
+"""Runs the load generator and samples the server's processes and database meanwhile."""
 
 import asyncio
 import time
@@ -11,57 +11,56 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from bench.ingest import children
-from bench.report import proc
-from bench.report.stage import Stage
+from bench.server import proc, processes
+from bench.server.start import BenchServer
 
 SAMPLE_SECS = 0.5
 _CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """What was seen at one moment; processor times count from when the processes began."""
+    """Memory, processor times and connections at one moment; processor times count from the start of a process."""
 
     at_millis: int
     resident_bytes: int
-    """Of all workers."""
+    """Memory of all workers."""
     worker_secs: float
     postgres_secs: float
     loadgen_secs: float
     connections: int
-    """Of the database's clients, without the one that asks."""
+    """Connections to the database, without the sampler's own."""
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One run of the load generator, and what was seen meanwhile."""
+class SampledRun:
+    """Report of one run of the load generator, with samples of the server."""
 
     report: dict[str, Any]
     events: dict[str, int]
-    """What was reached, by the clock in milliseconds."""
+    """Wall clock of each phase in milliseconds."""
     samples: list[Sample]
 
     def measured(self) -> list[Sample]:
-        """The samples within the measurement."""
+        """Returns the samples within the measurement."""
         begin, end = self.events.get("measuring", 0), self.events.get("done", 1 << 62)
         return [each for each in self.samples if begin <= each.at_millis <= end] or self.samples
 
     def cores(self, who: str) -> float:
-        """Cores that `worker`, `postgres` or `loadgen` kept busy during the measurement."""
+        """Returns the mean number of cores that `worker`, `postgres` or `loadgen` used during the measurement."""
         first, last = self.measured()[0], self.measured()[-1]
         secs = (last.at_millis - first.at_millis) / 1000
         return (getattr(last, f"{who}_secs") - getattr(first, f"{who}_secs")) / secs if secs > 0 else 0.0
 
     def resident_bytes(self) -> int:
-        """Memory of all workers, the most of it."""
+        """Returns the peak memory of all workers."""
         return max(each.resident_bytes for each in self.measured())
 
     def connections(self) -> int:
-        """Database connections, the most of them."""
+        """Returns the peak number of database connections."""
         return max(each.connections for each in self.measured())
 
     def timeline(self) -> dict[str, list[float]]:
-        """For the plots: seconds since the first sample, MiB, cores, connections."""
+        """Returns the series of the plots: seconds since the first sample, MiB, cores, connections."""
         begin = self.samples[0].at_millis
         pairs = list(zip(self.samples, self.samples[1:], strict=False))
         gaps_secs = [max(0.001, (after.at_millis - before.at_millis) / 1000) for before, after in pairs]
@@ -79,81 +78,81 @@ class Run:
 
 
 @dataclass(slots=True)
-class Watch:
-    """Looks at a stage twice a second."""
+class Sampler:
+    """Samples a server twice a second."""
 
-    stage: Stage
+    server: BenchServer
     connection: asyncpg.Connection
     loadgen_pid: int | None = None
     samples: list[Sample] = field(default_factory=list)
 
-    async def look(self) -> Sample:
-        """One look."""
-        stage, pids = self.stage, self.stage.worker_pids()
-        seen = Sample(
+    async def sample(self) -> Sample:
+        """Takes one sample."""
+        pids = self.server.worker_pids()
+        sample = Sample(
             at_millis=time.time_ns() // 1_000_000,
-            resident_bytes=sum(map(proc.resident, pids)),
+            resident_bytes=sum(map(proc.resident_bytes, pids)),
             worker_secs=sum(map(proc.cpu_secs, pids)),
-            postgres_secs=sum(proc.tree_cpu_secs(each.postmaster_pid) for each in stage.nodes if each.postmaster_pid),
+            postgres_secs=self.server.postgres_cpu_secs(),
             loadgen_secs=proc.cpu_secs(self.loadgen_pid) if self.loadgen_pid else 0.0,
             connections=await self.connection.fetchval(_CONNECTIONS),
         )
-        self.samples.append(seen)
-        return seen
+        self.samples.append(sample)
+        return sample
 
-    async def go_on(self) -> None:
-        """Until it is cancelled."""
+    async def run(self) -> None:
+        """Samples until cancelled."""
         while True:
-            await self.look()
+            await self.sample()
             await asyncio.sleep(SAMPLE_SECS)
 
 
 @asynccontextmanager
-async def watching(stage: Stage) -> AsyncIterator[Watch]:
-    """A watch with a database connection of its own."""
-    connection = await asyncpg.connect(stage.dsn, command_timeout=60)
+async def open_sampler(server: BenchServer) -> AsyncIterator[Sampler]:
+    """Opens a sampler with its own database connection."""
+    connection = await asyncpg.connect(server.dsn, command_timeout=60)
     try:
-        yield Watch(stage, connection)
+        yield Sampler(server, connection)
     finally:
         await connection.close()
 
 
-async def loadgen(program: Path, stage: Stage, mode: str, **options: Any) -> Run:  # noqa: ANN401 - of a command line
+async def loadgen(program: Path, server: BenchServer, mode: str, **options: Any) -> SampledRun:  # noqa: ANN401 - of a command line
     """Runs `loadgen MODE --option value ...`; an option that is True is a bare flag.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: the load generator failed.
     """
-    command = [str(program), mode, "--address", stage.nodes[0].address]
+    command = [str(program), mode, "--address", server.address]
     for name, value in options.items():
         command += [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
-    env = children.environment(FLEETWIRE_TOKEN=stage.token, FLEETWIRE_WATCH_TOKEN=stage.watch_token)
-    async with watching(stage) as watch:
-        await watch.look()
+    env = processes.environment(FLEETWIRE_TOKEN=server.ingest_key, FLEETWIRE_WATCH_TOKEN=server.dispatcher_token)
+    async with open_sampler(server) as sampler:
+        await sampler.sample()
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(*command, env=env, stdout=pipe, stderr=pipe)
-        watch.loadgen_pid = process.pid
-        looking = asyncio.create_task(watch.go_on())
+        sampler.loadgen_pid = process.pid
+        sampling = asyncio.create_task(sampler.run())
         try:
             out, err = await process.communicate()
         finally:
-            looking.cancel()
+            sampling.cancel()
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-    events, said = _events(err)
+    events, messages = _events(err)
     if process.returncode != 0:
-        raise RuntimeError(f"The load generator failed: {said}")
-    return Run(report=msgspec.json.decode(out), events=events, samples=watch.samples)
+        raise RuntimeError(f"The load generator failed: {messages}")
+    return SampledRun(report=msgspec.json.decode(out), events=events, samples=sampler.samples)
 
 
 def _events(err: bytes) -> tuple[dict[str, int], str]:
-    """The events on standard error, and what else was said there."""
-    events, said = {}, []
+    """Splits standard error into events and other messages."""
+    events, messages = {}, []
     for line in err.decode(errors="replace").splitlines():
         try:
             event = msgspec.json.decode(line)
             events[event["event"]] = event["at_millis"]
         except (msgspec.DecodeError, KeyError, TypeError):
-            said.append(line)
-    return events, "; ".join(said)
+            messages.append(line)
+    return events, "; ".join(messages)

@@ -1,4 +1,4 @@
-"""The scenarios: what runs, what is loaded onto it, and the figures that come of it."""
+"""Runs the scenarios of the standard set and computes their figures."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,17 +7,18 @@ from typing import Any
 
 import asyncpg
 
-from bench.report import valkey
 from bench.report.options import Options
-from bench.report.run import Run, loadgen, watching
-from bench.report.stage import MOVING_APP, Stage, raise_stage
+from bench.report.run import SampledRun, loadgen, open_sampler
+from bench.server.start import BenchServer, start_server
+from bench.server.valkey import start_valkey
 
 Found = dict[str, Any]
 Scenario = Callable[[Options, Path], Awaitable[Found]]
 
 TICK_MILLIS = 250
+MOVING_APP = "bench.server.moving_app:create_app"
 PREFIX = "fleet-"
-"""Of the devices' names; the load generator's own."""
+"""Prefix of device names; the default of the load generator."""
 ROWS, PROTOBUF = "fleetwire.v1.rows", "fleetwire.v1.protobuf"
 CORES = 2
 _STORED = (
@@ -26,15 +27,15 @@ _STORED = (
 
 
 async def load(options: Options, folder: Path) -> Found:
-    """Latency over load: the open model at one rate after the other."""
+    """Measures latency over load: the open model at one rate after the other."""
     steps = []
-    async with raise_stage(folder) as stage:
+    async with start_server(folder) as server:
         shared = {"batch_size": 10, "connections": 128, "devices": options.drivers, "json": True}
-        await loadgen(options.loadgen, stage, "http", duration_secs=1.0, device_prefix="warm-", **shared)
+        await loadgen(options.loadgen, server, "http", duration_secs=1.0, device_prefix="warm-", **shared)
         for rate in options.load_rates:
             name = {"device_prefix": f"load-{rate}-"}
             run = await loadgen(
-                options.loadgen, stage, "http", rate=rate, duration_secs=options.load_secs, **name, **shared
+                options.loadgen, server, "http", rate=rate, duration_secs=options.load_secs, **name, **shared
             )
             latency = {quantile: run.report["latency"][f"{quantile}_millis"] for quantile in ("p50", "p95", "p99")}
             cores = {f"{who}_cores": run.cores(who) for who in ("worker", "postgres", "loadgen")}
@@ -44,41 +45,41 @@ async def load(options: Options, folder: Path) -> Found:
 
 
 async def http_1000(options: Options, folder: Path) -> Found:
-    """Drivers who post every second, and some watchers."""
-    async with raise_stage(folder) as stage:
-        known = await _introduce(options, stage, options.drivers)
+    """Runs drivers that post every second, and some watchers."""
+    async with start_server(folder) as server:
+        known = await _create_devices(options, server, options.drivers)
         run = await _fleet(
-            options, stage, drivers=options.drivers, watchers=options.few_watchers, duration_secs=options.http_secs
+            options, server, drivers=options.drivers, watchers=options.few_watchers, duration_secs=options.http_secs
         )
-        await _as_stored(stage, run.report["posts"], known)
+        await _check_stored(server, run.report["posts"], known)
     return _found(run, receipts="posts")
 
 
 async def sockets_10000(options: Options, folder: Path) -> Found:
-    """Drivers' sockets with a batch now and then, and many watchers of one tenant."""
-    async with raise_stage(folder) as stage:
-        known = await _introduce(options, stage, options.sockets)
+    """Runs driver sockets with a batch every 30 s, and many watchers of one tenant."""
+    async with start_server(folder) as server:
+        known = await _create_devices(options, server, options.sockets)
         run = await _fleet(
             options,
-            stage,
+            server,
             sockets=options.sockets,
             watchers=options.watchers,
             every_secs=options.every_secs,
-            # A socket's memory grows until the second message; only then is it measured.
+            # A socket's memory grows until the second message; the measurement starts after it.
             warm_secs=2 * options.every_secs,
             duration_secs=options.rounds * options.every_secs,
         )
-        await _as_stored(stage, run.report["messages"], known)
+        await _check_stored(server, run.report["messages"], known)
     return _found(run, receipts="messages")
 
 
 async def storm(options: Options, folder: Path) -> Found:
-    """Every socket is cut at once, and comes back with the jitter of our clients."""
-    async with raise_stage(folder) as stage:
-        await _introduce(options, stage, options.sockets)
+    """Cuts every socket at once; all reconnect with the jitter of our clients."""
+    async with start_server(folder) as server:
+        await _create_devices(options, server, options.sockets)
         run = await _fleet(
             options,
-            stage,
+            server,
             sockets=options.sockets,
             watchers=options.watchers,
             every_secs=options.every_secs,
@@ -87,7 +88,7 @@ async def storm(options: Options, folder: Path) -> Found:
         )
     back = run.report["storm"]
     if back["all_back_secs"] is None:
-        raise RuntimeError(f"{back['back']} of {back['cut']} came back within {options.storm_limit_secs:g} s")
+        raise RuntimeError(f"{back['back']} of {back['cut']} reconnected within {options.storm_limit_secs:g} s")
     figures = {
         "all_back_secs": back["all_back_secs"],
         "watchers_back_p99_secs": back["watchers"]["p99_millis"] / 1000,
@@ -97,26 +98,26 @@ async def storm(options: Options, folder: Path) -> Found:
 
 
 async def fanout_1000(options: Options, folder: Path) -> Found:
-    """Watchers of everything while every device moves once a second, as plain JSON: what a plain socket gets."""
+    """Runs watchers of everything while every device moves once a second, as plain JSON without a subprotocol."""
     return await _fanout(options, folder)
 
 
 async def fanout_1000_rows(options: Options, folder: Path) -> Found:
-    """The same as JSON with rows: what our own clients ask for."""
+    """Runs the same as JSON rows, the default of our own clients."""
     return await _fanout(options, folder, protocol=ROWS)
 
 
 async def fanout_1000_protobuf(options: Options, folder: Path) -> Found:
-    """The same as Protobuf."""
+    """Runs the same as Protobuf."""
     return await _fanout(options, folder, protocol=PROTOBUF)
 
 
 async def stalled(options: Options, folder: Path) -> Found:
-    """The same in JSON without and with one watcher that reads nothing, on one server."""
-    async with _moving(options, folder) as stage:
+    """Runs the same in JSON without and with one watcher that never reads, on one server."""
+    async with _moving(options, folder) as server:
         shared: Found = {"stamped": True, "duration_secs": options.stalled_secs}
-        without = await _fleet(options, stage, watchers=options.watchers - 1, **shared)
-        run = await _fleet(options, stage, watchers=options.watchers - 1, stalled=1, **shared)
+        without = await _fleet(options, server, watchers=options.watchers - 1, **shared)
+        run = await _fleet(options, server, watchers=options.watchers - 1, stalled=1, **shared)
     before, after = (each.report["watched"]["delay"]["p99_millis"] for each in (without, run))
     found = _found(run)
     found["figures"] |= {"delay_p99_ratio": after / before, "delay_p99_without_millis": before}
@@ -124,20 +125,20 @@ async def stalled(options: Options, folder: Path) -> Found:
 
 
 async def relay(options: Options, folder: Path) -> Found:
-    """Watchers on the worker that drivers send to, then on the other one; between them is Valkey."""
-    async with valkey.running() as url, raise_stage(folder, nodes=2, FLEETWIRE_REDIS_URL=url) as stage:
+    """Runs watchers on the worker that drivers send to, then on another worker that is connected by Valkey."""
+    async with start_valkey() as url, start_server(folder, nodes=2, FLEETWIRE_REDIS_URL=url) as server:
         shared: Found = {
             "drivers": options.drivers,
             "watchers": options.few_watchers,
             "duration_secs": options.relay_secs,
         }
-        await _introduce(options, stage, options.drivers)
-        near = await _fleet(options, stage, **shared)
-        far = await _fleet(options, stage, watch_address=stage.nodes[1].address, **shared)
+        await _create_devices(options, server, options.drivers)
+        near = await _fleet(options, server, **shared)
+        far = await _fleet(options, server, watch_address=server.nodes[1].address, **shared)
     for run in (near, far):
         _no_errors(run.report["posts"])
     if not far.report["watched"]["positions"]:
-        raise RuntimeError("The watchers on the other worker saw nothing move: it has no relay.")
+        raise RuntimeError("The watchers on the other worker received no movements: it has no relay.")
     found = _found(far, receipts="posts")
     near_p99, far_p99 = (each.report["watched"]["delay"]["p99_millis"] for each in (near, far))
     found["figures"] |= {"added_p99_millis": max(0.0, far_p99 - near_p99), "delay_p99_near_millis": near_p99}
@@ -160,23 +161,23 @@ ALL: dict[str, Scenario] = {
 }
 
 
-def _moving(options: Options, folder: Path):  # noqa: ANN202 - what raise_stage returns
-    # A benchmark's server has one tenant, and the first tenant has the number 1.
-    return raise_stage(folder, app=MOVING_APP, BENCH_DEVICES=str(options.devices), BENCH_TENANT_ID="1")
+def _moving(options: Options, folder: Path):  # noqa: ANN202 - the context manager of start_server
+    # The only tenant of a new database has the number 1.
+    return start_server(folder, app=MOVING_APP, BENCH_DEVICES=str(options.devices), BENCH_TENANT_ID="1")
 
 
 async def _fanout(options: Options, folder: Path, **more: Any) -> Found:  # noqa: ANN401 - of a command line
-    async with _moving(options, folder) as stage:
-        async with watching(stage) as watch:
-            await asyncio.sleep(1)  # The table is full after the first second.
-            empty_bytes = (await watch.look()).resident_bytes
+    async with _moving(options, folder) as server:
+        async with open_sampler(server) as sampler:
+            await asyncio.sleep(1)  # Every device has a position after the first second.
+            empty_bytes = (await sampler.sample()).resident_bytes
         run = await _fleet(
-            options, stage, watchers=options.watchers, stamped=True, duration_secs=options.fanout_secs, **more
+            options, server, watchers=options.watchers, stamped=True, duration_secs=options.fanout_secs, **more
         )
     found = _found(run)
     watched, figures = run.report["watched"], found["figures"]
     if not watched["positions"]:
-        raise RuntimeError(f"The watchers saw nothing move: {watched}")
+        raise RuntimeError(f"The watchers received no movements: {watched}")
     per_watcher_bytes = (run.resident_bytes() - empty_bytes) / options.watchers
     figures |= {
         "positions_per_core_sec": watched["positions_per_sec"] / max(0.01, run.cores("worker")),
@@ -186,23 +187,23 @@ async def _fanout(options: Options, folder: Path, **more: Any) -> Found:  # noqa
     return found
 
 
-async def _introduce(options: Options, stage: Stage, devices: int) -> int:
-    """Sends a fix of every device, long ago: a fleet's devices are known, and creating them is not what is measured.
+async def _create_devices(options: Options, server: BenchServer, devices: int) -> int:
+    """Stores one old fix of every device, so that creating devices is not measured.
 
     Returns:
-        how many fixes are stored.
+        the number of stored fixes.
     """
     once = {"batches": devices, "batch_size": 1, "duration_secs": 120.0, "device_prefix": PREFIX, "json": True}
-    run = await loadgen(options.loadgen, stage, "http", devices=devices, connections=min(32, devices), **once)
+    run = await loadgen(options.loadgen, server, "http", devices=devices, connections=min(32, devices), **once)
     _no_errors(run.report)
-    return await _stored(stage)
+    return await _stored(server)
 
 
-async def _fleet(options: Options, stage: Stage, **more: Any) -> Run:  # noqa: ANN401 - of a command line
-    return await loadgen(options.loadgen, stage, "fleet", **({"warm_secs": options.warm_secs} | more))
+async def _fleet(options: Options, server: BenchServer, **more: Any) -> SampledRun:  # noqa: ANN401 - of a command line
+    return await loadgen(options.loadgen, server, "fleet", **({"warm_secs": options.warm_secs} | more))
 
 
-def _found(run: Run, *, receipts: str | None = None) -> Found:
+def _found(run: SampledRun, *, receipts: str | None = None) -> Found:
     report = run.report
     watched = report["watched"]
     figures: dict[str, float] = {
@@ -226,19 +227,19 @@ def _found(run: Run, *, receipts: str | None = None) -> Found:
 
 def _no_errors(report: Found) -> None:
     if report["errors"] or set(report["answers"]) - {"200", "receipt"}:
-        raise RuntimeError(f"Not a measurement: answers {report['answers']}, errors {report['errors']}")
+        raise RuntimeError(f"The measurement is invalid: answers {report['answers']}, errors {report['errors']}")
 
 
-async def _as_stored(stage: Stage, report: Found, before: int) -> None:
-    """Figures are counted in the database and not believed from a client."""
+async def _check_stored(server: BenchServer, report: Found, before: int) -> None:
+    """Compares the receipts with the database."""
     _no_errors(report)
-    stored = await _stored(stage) - before
+    stored = await _stored(server) - before
     if stored != report["fixes"]["stored"]:
         raise RuntimeError(f"{report['fixes']['stored']} fixes were acknowledged and {stored} are stored.")
 
 
-async def _stored(stage: Stage) -> int:
-    connection = await asyncpg.connect(stage.dsn, command_timeout=300)
+async def _stored(server: BenchServer) -> int:
+    connection = await asyncpg.connect(server.dsn, command_timeout=300)
     try:
         return int(await connection.fetchval(_STORED) or 0)
     finally:

@@ -1,4 +1,4 @@
-"""Plots as SVG text: lines over a common axis, and bars in groups. All that the report's page needs."""
+"""Draws plots as SVG text: lines over a common axis, and bars in groups."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ _TICKS = 5
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """What stands around a plot."""
+    """Title and axis labels."""
 
     title: str
     x_label: str
     y_label: str
 
 
-Line = tuple[Sequence[float], Sequence[float]]
-"""x and y of its points."""
+Series = tuple[Sequence[float], Sequence[float]]
+"""x and y values of the points."""
 
 
-def lines(plot: Plot, series: Mapping[str, Line]) -> str:
-    """A line per name. Empty if there is nothing to draw."""
+def lines(plot: Plot, series: Mapping[str, Series]) -> str:
+    """Draws a line per name; returns an empty string if there are no points."""
     drawn = {name: line for name, line in series.items() if line[0]}
     if not drawn:
         return ""
@@ -43,7 +43,7 @@ def lines(plot: Plot, series: Mapping[str, Line]) -> str:
 
 
 def bars(plot: Plot, groups: Mapping[str, Mapping[str, float]]) -> str:
-    """A group of bars per name, one bar per name within it. Empty if there is nothing to draw."""
+    """Draws a group of bars per name; returns an empty string if there are no groups."""
     if not groups:
         return ""
     names = list(dict.fromkeys(chain.from_iterable(groups.values())))
@@ -66,7 +66,7 @@ def bars(plot: Plot, groups: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _end(largest: float) -> float:
-    """A round number not below the largest value."""
+    """Returns a round number not below the largest value."""
     if largest <= 0:
         return 1.0
     unit = 10.0 ** floor(log10(largest))
@@ -82,7 +82,7 @@ def _y(value: float, top: float) -> float:
 
 
 def _frame(plot: Plot, top: float) -> list[str]:
-    """Title, labels, and the lines of the y axis."""
+    """Draws title, labels and the grid of the y axis."""
     parts = [
         _text(LEFT, 16, plot.title, weight="bold"),
         _text(WIDTH - RIGHT, HEIGHT - BOTTOM + 30, plot.x_label, anchor="end"),

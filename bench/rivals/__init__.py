@@ -1,1 +1,1 @@
-"""What others would write for the same work."""
+"""Services with conventional designs, to compare the product with."""

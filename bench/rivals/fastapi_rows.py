@@ -1,6 +1,6 @@
-"""The plain service: FastAPI, pydantic models, SQLAlchemy core on asyncpg, a row per fix, one transaction per batch.
+"""Conventional service: FastAPI, pydantic models, SQLAlchemy core on asyncpg, a row per fix, one transaction per batch.
 
-It keeps the same promise: a receipt means committed, a fix is stored once, the live position only moves forward.
+It gives the same guarantees: a receipt means committed, a fix is stored once, the live position only moves forward.
 
     uvicorn --factory bench.rivals.fastapi_rows:create_app
 """
@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 TENANT_ID = 1
-POOL_CONNECTIONS = 10  # the worker is busy before they are: 5 and 40 come out the same
+POOL_CONNECTIONS = 10  # the worker is the bottleneck: 5 and 40 give the same rate
 
 metadata = sa.MetaData()
 _MEASURES = ("accuracy", "altitude", "heading", "speed")
@@ -59,7 +59,7 @@ live = sa.Table(
 )
 
 
-# Made once: built per request, they cost more than the rest of it.
+# Built once: per request they would cost more than everything else.
 INSERT = insert(fix).on_conflict_do_nothing().returning(fix.c.fixed_at)
 _upsert = insert(live)
 MOVE = _upsert.on_conflict_do_update(
@@ -79,7 +79,7 @@ TRACK = (
 
 
 class Fix(BaseModel):
-    """One position report."""
+    """Position report."""
 
     timestamp: Annotated[int, Field(ge=946_684_800_000)]
     latitude: Annotated[float, Field(ge=-90, le=90)]
@@ -90,7 +90,7 @@ class Fix(BaseModel):
     speed: Annotated[float, Field(ge=0)] | None = None
 
     def row(self, device_id: int, received_at: datetime) -> dict[str, object]:
-        """As a row of `fix`."""
+        """Converts the fix to a row of `fix`."""
         return {
             "tenant_id": TENANT_ID,
             "device_id": device_id,
@@ -106,14 +106,14 @@ class Fix(BaseModel):
 
 
 class Batch(BaseModel):
-    """What a phone sends."""
+    """Request body."""
 
     device: str
     fixes: Annotated[list[Fix], Field(min_length=1, max_length=10_000)]
 
 
 class Receipt(BaseModel):
-    """What it is told."""
+    """Response body."""
 
     stored: int
     duplicate: int
@@ -121,7 +121,7 @@ class Receipt(BaseModel):
 
 
 class Store:
-    """The database, and the numbers of the devices seen so far."""
+    """Writes to the database and caches device ids."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
@@ -141,7 +141,7 @@ class Store:
         return Receipt(stored=stored, duplicate=len(rows) - stored)
 
     async def track(self, name: str, begin: datetime, end: datetime) -> AsyncIterator[str]:
-        """A device's fixes as GeoJSON, streamed as the rows come."""
+        """Streams the fixes of a device as GeoJSON."""
         async with self._engine.connect() as connection:
             rows = await connection.stream(TRACK, {"name": name, "begin": begin, "end": end})
             yield '{"type":"FeatureCollection","features":['
@@ -169,7 +169,7 @@ def _feature(name: str, row: sa.Row[Any]) -> dict[str, object]:
 
 
 def create_app() -> FastAPI:
-    """The application; RIVAL_DATABASE_URL and RIVAL_TOKEN say where and who."""
+    """Creates the application, configured by RIVAL_DATABASE_URL and RIVAL_TOKEN."""
     engine = create_async_engine(os.environ["RIVAL_DATABASE_URL"], pool_size=POOL_CONNECTIONS, max_overflow=0)
     token, store = os.environ["RIVAL_TOKEN"], Store(engine)
 
@@ -183,7 +183,7 @@ def create_app() -> FastAPI:
     app = FastAPI(lifespan=lifespan)
 
     @app.post("/api/driver/location")
-    async def take(batch: Batch, authorization: Annotated[str, Header()]) -> Receipt:
+    async def receive(batch: Batch, authorization: Annotated[str, Header()]) -> Receipt:
         if authorization != f"Bearer {token}":
             raise HTTPException(401)
         return await store.write(batch)

@@ -1,1 +1,1 @@
-"""When users come and go. Give one to Locust beside the locustfile: `-f bench/locustfile.py,bench/shapes/ramp.py`."""
+"""Load shapes for Locust: `-f bench/locustfile.py,bench/shapes/ramp.py`."""

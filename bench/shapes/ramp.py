@@ -1,13 +1,13 @@
-"""Evenly more users until the end: where does it bend?"""
+"""Increases the users evenly until the end, to find the limit."""
 
-from bench.shapes.base import Shape
+from bench.shapes.shape import Shape
 
 
 class Ramp(Shape):
-    """From nobody to everybody."""
+    """Linear ramp from no users to all."""
 
     abstract = False
 
     def share(self, progress: float) -> float:
-        """A straight line."""
+        """Returns the progress."""
         return progress

@@ -1,13 +1,13 @@
-"""Everybody from the start."""
+"""Runs all users from the start."""
 
-from bench.shapes.base import Shape
+from bench.shapes.shape import Shape
 
 
 class Steady(Shape):
-    """The same all the time."""
+    """Constant load."""
 
     abstract = False
 
-    def share(self, progress: float) -> float:  # noqa: ARG002 - the same all the time
-        """All of them."""
+    def share(self, progress: float) -> float:  # noqa: ARG002 - constant
+        """Returns 1."""
         return 1.0

@@ -1,16 +1,16 @@
-"""Everybody is there, everybody is cut at once, and everybody comes back at once: a network that was away."""
+"""Stops all users at once and restarts them at once, like an outage of the network."""
 
-from bench.shapes.base import Shape
+from bench.shapes.shape import Shape
 
-CUT_AT, BACK_AT = 0.4, 0.55  # Locust looks once a second: of a run under 10 s it would miss this
+CUT_AT, BACK_AT = 0.4, 0.55  # Locust checks once a second: a run under 10 s would miss the cut
 
 
 class ReconnectStorm(Shape):
-    """Sockets close when their users stop. `loadgen fleet --cut-at-secs` does the same with more of them."""
+    """Closes all sockets and reopens them. `loadgen fleet --cut-at-secs` does the same with more sockets."""
 
     abstract = False
     at_once = True
 
     def share(self, progress: float) -> float:
-        """All, none, all."""
+        """Returns 0 during the outage, else 1."""
         return 0.0 if CUT_AT <= progress < BACK_AT else 1.0

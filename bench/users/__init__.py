@@ -1,1 +1,1 @@
-"""Who uses the system: drivers over HTTP and WebSocket, dispatchers who watch and read, visitors of the console."""
+"""Locust users: drivers over HTTP and WebSocket, dispatchers that watch and read, visitors of the console."""

@@ -1,6 +1,6 @@
-"""The benchmarks run as a person runs them: as commands. What they measure here says nothing; what they count does.
+"""Fixtures that run the benchmarks as commands. Tests check counts; the measured figures are meaningless here.
 
-Locust replaces the sockets of the process that imports it, so nothing of it is imported here.
+Locust replaces the sockets of the importing process, so no test imports it.
 """
 
 import json
@@ -15,12 +15,12 @@ from harness.process import ROOT, environment
 
 __all__ = ["bench", "loadgen", "module_database", "server", "tenant"]
 
-LIMIT_SECS = 240
+TIMEOUT_SECS = 240
 
 
 @pytest.fixture(scope="session")
 def loadgen() -> Path:
-    """The load generator, unoptimised: it is the quickest to build, and nothing is timed."""
+    """Builds the load generator without optimisation, because nothing is timed."""
     command = ["cargo", "build", "--quiet", "--locked", "--package", "loadgen", "--target-dir", str(ROOT / "target")]
     subprocess.run(command, cwd=ROOT, check=True)
     return ROOT / "target" / "debug" / "loadgen"
@@ -38,7 +38,7 @@ def bench():
             capture_output=True,
             text=True,
             check=False,
-            timeout=LIMIT_SECS,
+            timeout=TIMEOUT_SECS,
         )
         assert done.returncode == exit_code, done.stderr[-4_000:]
         return done.stdout
@@ -48,7 +48,7 @@ def bench():
 
 @pytest.fixture
 def result(tmp_path):
-    """Reads the one JSON file that a benchmark left in the test's folder."""
+    """Reads the JSON file that a benchmark wrote to the test's folder."""
 
     def read():
         (path,) = tmp_path.glob("*.json")

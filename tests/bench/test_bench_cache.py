@@ -1,4 +1,4 @@
-"""`python -m bench.cache --quick` measures every row, and a kept read costs what it should whatever the machine."""
+"""`python -m bench.cache --quick` measures every row, and a cold entry costs one query."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""`python -m bench.ingest --quick` measures every row that it can."""
+"""`python -m bench.ingest --quick` measures every row, except the rival's if its packages are missing."""
 
 from importlib.util import find_spec
 

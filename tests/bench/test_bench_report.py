@@ -1,4 +1,4 @@
-"""`python -m bench.report --quick` measures its scenarios, and says of every row whether it holds."""
+"""`python -m bench.report --quick` measures its scenarios and gives every row a verdict."""
 
 import re
 from html.parser import HTMLParser
@@ -9,16 +9,16 @@ pytestmark = pytest.mark.timeout(240)
 
 
 class Page(HTMLParser):
-    """What a browser would load from elsewhere, and what it draws."""
+    """Collects the external resources and the plots of a page."""
 
     def __init__(self, text):
         super().__init__()
-        self.elsewhere, self.plots, self.open = [], 0, []
+        self.external, self.plots, self.open = [], 0, []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.plots += tag == "svg"
-        self.elsewhere += [value for name, value in attrs if name in {"src", "href"}]
+        self.external += [value for name, value in attrs if name in {"src", "href"}]
 
 
 def test_scenarios_give_their_rows_and_a_page(bench, loadgen, tmp_path, result):
@@ -42,11 +42,11 @@ def test_scenarios_give_their_rows_and_a_page(bench, loadgen, tmp_path, result):
     storm = found["scenarios"]["storm"]["report"]["storm"]
     assert (storm["cut"], storm["back"]) == (60, 60)
     fanout = found["scenarios"]["fanout_1000"]["report"]["watched"]
-    assert fanout["positions"] >= 100 * 10  # each of 100 devices once to each of 10 watchers, at the least
+    assert fanout["positions"] >= 100 * 10  # at least once each of 100 devices to each of 10 watchers
 
     text = next(tmp_path.glob("*.html")).read_text()
     page = Page(text)
-    assert page.elsewhere == []
+    assert page.external == []
     assert page.plots >= 9
     assert not re.search(r"\b(nan|inf)\b", text)
 

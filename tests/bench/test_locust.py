@@ -1,4 +1,4 @@
-"""The Locust users against a real server, without the web page, and beside the load generator."""
+"""Locust users against a real server without the web page, and compared with the load generator."""
 
 import asyncio
 import json
@@ -48,13 +48,13 @@ def test_every_kind_of_user_does_its_work(bench, server, tenant, module_database
     entries = {entry["name"]: entry for entry in found["entries"]}
     assert found["errors"] == []
     assert {"POST /api/driver/location", "WS /ws batch", "WS /ws/dispatch snapshot"} <= set(entries)
-    assert any(name.startswith("GET /api/") for name in entries), "which of them a reader asks for is chance"
+    assert any(name.startswith("GET /api/") for name in entries), "a reader chooses its requests at random"
     assert all(entry["failures"] == 0 for entry in entries.values())
     batches = entries["POST /api/driver/location"]["requests"] + entries["WS /ws batch"]["requests"]
     counts = found["counts"]
     assert counts["batches"] == batches
     assert counts["stored"] == 10 * batches
-    # A user who was stopped before the receipt came has stored a batch that nobody counted.
+    # A user that was stopped before the receipt may have stored a batch that is not counted.
     assert 0 <= stored_fixes(module_database) - counts["stored"] <= 10 * USERS
     assert counts["positions"] > 0
     assert entries["WS /ws/dispatch moved"]["requests"] > 0
@@ -98,6 +98,6 @@ def test_shapes_keep_their_bounds():
 
 
 def test_locust_and_the_load_generator_agree(bench, loadgen):
-    # The factor is wide: the machine of a test may be busy. On a quiet one the default holds.
-    out = bench("bench.agree", "--users", 50, "--secs", 8, "--factor", 50, "--loadgen", loadgen)
+    # A wide factor, because the test machine may be busy; the default is for a quiet one.
+    out = bench("bench.cross_check", "--users", 50, "--secs", 8, "--factor", 50, "--loadgen", loadgen)
     assert "| fixes_per_sec |" in out

@@ -1,4 +1,4 @@
-"""The report's plots are well-formed, to scale, and honest about what is missing."""
+"""The report's plots are well-formed and to scale, and omit missing values."""
 
 import re
 from xml.etree import ElementTree as ET

@@ -13,25 +13,25 @@ def test_addresses_keep_their_path_and_turn_into_socket_addresses():
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000", "ftp://x", "http://", "http://x:99999", ""])
-def test_what_is_no_address_is_refused(url):
+def test_an_invalid_address_is_refused(url):
     with pytest.raises(ConfigError, match=r"^url: "):
         endpoint(url, "/ws")
 
 
 @pytest.mark.parametrize("token", ["", " ", "a b", "a\r\nX-Other: 1", "schlüssel"])
-def test_what_is_no_token_is_refused_without_showing_it(token):
+def test_an_invalid_token_is_refused_and_not_shown(token):
     with pytest.raises(ConfigError, match=r"^token: ") as refused:
         authorization(token)
     assert "X-Other" not in str(refused.value)
 
 
-def test_waits_grow_are_spread_and_never_undercut_what_the_server_asked_for():
+def test_retry_delays_grow_are_jittered_and_are_never_shorter_than_retry_after():
     rng = random.Random(1)
-    waits = [[retry_delay_secs(attempt, 0, rng) for _ in range(200)] for attempt in range(40)]
-    assert max(waits[0]) <= 0.1
-    assert all(max(each) <= 5 for each in waits)
-    assert min(waits[20]) > 1
-    assert len(set(waits[3])) == 200
+    delays = [[retry_delay_secs(attempt, 0, rng) for _ in range(200)] for attempt in range(40)]
+    assert max(delays[0]) <= 0.1
+    assert all(max(each) <= 5 for each in delays)
+    assert min(delays[20]) > 1
+    assert len(set(delays[3])) == 200
     assert min(retry_delay_secs(0, 7, rng) for _ in range(50)) >= 7
 
 

@@ -17,7 +17,7 @@ def cut(batches):
     return [(body["device"], [fix["timestamp"] for fix in body["fixes"]]) for body in bodies]
 
 
-def test_devices_come_as_they_fill_and_the_rest_as_they_began():
+def test_full_batches_come_first_and_the_rest_in_the_order_they_were_opened():
     batcher = Batcher(batch_size=2)
     rows = [row("a", 1), row("b", 2), row("b", 3), row("c", 4), row("a", 5), row("d", 6), row("c", 7), row("c", 8)]
     assert cut(batcher.add(rows)) == [("b", [2, 3]), ("a", [1, 5]), ("c", [4, 7])]

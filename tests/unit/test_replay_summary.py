@@ -3,7 +3,7 @@ import io
 from rich.console import Console
 
 from fleetwire.client import BatchReceipt, PostResult
-from fleetwire.replay.progress import ReplayProgress
+from fleetwire.replay.progress import LINE_SECS, ReplayProgress
 from fleetwire.replay.summary import OutcomeCount
 
 
@@ -31,16 +31,20 @@ def test_a_replay_without_a_receipt_has_no_percentiles():
 
 
 def test_progress_off_a_terminal_is_a_line_now_and_then():
-    out = io.StringIO()
-    outcomes = OutcomeCount()
+    out, now = io.StringIO(), [100.0]
     progress = ReplayProgress(
-        outcomes, retries=lambda: 3, total_bytes=200, enabled=True, console=Console(file=out, width=200)
+        OutcomeCount(),
+        retries=lambda: 3,
+        total_bytes=200,
+        enabled=True,
+        console=Console(file=out, width=200),
+        clock=lambda: now[0],
     )
     with progress:
         progress.on_bytes(100)
         progress.show()
         assert out.getvalue() == ""
-        progress._next_secs = 0
+        now[0] += LINE_SECS
         progress.show()
         progress.show()
     assert out.getvalue().count("\n") == 1

@@ -12,7 +12,7 @@ def fix(number):
     return {"timestamp": number}
 
 
-def test_the_same_batch_comes_until_it_is_settled_and_new_fixes_wait():
+def test_the_same_batch_comes_until_it_is_acknowledged_and_new_fixes_wait():
     outbox = DeviceOutbox(max_fixes=10)
     outbox.add(fix(1))
     first = outbox.next_batch()
@@ -23,11 +23,11 @@ def test_the_same_batch_comes_until_it_is_settled_and_new_fixes_wait():
     assert outbox.next_batch().fixes == [fix(2)]
 
 
-def test_nothing_held_gives_no_batch():
+def test_an_empty_outbox_has_no_batch():
     assert DeviceOutbox(max_fixes=1).next_batch() is None
 
 
-def test_a_late_second_receipt_does_not_settle_the_batch_after():
+def test_a_late_second_receipt_does_not_acknowledge_the_next_batch():
     outbox = DeviceOutbox(max_fixes=10)
     outbox.add(fix(1))
     first = outbox.next_batch()
@@ -47,7 +47,7 @@ def test_a_full_outbox_drops_new_fixes_and_counts_them():
 
 
 @given(st.lists(st.sampled_from(["push", "take", "settle"]), max_size=200), st.integers(1, 20))
-def test_every_fix_is_settled_held_or_counted_as_dropped_in_order(acts, max_fixes):
+def test_every_fix_is_acknowledged_buffered_or_counted_as_dropped_in_order(acts, max_fixes):
     outbox, settled, pushed = DeviceOutbox(max_fixes=max_fixes), [], 0
     for act in acts:
         if act == "push":

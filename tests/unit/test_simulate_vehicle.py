@@ -103,7 +103,7 @@ def test_fixes_are_reproducible_and_have_the_contracts_members(streets):
         assert 0 <= fix["battery"] <= 1
 
 
-def test_the_position_error_is_a_few_metres_wanders_slowly_and_is_told_as_accuracy(streets):
+def test_the_position_error_is_a_few_metres_drifts_slowly_and_is_sent_as_accuracy(streets):
     errors, steps, within = [], [], 0
     count = 0
     for seed in range(12):

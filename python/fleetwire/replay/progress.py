@@ -25,6 +25,7 @@ class ReplayProgress:
         total_bytes: int,
         enabled: bool,
         console: Console | None = None,
+        clock: Callable[[], float] = monotonic_secs,
     ) -> None:
         self._outcomes = outcomes
         self._retries = retries
@@ -32,7 +33,8 @@ class ReplayProgress:
         self._total_bytes = total_bytes
         self._enabled = enabled
         self._read_bytes = 0
-        self._started_secs = monotonic_secs()
+        self._clock = clock
+        self._started_secs = clock()
         self._next_secs = self._started_secs + (BAR_SECS if self._console.is_terminal else LINE_SECS)
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -63,16 +65,16 @@ class ReplayProgress:
 
     def show(self) -> None:
         """Shows the counters if the last update is old enough."""
-        moment = monotonic_secs()
-        if not self._enabled or moment < self._next_secs:
+        now_secs = self._clock()
+        if not self._enabled or now_secs < self._next_secs:
             return
-        secs = moment - self._started_secs
+        secs = now_secs - self._started_secs
         sent, stored = self._outcomes.sent, self._outcomes.stored
         text = f"{sent:,} fixes, {stored:,} stored, {sent / secs:,.0f} fixes/s, {self._retries():,} retries"
         if self._bar is not None and self._task is not None:
-            self._next_secs = moment + BAR_SECS
+            self._next_secs = now_secs + BAR_SECS
             self._bar.update(self._task, completed=self._read_bytes, description=text)
             return
-        self._next_secs = moment + LINE_SECS
+        self._next_secs = now_secs + LINE_SECS
         share = f"{100 * self._read_bytes / self._total_bytes:.0f} % read, " if self._total_bytes else ""
         self._console.print(f"replay: {share}{text}", highlight=False)

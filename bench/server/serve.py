@@ -1,4 +1,4 @@
-"""`fleetwire serve` with another application around the product's: `python -m bench.serve --data-dir D --port 8000`."""
+"""Runs `fleetwire serve` with another application: `python -m bench.server.serve --data-dir D --port 8000`."""
 
 import argparse
 from pathlib import Path
@@ -10,14 +10,14 @@ from fleetwire.workers import Workers
 
 
 def main() -> None:
-    """Serves until SIGTERM; prints `ready http://...`."""
+    """Serves until SIGTERM; prints `ready http://...` when it is ready."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--app", default="bench.empty_app:create_app", help="module:factory of the application")
+    parser.add_argument("--app", default="bench.server.empty_app:create_app", help="module:factory of the application")
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
     given = parser.parse_args()
 
-    class _WithOtherApp(Workers):  # the same server, with another application
+    class _WithOtherApp(Workers):  # the product's server with another application
         def __init__(self, _product: str, **options: Any) -> None:  # noqa: ANN401 - Granian's own
             super().__init__(given.app, **options)
 

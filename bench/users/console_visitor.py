@@ -1,4 +1,4 @@
-"""A visitor of the console: the page with all it needs, then a look at the map, then gone."""
+"""Simulates visitors of the console: load the page with its assets, watch the map, leave."""
 
 import re
 
@@ -8,16 +8,16 @@ from locust import between, task
 from locust.contrib.fasthttp import FastHttpSession
 from websocket import WebSocketTimeoutException
 
-from bench.users.talking import FAULTS, TalkingUser
+from bench.users.websocket_user import FAULTS, WebSocketUser
 from fleetwire.client import authorization
 from fleetwire.clock import monotonic_secs
 
 _ASSET = re.compile(r'(?:src|href)="(/?assets/[^"]+)"')
-LOOK_SECS = 10.0
+WATCH_SECS = 10.0
 
 
-class ConsoleVisitor(TalkingUser):
-    """Comes with an empty cache every time."""
+class ConsoleVisitor(WebSocketUser):
+    """Visits the console with an empty browser cache every time."""
 
     weight = 1
     path = "/ws/dispatch"
@@ -25,13 +25,13 @@ class ConsoleVisitor(TalkingUser):
 
     @property
     def token(self) -> str:
-        """A dispatcher's, as if already logged in."""
+        """Token of a dispatcher who is logged in."""
         token: str = self.environment.parsed_options.watch_token
         return token
 
     @task
     def visit(self) -> None:
-        """One visit."""
+        """Visits the console once."""
         client = FastHttpSession(self.host, self.environment.events.request, self)
         page = client.get("/", name="console page")
         if page.status_code != 200:
@@ -41,24 +41,24 @@ class ConsoleVisitor(TalkingUser):
         client.get("/api/console")
         if self.token:
             client.get("/api/session", headers=authorization(self.token))
-            self._look()
+            self._watch()
 
-    def _look(self) -> None:
-        """Watches for a while."""
-        until_secs = monotonic_secs() + LOOK_SECS
+    def _watch(self) -> None:
+        """Watches the feed for WATCH_SECS."""
+        deadline_secs = monotonic_secs() + WATCH_SECS
         try:
-            socket = self.connected()
+            socket = self.connect()
             with self.measured("/ws/dispatch snapshot"):
                 socket.send('{"type":"watch"}')
                 while orjson.loads(socket.recv())["type"] != "snapshot":
                     pass
             socket.settimeout(1.0)
-            while monotonic_secs() < until_secs:
+            while monotonic_secs() < deadline_secs:
                 try:
                     socket.recv()
                 except WebSocketTimeoutException:  # Nothing moved for a second.
                     gevent.sleep(0)
         except FAULTS as fault:
-            self.seen("/ws/dispatch lost", 0, exception=fault)
+            self.report_request("/ws/dispatch lost", 0, exception=fault)
         finally:
-            self.hang_up()
+            self.disconnect()

@@ -1,4 +1,4 @@
-"""Keeps the result of a run, for `python -m bench.compare`."""
+"""Saves the result of a run, for `python -m bench.compare`."""
 
 import tempfile
 import time
@@ -12,20 +12,20 @@ from locust.env import Environment
 from locust.runners import WorkerRunner
 from locust.stats import StatsEntry
 
-from bench.ingest import machine
-from bench.users import tally
+from bench import machine
+from bench.users import counters
 
 QUANTILES = {"p50_millis": 0.5, "p95_millis": 0.95, "p99_millis": 0.99, "max_millis": 1.0}
 
 
 def register() -> None:
-    """Saves when Locust ends, and adds up what was counted until then."""
-    tally.register()
+    """Registers the counters, and the saving when Locust ends."""
+    counters.register()
     events.quitting.add_listener(_save)
 
 
 def result(environment: Environment) -> dict[str, Any]:
-    """What is kept."""
+    """Returns the result of a run."""
     stats = environment.stats
     ended_secs = stats.last_request_timestamp or time.time()
     options = environment.parsed_options
@@ -41,7 +41,7 @@ def result(environment: Environment) -> dict[str, Any]:
             for name in ("host", "num_users", "spawn_rate", "run_time", "every_secs", "batch_size", "traces")
         },
         "secs": max(0.0, ended_secs - stats.start_time),
-        "counts": dict(tally.counts),
+        "counts": dict(counters.counts),
         "entries": [_entry(stats.entries[key]) for key in sorted(stats.entries)],
         "errors": [
             {"name": f"{each.method} {each.name}", "error": str(each.error), "occurrences": each.occurrences}
@@ -63,7 +63,7 @@ def _entry(entry: StatsEntry) -> dict[str, Any]:
 
 def _save(environment: Environment, **_: Any) -> None:  # noqa: ANN401 - Locust's own
     folder = Path(environment.parsed_options.save)
-    # The first request starts Locust's clock; without one there is nothing to keep.
+    # The first request starts Locust's clock; without one there is no result.
     if (
         isinstance(environment.runner, WorkerRunner)
         or not environment.parsed_options.save

@@ -1,4 +1,4 @@
-"""Child processes of the benchmark: started ready, ended by their own id."""
+"""Starts child processes of the benchmarks, waits until they are ready, and stops them by their process id."""
 
 import asyncio
 import contextlib
@@ -10,20 +10,20 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from bench.ingest.options import REPOSITORY
+from bench import REPOSITORY
 
-START_SECS = 180.0
-STOP_SECS = 30.0
+START_TIMEOUT_SECS = 180.0
+STOP_TIMEOUT_SECS = 30.0
 
 
 def environment(**more: str) -> dict[str, str]:
-    """What child processes see: this checkout, and none of the caller's settings of the product."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("FLEETWIRE_")}
-    return kept | {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'python'}"} | more
+    """Returns the environment of child processes: this checkout, without the caller's settings of the product."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("FLEETWIRE_")}
+    return inherited | {"PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'python'}"} | more
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
+    """Returns a port that is free at the time of the call."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -34,14 +34,14 @@ def free_port() -> int:
 async def running(
     command: Sequence[str], *, is_ready: Callable[[], Awaitable[bool]], **env: str
 ) -> AsyncIterator[subprocess.Popen[bytes]]:
-    """A server written in Python, from when it answers until the block ends.
+    """Runs a Python server; yields its process when `is_ready` says so, and stops it afterwards.
 
     Raises:
-        RuntimeError: it ended before, or did not get ready.
+        RuntimeError: the process ended before it was ready.
     """
     process = await asyncio.to_thread(_start, [sys.executable, *command], environment(**env))
     try:
-        async with asyncio.timeout(START_SECS):
+        async with asyncio.timeout(START_TIMEOUT_SECS):
             while not await is_ready():
                 if process.poll() is not None:
                     raise RuntimeError(f"{command} ended with {process.returncode}")
@@ -50,7 +50,7 @@ async def running(
     finally:
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            await asyncio.to_thread(process.wait, STOP_SECS)
+            await asyncio.to_thread(process.wait, STOP_TIMEOUT_SECS)
         if process.poll() is None:
             process.kill()
             process.wait()
@@ -61,7 +61,7 @@ def _start(command: Sequence[str], env: dict[str, str]) -> subprocess.Popen[byte
 
 
 async def listens(port: int) -> bool:
-    """Whether somebody takes connections there."""
+    """Returns whether a server accepts connections on the port."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:

@@ -1,4 +1,4 @@
-"""Where drivers drive: along recorded traces, or along seeded routes through the simulator's town."""
+"""Routes of drivers: recorded traces, or seeded routes through the simulator's town."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,18 +14,18 @@ from fleetwire.simulate.streets import Streets
 from fleetwire.simulate.vehicle import Vehicle
 
 _MEMBERS = ("latitude", "longitude", "altitude", "speed", "heading", "accuracy", "battery")
-"""Of a row, behind device and time."""
+"""Members of a row after device and time."""
 
 
-class Way(Protocol):
-    """The way of one driver."""
+class Route(Protocol):
+    """Produces the fixes of one driver."""
 
     def fix(self, at_millis: int, since_secs: float) -> dict[str, Any]:
-        """The next fix, for a time that is `since_secs` after the one before."""
+        """Returns the next fix, `since_secs` after the previous one."""
 
 
-class SeededWay:
-    """A simulated vehicle with a phone in it."""
+class SeededRoute:
+    """Drives a simulated vehicle with a phone."""
 
     def __init__(self, seed: int) -> None:
         streets = _streets()
@@ -33,36 +33,36 @@ class SeededWay:
         self._phone = Phone(streets, seed=seed)
 
     def fix(self, at_millis: int, since_secs: float) -> dict[str, Any]:
-        """The next fix."""
+        """Returns the next fix."""
         self._vehicle.step(since_secs)
         return self._phone.fix(self._vehicle, at_millis=at_millis, since_secs=since_secs)
 
 
-class TracedWay:
-    """The recorded fixes of one device, in order, again and again; their times are now."""
+class RecordedRoute:
+    """Repeats the recorded fixes of one device in order, with current times."""
 
     def __init__(self, rows: Sequence[TraceRow], *, skip: int) -> None:
-        # Drivers that share a recording are spread along it.
+        # Drivers that share a recording start at different places.
         self._rows: Iterator[TraceRow] = islice(cycle(rows), skip % len(rows), None)
 
-    def fix(self, at_millis: int, since_secs: float) -> dict[str, Any]:  # noqa: ARG002 - the recording has its own pace
-        """The next fix, with what was recorded."""
+    def fix(self, at_millis: int, since_secs: float) -> dict[str, Any]:  # noqa: ARG002 - the recording has its own intervals
+        """Returns the next fix with its recorded members."""
         recorded = zip(_MEMBERS, next(self._rows)[2:], strict=True)
         return {"timestamp": at_millis} | {name: value for name, value in recorded if value is not None}
 
 
-def way(number: int, *, traces: str, trace_rows: int, seed: int) -> Way:
-    """The way of driver `number`.
+def create_route(number: int, *, traces: str, trace_rows: int, seed: int) -> Route:
+    """Creates the route of driver `number`.
 
     Raises:
         TraceError: a trace cannot be read.
     """
     if not traces:
-        return SeededWay(seed * 1_000_003 + number)
+        return SeededRoute(seed * 1_000_003 + number)
     devices = list(_recorded(traces, trace_rows).values())
     rows = devices[number % len(devices)]
     skip = random.Random(seed + number).randrange(len(rows)) if number >= len(devices) else 0
-    return TracedWay(rows, skip=skip)
+    return RecordedRoute(rows, skip=skip)
 
 
 @lru_cache(maxsize=1)
@@ -71,11 +71,11 @@ def _streets() -> Streets:
 
 
 @lru_cache(maxsize=1)
-def _recorded(traces: str, most_rows: int) -> Mapping[str, list[TraceRow]]:
-    """TraceRows by device, in the order of the files."""
+def _recorded(traces: str, max_rows: int) -> Mapping[str, list[TraceRow]]:
+    """Reads the rows of the traces by device, in the order of the files."""
     found: dict[str, list[TraceRow]] = {}
     files = [name.strip() for name in traces.split(",")]
-    for row in islice(read_files(files, UnreadableRows(), merged=False, on_bytes=lambda _: None), most_rows):
+    for row in islice(read_files(files, UnreadableRows(), merged=False, on_bytes=lambda _: None), max_rows):
         if abs(row[2]) <= 90 and abs(row[3]) <= 180:
             found.setdefault(row[0], []).append(row)
     if not found:

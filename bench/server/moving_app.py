@@ -1,11 +1,11 @@
-"""The product's application with a fleet that moves within the worker, past the door and the store.
+"""Adds a moving fleet to the product's application, without ingest and store.
 
-Ten thousand devices that move every second are ten thousand batches a second: taking and storing them would use the
-cores whose fan-out is to be measured. Here a task decodes and seals a fix per device as the intake would, and tells the
-live table as the writer does after a commit; from there on everything is the product's. A fix bears the time at which
-the table is told, so that a watcher on this machine can take the delay from it.
+Ten thousand devices that move every second are ten thousand batches a second: receiving and storing them would use the
+cores whose fan-out is measured. Here a task decodes and plans a fix per device as the commit queue does, and updates
+the live positions as the writer does after a commit. A fix has the time of the update, so that a watcher on the same
+machine can measure the delay.
 
-BENCH_DEVICES says how many devices, BENCH_TENANT_ID whose (1, the first tenant of a new database).
+BENCH_DEVICES is the number of devices, BENCH_TENANT_ID their tenant (1, the first tenant of a new database).
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from fleetwire.live.state import Live
 from fleetwire.runtime.tasks import cancel, spawn
 
 SLICES_PER_SEC = 20
-_NOWHERE = RowTypes(track_segment=0, moved_position=0, packed_int4=0)  # of rows that are not written
-_FIRST_ID = 1 << 40  # beyond the ids of devices that the store knows
+_NOWHERE = RowTypes(track_segment=0, moved_position=0, packed_int4=0)  # for rows that are never written
+_FIRST_ID = 1 << 40  # above the ids of stored devices
 
 
-class Movement:
-    """Devices that move once a second, a slice of them at a time."""
+class SimulatedMovement:
+    """Moves every device once a second, one slice of the devices after the other."""
 
     def __init__(self, live: Live, *, tenant_id: int, devices: int) -> None:
         self._live = live
@@ -36,8 +36,8 @@ class Movement:
         for number in range(devices):
             live.meet(tenant_id, _FIRST_ID + number, f"moving-{number:05}")
 
-    async def go_on(self) -> None:
-        """Moves for ever."""
+    async def run(self) -> None:
+        """Moves the devices until cancelled."""
         due_secs, part = clock.monotonic_secs(), 0
         while True:
             self._move(range(part, len(self._places), SLICES_PER_SEC))
@@ -70,17 +70,17 @@ class Movement:
 
 
 class _MovingEngine(Engine):
-    """The product's parts and the movement."""
+    """Starts the movement with the product's engine."""
 
     async def start(self) -> None:
-        """Starts everything, and then the movement."""
+        """Starts the engine, then the movement."""
         await super().start()
         tenant_id, devices = int(os.environ.get("BENCH_TENANT_ID", "1")), int(os.environ["BENCH_DEVICES"])
-        moving = spawn(Movement(self.live, tenant_id=tenant_id, devices=devices).go_on(), name="bench-movement")
+        moving = spawn(SimulatedMovement(self.live, tenant_id=tenant_id, devices=devices).run(), name="bench-movement")
         self._exits.push_async_callback(cancel, moving)
 
 
 def create_app() -> asgi.App:
-    """What a worker serves under the fan-out benchmark."""
+    """Creates the application of a worker."""
     product.Engine = _MovingEngine  # type: ignore[misc]
     return product.create_app()

@@ -1,8 +1,8 @@
-"""The product's application with two empty routes beside its cached ones, for a comparison of the same kind.
+"""Adds two empty routes to the product's application, to compare cached reads with.
 
-`/bench/front` stands in front of the framework, where the cache stands, and asks nobody who is there.
-`/bench/route` is an ordinary route of the framework with the same guard as the cached ones.
-Both answer a constant of as many bytes as `?bytes=` says.
+`/bench/front` bypasses the framework, like the cache, and checks no credential.
+`/bench/route` is a route of the framework with the same guard as the cached routes.
+Both answer a constant of `?bytes=` bytes.
 """
 
 from functools import cache
@@ -27,18 +27,18 @@ def _body(size_bytes: int) -> bytes:
 
 
 @get(ROUTE, guards=[requires("watch")])
-async def _route(bytes: int) -> Response[bytes]:  # noqa: A002 - its name in the query
+async def _route(bytes: int) -> Response[bytes]:  # noqa: A002 - name of the query parameter
     return Response(_body(bytes), media_type="application/json")
 
 
-def _with_route(*arguments: Any) -> Litestar:  # noqa: ANN401 - handed on
+def _with_route(*arguments: Any) -> Litestar:  # noqa: ANN401 - passed on
     api = create_api(*arguments)
     api.register(_route)
     return api
 
 
 def create_app() -> asgi.App:
-    """What a worker serves under the benchmark."""
+    """Creates the application of a worker."""
     fleetwire.app.create_api = _with_route
     product = fleetwire.app.create_app()
 

