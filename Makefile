@@ -99,19 +99,19 @@ $(VENV)/.bench: $(VENV)/.run requirements-bench.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	touch $@
 
-bench-micro: build ## Time the core's steps against plain ways of doing them
+bench-micro: build ## Time the core alone, compared with Python
 	cargo bench --quiet --locked -p fleetwire_core
 	$(BIN)/python -m bench.micro
 
-bench-ingest: build $(VENV)/.bench ## Measure the way of a batch against bare COPY, an empty route and a rival
+bench-ingest: build $(VENV)/.bench ## Measure ingest, compared with bare COPY, an empty route and a rival
 	cargo build --quiet --release --locked -p loadgen
 	$(BIN)/python -m bench.ingest $(BENCH_ARGS)
 
-bench-report: build $(VENV)/.bench ## Measure the standard set: drivers, watchers, a storm, two workers
+bench-report: build $(VENV)/.bench ## Measure the standard set: drivers, watchers, a reconnect storm, two workers
 	cargo build --quiet --release --locked -p loadgen
 	$(BIN)/python -m bench.report $(BENCH_ARGS)
 
-bench-cache: build $(VENV)/.bench ## Measure cached reads, the map behind them and compression
+bench-cache: build $(VENV)/.bench ## Measure cached reads, the cache's map and compression
 	$(BIN)/python -m bench.cache $(BENCH_ARGS)
 
 fmt: $(VENV)/.dev ## Format everything

@@ -17,7 +17,7 @@ import fleetwire
 from bench import machine
 from bench.ingest import bare_copy, database, figures, report
 from bench.ingest.load import LoadGenerator
-from bench.ingest.options import Options, parse
+from bench.ingest.options import IngestOptions, parse
 from bench.ingest.steps import IngestBench
 from bench.server import processes, rival
 from bench.server.start import BenchServer, start_server
@@ -39,7 +39,7 @@ def main() -> None:
         asyncio.run(_run(options, Path(folder)))
 
 
-async def _run(options: Options, folder: Path) -> None:
+async def _run(options: IngestOptions, folder: Path) -> None:
     header: dict[str, Any] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": machine.commit(),
@@ -81,7 +81,7 @@ async def _run(options: Options, folder: Path) -> None:
 
 
 async def _prepare(
-    options: Options, folder: Path, server: BenchServer, exits: contextlib.AsyncExitStack
+    options: IngestOptions, folder: Path, server: BenchServer, exits: contextlib.AsyncExitStack
 ) -> IngestBench:
     other_dsn = await database.bench_dsn(server.dsn)
     (worker_pid,) = server.worker_pids()
@@ -110,7 +110,7 @@ async def _prepare(
     )
 
 
-async def _micro(options: Options) -> dict[str, Any]:
+async def _micro(options: IngestOptions) -> dict[str, Any]:
     if not (options.micro and options.wants("micro")):
         return {}
     command = [sys.executable, "-m", "bench.micro", "--json", *(["--quick"] if options.quick else [])]
@@ -120,7 +120,7 @@ async def _micro(options: Options) -> dict[str, Any]:
     return found
 
 
-def _options(options: Options) -> list[tuple[str, Any]]:
+def _options(options: IngestOptions) -> list[tuple[str, Any]]:
     return [(field.name, getattr(options, field.name)) for field in dataclasses.fields(options)]
 
 

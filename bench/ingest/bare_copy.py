@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from bench.ingest import database
-from bench.ingest.options import Options
+from bench.ingest.options import IngestOptions
 
 # Columns and types of the view `fix`, so that a row holds the same data as a fix.
 _TABLE = """
@@ -23,7 +23,7 @@ CHECKPOINT;
 _BATCH_FIXES = 50
 
 
-async def prepare(options: Options, folder: Path) -> list[memoryview]:
+async def prepare(options: IngestOptions, folder: Path) -> list[memoryview]:
     """Generates COPY streams of 5,000 rows in the order of the batches, before the clock starts."""
     path = folder / "rows"
     command = [

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from bench.ingest.options import Options
+from bench.ingest.options import IngestOptions
 
 Repetition = Mapping[str, Mapping[str, Any]]
 Formula = Callable[[Repetition], float]
@@ -54,7 +54,7 @@ def value(step: str, figure: str) -> Formula:
 
 
 def all_figures(
-    options: Options, repetitions: Sequence[Repetition], soak: Mapping[str, Any], micro: Mapping[str, Any]
+    options: IngestOptions, repetitions: Sequence[Repetition], soak: Mapping[str, Any], micro: Mapping[str, Any]
 ) -> Iterator[Figure]:
     """Yields every line of the table."""
 

@@ -1,4 +1,4 @@
-"""Options of the ingest benchmark."""
+"""IngestOptions of the ingest benchmark."""
 
 import argparse
 from dataclasses import dataclass, replace
@@ -8,8 +8,8 @@ from bench import REPOSITORY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """Options of one run."""
+class IngestOptions:
+    """IngestOptions of one run."""
 
     secs: float = 15.0
     """Duration of each measurement under load."""
@@ -46,7 +46,7 @@ class Options:
         return not self.steps or step in self.steps or step.partition("@")[0] in self.steps
 
 
-QUICK = Options(
+QUICK = IngestOptions(
     secs=0.5,
     repeat=1,
     soak_secs=1.0,
@@ -61,7 +61,7 @@ QUICK = Options(
 """Smoke run; its figures are meaningless."""
 
 
-def parse(arguments: list[str] | None = None) -> Options:
+def parse(arguments: list[str] | None = None) -> IngestOptions:
     """Parses a command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.ingest", description="Measures ingest; see bench/README.md.")
     parser.add_argument("--quick", action="store_true", help="smoke run of a few seconds; its figures are meaningless")
@@ -78,4 +78,4 @@ def parse(arguments: list[str] | None = None) -> Options:
         "--steps", type=lambda text: frozenset(text.split(",")), help="only these measurements, such as http50,copy"
     )
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
-    return replace(QUICK if given.pop("quick") else Options(), **given)
+    return replace(QUICK if given.pop("quick") else IngestOptions(), **given)

@@ -10,7 +10,7 @@ from typing import Any
 from bench.ingest import bare_copy, day
 from bench.ingest.database import Database
 from bench.ingest.load import SAMPLE_SECS, LoadGenerator, LoadRun
-from bench.ingest.options import Options
+from bench.ingest.options import IngestOptions
 
 Figures = dict[str, Any]
 Make = Callable[[], Awaitable[Figures]]
@@ -26,7 +26,7 @@ LATE_SHARE = 0.05
 class IngestBench:
     """Runs the measurements against the product and the rival."""
 
-    options: Options
+    options: IngestOptions
     product: LoadGenerator
     database: Database
     dsn: str

@@ -10,7 +10,7 @@ _EARLIEST_MILLIS = 946_684_800_000
 Row = tuple[int, int, datetime, float, float, float | None, float | None, float | None, float | None, datetime]
 
 
-class Fix(msgspec.Struct, gc=False):
+class UncheckedFix(msgspec.Struct, gc=False):
     """Received fix, of which only the types are checked."""
 
     timestamp: float
@@ -22,18 +22,20 @@ class Fix(msgspec.Struct, gc=False):
     speed: float | None = None
 
 
-class Batch(msgspec.Struct, gc=False):
+class UncheckedBatch(msgspec.Struct, gc=False):
     """Envelope of the fixes."""
 
-    fixes: list[Fix]
+    fixes: list[UncheckedFix]
     device: str | None = None
 
 
-DECODE_JSON = msgspec.json.Decoder(Batch).decode
-DECODE_MSGPACK = msgspec.msgpack.Decoder(Batch).decode
+DECODE_JSON = msgspec.json.Decoder(UncheckedBatch).decode
+DECODE_MSGPACK = msgspec.msgpack.Decoder(UncheckedBatch).decode
 
 
-def rows(batch: Batch, *, tenant_id: int, device_id: int, now_millis: int) -> tuple[list[Row], list[tuple[int, str]]]:
+def rows(
+    batch: UncheckedBatch, *, tenant_id: int, device_id: int, now_millis: int
+) -> tuple[list[Row], list[tuple[int, str]]]:
     """Returns validated rows for `copy_records_to_table`, which would still have to encode them, and rejects."""
     latest_millis, received_at = now_millis + 600_000, _time(now_millis)
     valid: list[Row] = []
@@ -57,7 +59,7 @@ def _time(millis: float) -> datetime:
     return _EPOCH + timedelta(milliseconds=millis)
 
 
-def _fault(fix: Fix, latest_millis: int) -> str | None:
+def _fault(fix: UncheckedFix, latest_millis: int) -> str | None:
     code = None
     if not _EARLIEST_MILLIS <= fix.timestamp <= latest_millis:
         code = "timestamp_range"

@@ -15,7 +15,7 @@ import msgspec
 import fleetwire
 from bench import machine
 from bench.report import page
-from bench.report.options import Options, parse
+from bench.report.options import ReportOptions, parse
 from bench.report.rows import rows
 from bench.report.scenarios import ALL, Found
 
@@ -47,7 +47,7 @@ def main() -> None:
         sys.exit(1)
 
 
-async def _run(options: Options, folder: Path) -> dict[str, Found]:
+async def _run(options: ReportOptions, folder: Path) -> dict[str, Found]:
     found: dict[str, Found] = {}
     for name in options.only:
         started = time.monotonic()
@@ -63,7 +63,7 @@ async def _run(options: Options, folder: Path) -> dict[str, Found]:
     return found
 
 
-def _header(options: Options, folder: Path) -> dict[str, Any]:
+def _header(options: ReportOptions, folder: Path) -> dict[str, Any]:
     given = {field.name: getattr(options, field.name) for field in dataclasses.fields(options)}
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -1,4 +1,4 @@
-"""Options of the standard set: scenarios, sizes and durations."""
+"""ReportOptions of the standard set: scenarios, sizes and durations."""
 
 import argparse
 from dataclasses import dataclass, replace
@@ -21,8 +21,8 @@ SCENARIOS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """Options of one run. The defaults are the standard set: about 12 minutes."""
+class ReportOptions:
+    """ReportOptions of one run. The defaults are the standard set: about 12 minutes."""
 
     only: tuple[str, ...] = SCENARIOS
     out: Path = REPOSITORY / "bench" / "results"
@@ -53,7 +53,7 @@ class Options:
     warm_secs: float = 5.0
 
 
-QUICK = Options(
+QUICK = ReportOptions(
     quick=True,
     load_rates=(20, 40),
     load_secs=1.0,
@@ -74,7 +74,7 @@ QUICK = Options(
 """Smoke run; its figures are meaningless."""
 
 
-def parse(arguments: list[str] | None = None) -> Options:
+def parse(arguments: list[str] | None = None) -> ReportOptions:
     """Parses a command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.report", description="Measures the standard set; see bench/README.md."
@@ -87,7 +87,7 @@ def parse(arguments: list[str] | None = None) -> Options:
     parser.add_argument("--stalled-secs", type=float, help="duration of the run with a watcher that never reads (45)")
     parser.add_argument("--rounds", type=float, help="measured batches of each driver's socket (3)")
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
-    return replace(QUICK if given.pop("quick") else Options(), **given)
+    return replace(QUICK if given.pop("quick") else ReportOptions(), **given)
 
 
 def _scenarios(text: str) -> tuple[str, ...]:

@@ -7,13 +7,13 @@ from typing import Any
 
 import asyncpg
 
-from bench.report.options import Options
+from bench.report.options import ReportOptions
 from bench.report.run import SampledRun, loadgen, open_sampler
 from bench.server.start import BenchServer, start_server
 from bench.server.valkey import start_valkey
 
 Found = dict[str, Any]
-Scenario = Callable[[Options, Path], Awaitable[Found]]
+Scenario = Callable[[ReportOptions, Path], Awaitable[Found]]
 
 TICK_MILLIS = 250
 MOVING_APP = "bench.server.moving_app:create_app"
@@ -26,7 +26,7 @@ _STORED = (
 )
 
 
-async def load(options: Options, folder: Path) -> Found:
+async def load(options: ReportOptions, folder: Path) -> Found:
     """Measures latency over load: the open model at one rate after the other."""
     steps = []
     async with start_server(folder) as server:
@@ -44,7 +44,7 @@ async def load(options: Options, folder: Path) -> Found:
     return {"figures": {}, "steps": steps}
 
 
-async def http_1000(options: Options, folder: Path) -> Found:
+async def http_1000(options: ReportOptions, folder: Path) -> Found:
     """Runs drivers that post every second, and some watchers."""
     async with start_server(folder) as server:
         known = await _create_devices(options, server, options.drivers)
@@ -55,7 +55,7 @@ async def http_1000(options: Options, folder: Path) -> Found:
     return _found(run, receipts="posts")
 
 
-async def sockets_10000(options: Options, folder: Path) -> Found:
+async def sockets_10000(options: ReportOptions, folder: Path) -> Found:
     """Runs driver sockets with a batch every 30 s, and many watchers of one tenant."""
     async with start_server(folder) as server:
         known = await _create_devices(options, server, options.sockets)
@@ -73,7 +73,7 @@ async def sockets_10000(options: Options, folder: Path) -> Found:
     return _found(run, receipts="messages")
 
 
-async def storm(options: Options, folder: Path) -> Found:
+async def storm(options: ReportOptions, folder: Path) -> Found:
     """Cuts every socket at once; all reconnect with the jitter of our clients."""
     async with start_server(folder) as server:
         await _create_devices(options, server, options.sockets)
@@ -97,22 +97,22 @@ async def storm(options: Options, folder: Path) -> Found:
     return {"figures": figures, "report": run.report, "timeline": run.timeline()}
 
 
-async def fanout_1000(options: Options, folder: Path) -> Found:
+async def fanout_1000(options: ReportOptions, folder: Path) -> Found:
     """Runs watchers of everything while every device moves once a second, as plain JSON without a subprotocol."""
     return await _fanout(options, folder)
 
 
-async def fanout_1000_rows(options: Options, folder: Path) -> Found:
+async def fanout_1000_rows(options: ReportOptions, folder: Path) -> Found:
     """Runs the same as JSON rows, the default of our own clients."""
     return await _fanout(options, folder, protocol=ROWS)
 
 
-async def fanout_1000_protobuf(options: Options, folder: Path) -> Found:
+async def fanout_1000_protobuf(options: ReportOptions, folder: Path) -> Found:
     """Runs the same as Protobuf."""
     return await _fanout(options, folder, protocol=PROTOBUF)
 
 
-async def stalled(options: Options, folder: Path) -> Found:
+async def stalled(options: ReportOptions, folder: Path) -> Found:
     """Runs the same in JSON without and with one watcher that never reads, on one server."""
     async with _moving(options, folder) as server:
         shared: Found = {"stamped": True, "duration_secs": options.stalled_secs}
@@ -124,7 +124,7 @@ async def stalled(options: Options, folder: Path) -> Found:
     return found | {"without": without.report}
 
 
-async def relay(options: Options, folder: Path) -> Found:
+async def relay(options: ReportOptions, folder: Path) -> Found:
     """Runs watchers on the worker that drivers send to, then on another worker that is connected by Valkey."""
     async with start_valkey() as url, start_server(folder, nodes=2, FLEETWIRE_REDIS_URL=url) as server:
         shared: Found = {
@@ -161,12 +161,12 @@ ALL: dict[str, Scenario] = {
 }
 
 
-def _moving(options: Options, folder: Path):  # noqa: ANN202 - the context manager of start_server
+def _moving(options: ReportOptions, folder: Path):  # noqa: ANN202 - the context manager of start_server
     # The only tenant of a new database has the number 1.
     return start_server(folder, app=MOVING_APP, BENCH_DEVICES=str(options.devices), BENCH_TENANT_ID="1")
 
 
-async def _fanout(options: Options, folder: Path, **more: Any) -> Found:  # noqa: ANN401 - of a command line
+async def _fanout(options: ReportOptions, folder: Path, **more: Any) -> Found:  # noqa: ANN401 - of a command line
     async with _moving(options, folder) as server:
         async with open_sampler(server) as sampler:
             await asyncio.sleep(1)  # Every device has a position after the first second.
@@ -187,7 +187,7 @@ async def _fanout(options: Options, folder: Path, **more: Any) -> Found:  # noqa
     return found
 
 
-async def _create_devices(options: Options, server: BenchServer, devices: int) -> int:
+async def _create_devices(options: ReportOptions, server: BenchServer, devices: int) -> int:
     """Stores one old fix of every device, so that creating devices is not measured.
 
     Returns:
@@ -199,7 +199,7 @@ async def _create_devices(options: Options, server: BenchServer, devices: int) -
     return await _stored(server)
 
 
-async def _fleet(options: Options, server: BenchServer, **more: Any) -> SampledRun:  # noqa: ANN401 - of a command line
+async def _fleet(options: ReportOptions, server: BenchServer, **more: Any) -> SampledRun:  # noqa: ANN401 - of a command line
     return await loadgen(options.loadgen, server, "fleet", **({"warm_secs": options.warm_secs} | more))
 
 

@@ -78,7 +78,7 @@ TRACK = (
 )
 
 
-class Fix(BaseModel):
+class FixModel(BaseModel):
     """Position report."""
 
     timestamp: Annotated[int, Field(ge=946_684_800_000)]
@@ -105,14 +105,14 @@ class Fix(BaseModel):
         }
 
 
-class Batch(BaseModel):
+class BatchModel(BaseModel):
     """Request body."""
 
     device: str
-    fixes: Annotated[list[Fix], Field(min_length=1, max_length=10_000)]
+    fixes: Annotated[list[FixModel], Field(min_length=1, max_length=10_000)]
 
 
-class Receipt(BaseModel):
+class ReceiptModel(BaseModel):
     """Response body."""
 
     stored: int
@@ -120,14 +120,14 @@ class Receipt(BaseModel):
     rejected: list[str] = []
 
 
-class Store:
+class RivalStore:
     """Writes to the database and caches device ids."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._device_ids: dict[str, int] = {}
 
-    async def write(self, batch: Batch) -> Receipt:
+    async def write(self, batch: BatchModel) -> ReceiptModel:
         """Stores a batch in one transaction."""
         received_at = datetime.now(UTC)
         async with self._engine.begin() as connection:
@@ -138,7 +138,7 @@ class Store:
             newest = max(batch.fixes, key=lambda each: each.timestamp)
             await connection.execute(MOVE, newest.row(device_id, received_at))
         self._device_ids[batch.device] = device_id
-        return Receipt(stored=stored, duplicate=len(rows) - stored)
+        return ReceiptModel(stored=stored, duplicate=len(rows) - stored)
 
     async def track(self, name: str, begin: datetime, end: datetime) -> AsyncIterator[str]:
         """Streams the fixes of a device as GeoJSON."""
@@ -171,7 +171,7 @@ def _feature(name: str, row: sa.Row[Any]) -> dict[str, object]:
 def create_app() -> FastAPI:
     """Creates the application, configured by RIVAL_DATABASE_URL and RIVAL_TOKEN."""
     engine = create_async_engine(os.environ["RIVAL_DATABASE_URL"], pool_size=POOL_CONNECTIONS, max_overflow=0)
-    token, store = os.environ["RIVAL_TOKEN"], Store(engine)
+    token, store = os.environ["RIVAL_TOKEN"], RivalStore(engine)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -183,7 +183,7 @@ def create_app() -> FastAPI:
     app = FastAPI(lifespan=lifespan)
 
     @app.post("/api/driver/location")
-    async def receive(batch: Batch, authorization: Annotated[str, Header()]) -> Receipt:
+    async def receive(batch: BatchModel, authorization: Annotated[str, Header()]) -> ReceiptModel:
         if authorization != f"Bearer {token}":
             raise HTTPException(401)
         return await store.write(batch)

@@ -20,7 +20,7 @@ TRACES = Path(__file__).parents[3] / "shared" / "data"
 
 
 class Server:
-    """Keeps every (device, timestamp) once, as the real one does; `faults` come before the next answers."""
+    """Stores every (device, timestamp) once, like the real server; `faults` apply to the next answers."""
 
     def __init__(self):
         self.stored = {}
@@ -212,7 +212,7 @@ async def test_several_connections_are_in_flight_at_once(server, trace):
     assert server.most_in_flight == 8
 
 
-async def test_passing_failures_and_lost_answers_are_retried_without_loss(server, trace):
+async def test_temporary_failures_and_lost_answers_are_retried_without_loss(server, trace):
     server.faults = [
         problem(503, "overloaded", "Later.", **{"Retry-After": "1"}),
         "cut",
@@ -231,7 +231,7 @@ async def test_passing_failures_and_lost_answers_are_retried_without_loss(server
     assert monotonic_secs() - began_secs >= 1  # Retry-After was honoured
 
 
-async def test_a_server_that_goes_away_and_comes_back_loses_nothing(server, trace):
+async def test_a_restart_of_the_server_loses_nothing(server, trace):
     server.delay_secs = 0.01
     running = asyncio.ensure_future(replay(options(server, trace, batch_size=50, senders=4)))
     while len(server.batches) < 10:
@@ -257,14 +257,14 @@ async def test_a_refused_token_stops_at_once_and_says_so(server, trace):
     assert server.stored == {}
 
 
-async def test_a_refused_batch_stops_with_the_problems_code_and_what_was_done(server, trace):
+async def test_a_refused_batch_stops_with_the_problem_code_and_the_summary(server, trace):
     server.faults = [None, problem(422, "device_unknown", "No such device.")]
     with pytest.raises(ReplayStopped, match="device_unknown") as stopped:
         await replay(options(server, trace, batch_size=100, senders=1))
     assert stopped.value.summary.sent == 100
 
 
-async def test_no_server_at_all_gives_up_after_the_time_it_was_given(server, trace):
+async def test_without_a_server_the_retries_time_out(server, trace):
     await server.stop()
     with pytest.raises(ReplayStopped, match=r"No answer from http://127\.0\.0\.1") as stopped:
         await replay(options(server, trace, retry_timeout_secs=0.5))
@@ -291,7 +291,7 @@ async def test_a_redirect_is_not_followed_with_the_token(server, trace):
         await replay(options(server, trace))
 
 
-async def test_a_fault_in_a_file_is_named_after_what_came_before_was_counted(server, trace, tmp_path):
+async def test_an_error_in_a_file_is_reported_with_the_counts_before_it(server, trace, tmp_path):
     cut = tmp_path / "cut.csv.gz"
     cut.write_bytes(trace.read_bytes()[:-200])
     with pytest.raises(ReplayStopped, match=r"cut\.csv\.gz:\d+: ") as stopped:
@@ -307,7 +307,7 @@ async def test_a_speed_factor_keeps_recorded_time_and_order(server, tmp_path):
     began_secs = monotonic_secs()
     await replay(options(server, path, speed=60.0, batch_secs=10.0))
     secs = monotonic_secs() - began_secs
-    assert 0.7 < secs < 3  # a minute, an hour a minute
+    assert 0.7 < secs < 3  # a recorded minute at factor 60
     last = [body["fixes"][-1]["timestamp"] for _, body in server.batches]
     assert len(server.stored) == 60
     assert last == sorted(last)
@@ -318,7 +318,7 @@ async def test_a_speed_factor_keeps_recorded_time_and_order(server, tmp_path):
         assert body["fixes"][-1]["timestamp"] - body["fixes"][0]["timestamp"] < 10_000
 
 
-async def test_shift_to_now_moves_all_times_alike_and_prefix_names_the_devices(server, trace):
+async def test_shift_to_now_moves_all_times_by_the_same_amount_and_the_prefix_names_the_devices(server, trace):
     before = now_millis()
     await replay(options(server, trace, shift_to_now=True, device_prefix="copy-", limit_rows=2000))
     times = sorted(at for _, at in server.stored)

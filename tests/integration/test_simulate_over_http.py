@@ -16,7 +16,7 @@ TOKEN = "fwi_test"
 
 
 class Server:
-    """Keeps every (device, timestamp) once. `faulty` decides per batch what goes wrong: None, refuse, lose or cut."""
+    """Stores every (device, timestamp) once. `faulty` returns the fault of a batch: None, refuse, lose or cut."""
 
     def __init__(self):
         self.stored = {}
@@ -127,7 +127,7 @@ def options(server, **changes):
     return SimulateOptions(**quick | rest | changes)
 
 
-async def test_half_post_and_half_use_the_socket_and_all_that_was_sampled_is_kept(server):
+async def test_half_post_and_half_use_the_socket_and_every_sample_is_stored(server):
     counts = await simulate(options(server, repeat_share=0.3))
     assert server.ways == {"post": {"truck-1", "truck-3", "truck-5"}, "socket": {"truck-2", "truck-4", "truck-6"}}
     assert counts.sampled == counts.stored == len(server.stored) > 6 * 20
@@ -138,7 +138,7 @@ async def test_half_post_and_half_use_the_socket_and_all_that_was_sampled_is_kep
 
 @pytest.mark.parametrize("socket_share", [0.0, 1.0])
 @pytest.mark.parametrize("fault", ["refuse", "lose", "cut"])
-async def test_a_batch_without_a_receipt_is_sent_again_until_it_is_kept(server, socket_share, fault):
+async def test_a_batch_without_a_receipt_is_sent_again_until_it_is_stored(server, socket_share, fault):
     failing = {f"truck-{number}": 2 for number in range(1, 5)}
 
     def faulty(device):
@@ -155,7 +155,7 @@ async def test_a_batch_without_a_receipt_is_sent_again_until_it_is_kept(server, 
     assert counts.stored + counts.duplicate == counts.sampled
 
 
-async def test_a_server_that_goes_away_loses_nothing(server):
+async def test_a_restart_of_the_server_loses_nothing(server):
     async with asyncio.timeout(20):
         running = asyncio.ensure_future(simulate(options(server, run_secs=3.0)))
         await asyncio.sleep(0.6)
@@ -177,7 +177,7 @@ async def test_fixes_of_a_dead_zone_arrive_later_as_one_burst_with_old_timestamp
         running = asyncio.ensure_future(fleet.run())
         await asyncio.sleep(0.6)
         offline[0], offline_since = True, now_millis()
-        await asyncio.sleep(0.2)  # what was on its way when the network went
+        await asyncio.sleep(0.2)  # batches in flight when the network was lost
         silent_from = len(server.arrivals)
         await asyncio.sleep(0.6)
         assert len(server.arrivals) == silent_from
@@ -208,7 +208,7 @@ async def test_every_vehicle_is_known_at_once_even_where_there_is_no_network(ser
         await fleet.flush()
 
 
-async def test_cancelling_sends_what_is_held_and_ends_within_its_time(server):
+async def test_cancelling_sends_buffered_fixes_and_ends_in_time(server):
     running = asyncio.ensure_future(simulate(options(server, send_secs=60.0, run_secs=None)))
     async with asyncio.timeout(20):
         while {device for device, _ in server.stored} != {f"truck-{number}" for number in range(1, 7)}:
@@ -244,7 +244,7 @@ async def test_a_refused_token_ends_the_fleet(server, socket_share):
     assert server.stored == {}
 
 
-async def test_a_line_tells_how_the_fleet_is(server, capsys):
+async def test_the_status_line_has_the_counters(server, capsys):
     await simulate(options(server, print_every_secs=0.2, run_secs=1.2))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) >= 3

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::fleet::args::Fleet;
+use crate::fleet::args::FleetArgs;
 use crate::trace::TraceOptions;
 
 /// Sends batches of fixes and measures the answers.
@@ -20,21 +20,21 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Mode {
     /// POST a batch per request over keep-alive connections.
-    Http(Http),
+    Http(HttpArgs),
     /// Send a batch per message over WebSockets; receipts are matched by id.
-    Ws(Ws),
+    Ws(WsArgs),
     /// Simulate a fleet by the clock: drivers over HTTP and sockets, watchers, stalled watchers, a reconnect storm.
-    Fleet(Fleet),
+    Fleet(FleetArgs),
     /// Write the same fixes as rows in PostgreSQL's binary COPY format, without sending them.
-    Rows(Rows),
+    Rows(RowsArgs),
 }
 
 /// Options of `http`.
 #[derive(Debug, Args)]
-pub struct Http {
+pub struct HttpArgs {
     /// Options shared by `http` and `ws`.
     #[command(flatten)]
-    pub load: Load,
+    pub load: LoadArgs,
     /// Path to post to (default: /api/driver/location, with --empty /bench/empty).
     #[arg(long)]
     pub path: Option<String>,
@@ -45,10 +45,10 @@ pub struct Http {
 
 /// Options of `ws`.
 #[derive(Debug, Args)]
-pub struct Ws {
+pub struct WsArgs {
     /// Options shared by `http` and `ws`.
     #[command(flatten)]
-    pub load: Load,
+    pub load: LoadArgs,
     /// Path of the socket.
     #[arg(long, default_value = "/ws")]
     pub path: String,
@@ -59,10 +59,10 @@ pub struct Ws {
 
 /// Options of `rows`.
 #[derive(Debug, Args)]
-pub struct Rows {
+pub struct RowsArgs {
     /// Options of the generated fixes.
     #[command(flatten)]
-    pub trace: Trace,
+    pub trace: TraceArgs,
     /// Number of batches to write.
     #[arg(long)]
     pub batches: u64,
@@ -76,7 +76,7 @@ pub struct Rows {
 
 /// Options shared by `http` and `ws`.
 #[derive(Debug, Args)]
-pub struct Load {
+pub struct LoadArgs {
     /// Host and port of the server.
     #[arg(long, default_value = "127.0.0.1:8000")]
     pub address: String,
@@ -104,12 +104,12 @@ pub struct Load {
     pub json: bool,
     /// Options of the generated fixes.
     #[command(flatten)]
-    pub trace: Trace,
+    pub trace: TraceArgs,
 }
 
 /// Options of the generated fixes.
 #[derive(Debug, Args)]
-pub struct Trace {
+pub struct TraceArgs {
     /// Number of devices, which send in turn.
     #[arg(long, default_value_t = 10_000)]
     pub devices: usize,
@@ -136,7 +136,7 @@ pub struct Trace {
     pub seed: u64,
 }
 
-impl Trace {
+impl TraceArgs {
     /// Returns the options of the trace generator.
     pub fn options(&self) -> TraceOptions {
         TraceOptions {

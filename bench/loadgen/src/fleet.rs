@@ -35,14 +35,14 @@ use serde::Serialize;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::fleet::args::Fleet;
-use crate::fleet::connect::{Endpoint, Fault, Handshake, Opened};
+use crate::fleet::args::FleetArgs;
+use crate::fleet::connect::{ConnectError, Endpoint, Handshake, Opened};
 use crate::fleet::driver::Driver;
 use crate::fleet::plan::{now_millis, secs};
 use crate::fleet::state::{FleetState, WatchedReport};
 use crate::fleet::storm::StormReport;
 use crate::http::Connection;
-use crate::outcomes::{LatencyHistogram, LatencyQuantiles, Report as Sent};
+use crate::outcomes::{LatencyHistogram, LatencyQuantiles, LoadReport};
 
 /// Number of handshakes in progress at once.
 const MAX_HANDSHAKES: usize = 64;
@@ -51,7 +51,7 @@ const OTHER_FILES: u64 = 64;
 
 /// Report of a run.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct FleetReport {
     /// Length of the measurement.
     pub measured_secs: f64,
     /// Time from the first connection to the last.
@@ -61,9 +61,9 @@ pub struct Report {
     /// Time from a batch's due time to its write: the delay of the load generator itself.
     pub lag: LatencyQuantiles,
     /// Batches over HTTP.
-    pub posts: Option<Sent>,
+    pub posts: Option<LoadReport>,
     /// Batches over sockets.
-    pub messages: Option<Sent>,
+    pub messages: Option<LoadReport>,
     /// Counts and delays of the watchers.
     pub watched: Option<WatchedReport>,
     /// Reconnects after the cut.
@@ -83,7 +83,7 @@ struct OpenConnections {
 ///
 /// # Errors
 /// The limit of open files is too low, or the server refuses a connection before the schedules start.
-pub async fn run(args: Fleet) -> Result<Report, Box<dyn Error>> {
+pub async fn run(args: FleetArgs) -> Result<FleetReport, Box<dyn Error>> {
     allow_open_files(args.connections())?;
     let endpoint = Endpoint::new(&args.address)?;
     let watch_endpoint = Endpoint::new(args.watch_address.as_ref().unwrap_or(&args.address))?;
@@ -142,9 +142,13 @@ async fn wait_for_end(state: &FleetState) -> bool {
     false
 }
 
-async fn open_all(args: &Fleet, endpoint: &Endpoint, watch_endpoint: &Endpoint) -> Result<OpenConnections, Fault> {
+async fn open_all(
+    args: &FleetArgs,
+    endpoint: &Endpoint,
+    watch_endpoint: &Endpoint,
+) -> Result<OpenConnections, ConnectError> {
     let begins_at = Instant::now();
-    let latencies = RefCell::new(LatencyHistogram::new().ok_or(Fault::Unreadable)?);
+    let latencies = RefCell::new(LatencyHistogram::new().ok_or(ConnectError::Unreadable)?);
     let opened = RefCell::new(0);
     let gap = secs(1.0 / args.open_per_sec.max(1.0));
     let wait_for_turn = || {
@@ -160,7 +164,7 @@ async fn open_all(args: &Fleet, endpoint: &Endpoint, watch_endpoint: &Endpoint) 
     };
     let post = async || {
         wait_for_turn().await;
-        Ok::<_, Fault>(Connection::over(endpoint.connect(false).await?)?)
+        Ok::<_, ConnectError>(Connection::over(endpoint.connect(false).await?)?)
     };
     let posts = stream::iter(0..args.drivers).map(|_| post()).buffer_unordered(MAX_HANDSHAKES).try_collect().await?;
     let handshake = socket_driver::handshake(&args.address, &args.token);
@@ -179,7 +183,7 @@ async fn open_all(args: &Fleet, endpoint: &Endpoint, watch_endpoint: &Endpoint) 
     Ok(OpenConnections { posts, sockets, watchers, took: begins_at.elapsed(), latencies: latencies.into_inner() })
 }
 
-fn report(state: &FleetState, open_took: Duration, opening: &LatencyHistogram) -> Report {
+fn report(state: &FleetState, open_took: Duration, opening: &LatencyHistogram) -> FleetReport {
     let args = &state.args;
     let ran = state.plan.ends_at.min(Instant::now()) - state.plan.starts_at;
     let measured_secs = (state.plan.ends_at.min(Instant::now()) - state.plan.measures_at).as_secs_f64();
@@ -192,7 +196,7 @@ fn report(state: &FleetState, open_took: Duration, opening: &LatencyHistogram) -
     let counts = std::mem::take(&mut watched.counts);
     #[expect(clippy::cast_precision_loss, reason = "below 2^52 positions")]
     let positions_per_sec = counts.positions as f64 / measured_secs.max(f64::EPSILON);
-    Report {
+    FleetReport {
         measured_secs,
         open_secs: open_took.as_secs_f64(),
         opening: opening.quantiles(),

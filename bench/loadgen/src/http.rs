@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::args::Http;
+use crate::args::HttpArgs;
 use crate::outcomes::Receipt;
 use crate::sender::{Run, Sender};
 
@@ -18,7 +18,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Error of a request.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum RequestError {
     /// The connection failed.
     #[error("the connection failed: {0}")]
     Io(#[from] std::io::Error),
@@ -33,7 +33,7 @@ pub enum Fault {
     Late(#[from] tokio::time::error::Elapsed),
 }
 
-impl Fault {
+impl RequestError {
     /// Short name for counting.
     pub fn name(&self) -> &'static str {
         match self {
@@ -68,7 +68,7 @@ impl Connection {
     ///
     /// # Errors
     /// No server listens there.
-    pub async fn open(address: &str) -> Result<Self, Fault> {
+    pub async fn open(address: &str) -> Result<Self, RequestError> {
         Ok(Self::over(TcpStream::connect(address).await?)?)
     }
 
@@ -85,7 +85,7 @@ impl Connection {
     ///
     /// # Errors
     /// There is no answer, or it has an unsupported form.
-    pub async fn exchange(&mut self, head: &[u8], body: &[u8]) -> Result<Head, Fault> {
+    pub async fn exchange(&mut self, head: &[u8], body: &[u8]) -> Result<Head, RequestError> {
         self.request.clear();
         self.request.extend_from_slice(head);
         self.request.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
@@ -94,7 +94,7 @@ impl Connection {
         self.answer.clear();
         loop {
             if self.stream.read_buf(&mut self.answer).await? == 0 {
-                return Err(Fault::Closed);
+                return Err(RequestError::Closed);
             }
             if let Some(head) = parse_head(&self.answer)?
                 && self.answer.len() >= head.body_starts + head.body_bytes
@@ -116,28 +116,28 @@ impl Connection {
 }
 
 /// Parses status and length; `None` while the head is incomplete.
-fn parse_head(answer: &[u8]) -> Result<Option<Head>, Fault> {
+fn parse_head(answer: &[u8]) -> Result<Option<Head>, RequestError> {
     let Some(ends) = answer.windows(4).position(|four| four == b"\r\n\r\n") else { return Ok(None) };
-    let text = str::from_utf8(answer.get(..ends).unwrap_or_default()).map_err(|_| Fault::Unreadable)?;
+    let text = str::from_utf8(answer.get(..ends).unwrap_or_default()).map_err(|_| RequestError::Unreadable)?;
     let mut lines = text.split("\r\n");
     let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
     let mut head =
-        Head { status: status.ok_or(Fault::Unreadable)?, body_starts: ends + 4, body_bytes: 0, closes: false };
+        Head { status: status.ok_or(RequestError::Unreadable)?, body_starts: ends + 4, body_bytes: 0, closes: false };
     let mut has_length = false;
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         if name.eq_ignore_ascii_case("content-length") {
-            head.body_bytes = value.trim().parse().map_err(|_| Fault::Unreadable)?;
+            head.body_bytes = value.trim().parse().map_err(|_| RequestError::Unreadable)?;
             has_length = true;
         } else if name.eq_ignore_ascii_case("connection") {
             head.closes = value.trim().eq_ignore_ascii_case("close");
         }
     }
     // Chunked answers would need a decoder, and no receipt is chunked.
-    if has_length { Ok(Some(head)) } else { Err(Fault::Unreadable) }
+    if has_length { Ok(Some(head)) } else { Err(RequestError::Unreadable) }
 }
 
 /// Sends until the run is over; returns a time after the last fix.
-pub async fn send_all(args: &Http, mut connection: Connection, mut sender: Sender, run: Run) -> i64 {
+pub async fn send_all(args: &HttpArgs, mut connection: Connection, mut sender: Sender, run: Run) -> i64 {
     let load = &args.load;
     let path = args.path.as_deref().unwrap_or(if args.empty { "/bench/empty" } else { "/api/driver/location" });
     let head = format!(
@@ -167,7 +167,7 @@ pub async fn send_all(args: &Http, mut connection: Connection, mut sender: Sende
     sender.last_fix_millis()
 }
 
-fn count(args: &Http, run: &Run, due: Instant, connection: &Connection, answer: Head, fixes: usize) {
+fn count(args: &HttpArgs, run: &Run, due: Instant, connection: &Connection, answer: Head, fixes: usize) {
     let mut outcomes = run.outcomes.borrow_mut();
     let (sent, received) = connection.exchanged_bytes();
     outcomes.bytes(sent, received);
@@ -183,7 +183,7 @@ fn count(args: &Http, run: &Run, due: Instant, connection: &Connection, answer: 
 }
 
 /// Reconnects with retries until the run is over; returns whether it succeeded.
-async fn reconnect(connection: &mut Connection, args: &Http, run: &Run) -> bool {
+async fn reconnect(connection: &mut Connection, args: &HttpArgs, run: &Run) -> bool {
     loop {
         if let Ok(fresh) = Connection::open(&args.load.address).await {
             *connection = fresh;

@@ -24,9 +24,9 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::Instant;
 
-use args::{Http, Load, Mode, Ws};
+use args::{HttpArgs, LoadArgs, Mode, WsArgs};
 use arrivals::Arrivals;
-use outcomes::{OutcomeCounts, Report};
+use outcomes::{LoadReport, OutcomeCounts};
 use sender::{Run, Sender};
 
 /// Runs the mode of the command line.
@@ -54,7 +54,7 @@ pub fn run(mode: Mode) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn over_http(args: Http) -> Result<Report, Box<dyn Error>> {
+async fn over_http(args: HttpArgs) -> Result<LoadReport, Box<dyn Error>> {
     let mut connections = Vec::new();
     for number in 0..args.load.connections {
         let sender = Sender::new(&args.load, number, false);
@@ -71,7 +71,7 @@ async fn over_http(args: Http) -> Result<Report, Box<dyn Error>> {
     .await
 }
 
-async fn over_sockets(args: Ws) -> Result<Report, Box<dyn Error>> {
+async fn over_sockets(args: WsArgs) -> Result<LoadReport, Box<dyn Error>> {
     let mut sockets = Vec::new();
     for number in 0..args.load.connections {
         sockets.push((ws::open(&args).await?, Sender::new(&args.load, number, true)));
@@ -88,7 +88,10 @@ async fn over_sockets(args: Ws) -> Result<Report, Box<dyn Error>> {
 }
 
 /// Runs the senders over their open connections and returns the report when the last one has finished.
-async fn measure(load: &Load, start: impl FnOnce(&Run) -> Vec<JoinHandle<i64>>) -> Result<Report, Box<dyn Error>> {
+async fn measure(
+    load: &LoadArgs,
+    start: impl FnOnce(&Run) -> Vec<JoinHandle<i64>>,
+) -> Result<LoadReport, Box<dyn Error>> {
     let outcomes = OutcomeCounts::new().ok_or("the histogram has impossible bounds")?;
     let starts_at = Instant::now();
     let duration = Duration::try_from_secs_f64(load.duration_secs)?;
@@ -102,12 +105,12 @@ async fn measure(load: &Load, start: impl FnOnce(&Run) -> Vec<JoinHandle<i64>>) 
     Ok(report)
 }
 
-fn show(report: &Report, as_json: bool) -> Result<(), serde_json::Error> {
+fn show(report: &LoadReport, as_json: bool) -> Result<(), serde_json::Error> {
     if as_json {
         println!("{}", serde_json::to_string(report)?);
         return Ok(());
     }
-    let Report { secs, requests, requests_per_sec, fixes, latency, .. } = report;
+    let LoadReport { secs, requests, requests_per_sec, fixes, latency, .. } = report;
     println!("{requests} requests in {secs:.1} s, {requests_per_sec:.0}/s; answers {:?}", report.answers);
     println!("fixes: {} stored, {} duplicate, {} rejected", fixes.stored, fixes.duplicate, fixes.rejected);
     println!(

@@ -57,7 +57,7 @@ pub struct Fixes {
 
 /// Report of a run, as `--json` writes it.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct LoadReport {
     /// Time from the start to the last answer.
     pub secs: f64,
     /// Number of answers of any kind.
@@ -181,12 +181,12 @@ impl OutcomeCounts {
     }
 
     /// The report of a run of this length.
-    pub fn report(&self, elapsed: Duration, last_fix_millis: i64) -> Report {
+    pub fn report(&self, elapsed: Duration, last_fix_millis: i64) -> LoadReport {
         let requests: u64 = self.answers.values().sum();
         let secs = elapsed.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "below 2^52 requests")]
         let requests_per_sec = if secs > 0.0 { requests as f64 / secs } else { 0.0 };
-        Report {
+        LoadReport {
             secs,
             requests,
             requests_per_sec,

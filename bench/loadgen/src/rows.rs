@@ -8,7 +8,7 @@ use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
 
-use crate::args::Rows;
+use crate::args::RowsArgs;
 use crate::trace::{Fix, Trace};
 
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -32,7 +32,7 @@ pub struct Written {
 ///
 /// # Errors
 /// It cannot be written.
-pub fn write(args: &Rows) -> io::Result<Written> {
+pub fn write(args: &RowsArgs) -> io::Result<Written> {
     let options = args.trace.options();
     let mut trace = Trace::new(&options, args.trace.numbers(0, 1));
     let mut file = BufWriter::with_capacity(1 << 20, File::create(&args.out)?);

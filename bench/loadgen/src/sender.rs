@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use tokio::time::Instant;
 
-use crate::args::Load;
+use crate::args::LoadArgs;
 use crate::arrivals::Arrivals;
 use crate::body;
 use crate::outcomes::OutcomeCounts;
@@ -38,7 +38,7 @@ pub struct Sender {
 
 impl Sender {
     /// Creates the sender of connection number `connection`; `with_ids` for a socket.
-    pub fn new(load: &Load, connection: usize, with_ids: bool) -> Self {
+    pub fn new(load: &LoadArgs, connection: usize, with_ids: bool) -> Self {
         let numbers = || load.trace.numbers(connection, load.connections);
         let options = load.trace.options();
         Self {

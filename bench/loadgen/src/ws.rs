@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::http::{HeaderValue, header::AUTHORIZATION};
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use crate::args::Ws;
+use crate::args::WsArgs;
 use crate::outcomes::Receipt;
 use crate::sender::{Run, Sender};
 
@@ -19,7 +19,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Error of a socket.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum SocketError {
     /// The connection failed, or the handshake was refused.
     #[error("the socket failed: {0}")]
     Socket(#[from] tungstenite::Error),
@@ -51,17 +51,17 @@ struct Pending {
 ///
 /// # Errors
 /// No server listens, or the handshake was refused.
-pub async fn open(args: &Ws) -> Result<Socket, Fault> {
+pub async fn open(args: &WsArgs) -> Result<Socket, SocketError> {
     let stream = TcpStream::connect(&args.load.address).await?;
     stream.set_nodelay(true)?;
     let mut request = format!("ws://{}{}", args.load.address, args.path).into_client_request()?;
-    let bearer = HeaderValue::from_str(&format!("Bearer {}", args.load.token)).map_err(|_| Fault::Token)?;
+    let bearer = HeaderValue::from_str(&format!("Bearer {}", args.load.token)).map_err(|_| SocketError::Token)?;
     request.headers_mut().insert(AUTHORIZATION, bearer);
     Ok(client_async(request, stream).await?.0)
 }
 
 /// Sends until the run is over and all receipts have arrived; returns a time after the last fix.
-pub async fn send_all(args: &Ws, mut socket: Socket, mut sender: Sender, run: Run) -> i64 {
+pub async fn send_all(args: &WsArgs, mut socket: Socket, mut sender: Sender, run: Run) -> i64 {
     let mut pending = VecDeque::with_capacity(args.inflight);
     let mut more = true;
     while more || !pending.is_empty() {
@@ -78,9 +78,9 @@ pub async fn send_all(args: &Ws, mut socket: Socket, mut sender: Sender, run: Ru
         if let Err(fault) = step {
             // No reconnect: a run in which the server closes a socket is not a measurement.
             let reason = match fault {
-                Fault::Closed => "closed",
-                Fault::Late(_) => "late",
-                Fault::Socket(_) | Fault::Io(_) | Fault::Token => "io",
+                SocketError::Closed => "closed",
+                SocketError::Late(_) => "late",
+                SocketError::Socket(_) | SocketError::Io(_) | SocketError::Token => "io",
             };
             for _ in &pending {
                 run.outcomes.borrow_mut().error(reason);
@@ -99,7 +99,7 @@ async fn send_next(
     sender: &mut Sender,
     due: Instant,
     pending: &mut VecDeque<Pending>,
-) -> Result<(), Fault> {
+) -> Result<(), SocketError> {
     let Some(id) = sender.prepare() else { return Ok(()) };
     let text = String::from_utf8_lossy(&sender.body).into_owned();
     pending.push_back(Pending { id, due, fixes: sender.fixes, bytes: text.len() });
@@ -107,9 +107,9 @@ async fn send_next(
 }
 
 /// Receives messages until one answers a batch.
-async fn receive_one(socket: &mut Socket, run: &Run, pending: &mut VecDeque<Pending>) -> Result<(), Fault> {
+async fn receive_one(socket: &mut Socket, run: &Run, pending: &mut VecDeque<Pending>) -> Result<(), SocketError> {
     loop {
-        let message = timeout(ANSWER_TIMEOUT, socket.next()).await?.ok_or(Fault::Closed)??;
+        let message = timeout(ANSWER_TIMEOUT, socket.next()).await?.ok_or(SocketError::Closed)??;
         let Message::Text(text) = message else { continue };
         let Ok(receipt) = serde_json::from_str::<Receipt>(&text) else {
             run.outcomes.borrow_mut().error("receipt");

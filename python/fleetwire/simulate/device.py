@@ -60,7 +60,7 @@ class FleetCounts:
             self.rejected[code] = self.rejected.get(code, 0) + count
 
 
-class Device:
+class SimulatedDevice:
     """Runs the driver app of one vehicle."""
 
     def __init__(

@@ -18,7 +18,7 @@ from fleetwire.client import BatchClient
 from fleetwire.clock import monotonic_secs
 from fleetwire.errors import Problem
 from fleetwire.runtime.tasks import cancel, spawn
-from fleetwire.simulate.device import Device, FleetCounts
+from fleetwire.simulate.device import FleetCounts, SimulatedDevice
 from fleetwire.simulate.options import SimulateOptions
 from fleetwire.simulate.outbox import DeviceOutbox
 from fleetwire.simulate.phone import DeadZones, Phone
@@ -63,7 +63,7 @@ class Fleet:
         self._senders: list[asyncio.Task[None]] = []
         self._began_secs = monotonic_secs()
         self._refusal: Problem | None = None
-        self.devices: list[Device] = []
+        self.devices: list[SimulatedDevice] = []
         self.counts = FleetCounts()
 
     async def __aenter__(self) -> Self:
@@ -144,18 +144,18 @@ class Fleet:
             self._senders.append(spawn(self._send(device), name=f"simulate-send-{device.name}"))
             await asyncio.sleep(options.start_secs / options.vehicles)
 
-    async def _send(self, device: Device) -> None:
+    async def _send(self, device: SimulatedDevice) -> None:
         try:
             await device.send_batches()
         except Problem as problem:
             # Passed to `run` instead of failing the task: each of a hundred devices would be reported as a failure.
             self._refusal = self._refusal or problem
 
-    def _device(self, number: int, *, via_socket: bool) -> Device:
+    def _device(self, number: int, *, via_socket: bool) -> SimulatedDevice:
         options = self._options
         name = f"{options.device_prefix}{number}"
         seed = options.seed * 1_000_003 + number
-        return Device(
+        return SimulatedDevice(
             name=name,
             vehicle=Vehicle(self._streets, seed=seed),
             phone=Phone(self._streets, seed=seed),

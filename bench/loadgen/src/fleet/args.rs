@@ -4,7 +4,7 @@ use clap::Args;
 
 /// Options of `fleet`.
 #[derive(Debug, Args)]
-pub struct Fleet {
+pub struct FleetArgs {
     /// IP address and port of the server that drivers send to.
     #[arg(long, default_value = "127.0.0.1:8000")]
     pub address: String,
@@ -70,7 +70,7 @@ pub struct Fleet {
     pub jitter_secs: f64,
 }
 
-impl Fleet {
+impl FleetArgs {
     /// Number of connections that are open at once.
     pub fn connections(&self) -> usize {
         self.drivers + self.sockets + self.watchers + self.stalled

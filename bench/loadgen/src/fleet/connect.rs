@@ -17,7 +17,7 @@ const MAX_ANSWER_BYTES: usize = 8 * 1024;
 
 /// Error of opening a connection.
 #[derive(Debug, thiserror::Error)]
-pub enum Fault {
+pub enum ConnectError {
     /// TCP error.
     #[error("the connection failed: {0}")]
     Io(#[from] std::io::Error),
@@ -86,11 +86,11 @@ impl Endpoint {
     ///
     /// # Errors
     /// There is no connection, or the handshake was refused.
-    pub async fn upgrade(&self, handshake: &Handshake, stalled: bool) -> Result<Opened, Fault> {
+    pub async fn upgrade(&self, handshake: &Handshake, stalled: bool) -> Result<Opened, ConnectError> {
         timeout(secs(HANDSHAKE_TIMEOUT_SECS), self.upgrade_once(handshake, stalled)).await?
     }
 
-    async fn upgrade_once(&self, handshake: &Handshake, stalled: bool) -> Result<Opened, Fault> {
+    async fn upgrade_once(&self, handshake: &Handshake, stalled: bool) -> Result<Opened, ConnectError> {
         let mut stream = self.connect(stalled).await?;
         stream.write_all(handshake.request.as_bytes()).await?;
         let mut answer = Vec::with_capacity(512);
@@ -101,10 +101,10 @@ impl Endpoint {
                     return handshake.check(&answer).map(|()| Opened { stream, rest });
                 }
                 let status = answer.split(|&byte| byte == b'\r').next().unwrap_or_default();
-                return Err(Fault::Refused(String::from_utf8_lossy(status).into_owned()));
+                return Err(ConnectError::Refused(String::from_utf8_lossy(status).into_owned()));
             }
             if answer.len() > MAX_ANSWER_BYTES || stream.read_buf(&mut answer).await? == 0 {
-                return Err(Fault::Unreadable);
+                return Err(ConnectError::Unreadable);
             }
         }
     }
@@ -117,7 +117,7 @@ impl Endpoint {
     }
 }
 
-impl Fault {
+impl ConnectError {
     /// Short name for counting.
     pub fn name(&self) -> &'static str {
         match self {
@@ -142,13 +142,13 @@ impl Handshake {
     }
 
     /// Checks the granted subprotocol: a server without it opens the socket all the same.
-    fn check(&self, answer: &[u8]) -> Result<(), Fault> {
+    fn check(&self, answer: &[u8]) -> Result<(), ConnectError> {
         let Some(protocol) = &self.protocol else { return Ok(()) };
         let answer = String::from_utf8_lossy(answer).to_ascii_lowercase();
         if answer.contains(&format!("sec-websocket-protocol: {}\r\n", protocol.to_ascii_lowercase())) {
             return Ok(());
         }
-        Err(Fault::Refused(format!("the server does not speak {protocol}")))
+        Err(ConnectError::Refused(format!("the server does not speak {protocol}")))
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::fleet::driver::{Driver, Sent};
 use crate::fleet::plan::secs;
 use crate::fleet::state::FleetState;
-use crate::http::{Connection, Fault, Head};
+use crate::http::{Connection, Head, RequestError};
 use crate::outcomes::Receipt;
 
 const ANSWER_TIMEOUT_SECS: f64 = 60.0;
@@ -35,7 +35,7 @@ pub async fn drive(state: Rc<FleetState>, mut connection: Connection, mut driver
 }
 
 /// Counts the answer; returns whether the connection can be used again.
-fn count(state: &FleetState, connection: &Connection, sent: Sent, outcome: Result<Head, Fault>) -> bool {
+fn count(state: &FleetState, connection: &Connection, sent: Sent, outcome: Result<Head, RequestError>) -> bool {
     let outcomes = &mut *state.posts.borrow_mut();
     let answer = match outcome {
         Ok(answer) => answer,
@@ -65,6 +65,6 @@ async fn reconnect(state: &FleetState) -> Option<Connection> {
     None
 }
 
-async fn open(state: &FleetState) -> Result<Connection, Fault> {
+async fn open(state: &FleetState) -> Result<Connection, RequestError> {
     Ok(Connection::over(state.endpoint.connect(false).await?)?)
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
-use crate::fleet::args::Fleet;
+use crate::fleet::args::FleetArgs;
 use crate::random::Random;
 use crate::trace::TraceOptions;
 
@@ -34,7 +34,7 @@ pub struct Schedule {
 
 impl Plan {
     /// Plans a run that starts now.
-    pub fn new(args: &Fleet, now: Instant) -> Self {
+    pub fn new(args: &FleetArgs, now: Instant) -> Self {
         let measures_at = now + secs(args.warm_secs);
         Self {
             starts_at: now,
@@ -57,7 +57,7 @@ impl Plan {
     }
 
     /// Returns the options of the drivers' traces: the fixes of a batch lie in the interval before it, by the wall clock.
-    pub fn trace(&self, args: &Fleet) -> TraceOptions {
+    pub fn trace(&self, args: &FleetArgs) -> TraceOptions {
         let every_millis = i64::try_from(self.every.as_millis()).unwrap_or(i64::MAX).max(1);
         let fixes = i64::try_from(args.batch_size.max(1)).unwrap_or(1);
         TraceOptions {
@@ -100,7 +100,7 @@ mod tests {
     use crate::args::{Cli, Mode};
     use clap::Parser;
 
-    fn args(line: &[&str]) -> Fleet {
+    fn args(line: &[&str]) -> FleetArgs {
         let Mode::Fleet(args) = Cli::parse_from([&["loadgen", "fleet"], line].concat()).mode else {
             panic!("a fleet expected");
         };

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::fleet::args::Fleet;
+use crate::fleet::args::FleetArgs;
 use crate::fleet::connect::{Endpoint, Handshake, Opened};
 use crate::fleet::frame_counter::Frame;
 use crate::fleet::plan::{Plan, now_millis, secs};
@@ -23,7 +23,7 @@ const RETRY_SECS: f64 = 0.25;
 /// Options, schedule, endpoints and counters of a run.
 pub struct FleetState {
     /// The command line.
-    pub args: Fleet,
+    pub args: FleetArgs,
     /// Start, measurement, cut and end.
     pub plan: Plan,
     /// Server that drivers send to.
@@ -118,7 +118,7 @@ impl Counts {
 
 impl FleetState {
     /// Creates the state of a run that starts now. Never `None`: the bounds of the histograms are valid constants.
-    pub fn new(args: Fleet, endpoint: Endpoint, watch_endpoint: Endpoint) -> Option<Self> {
+    pub fn new(args: FleetArgs, endpoint: Endpoint, watch_endpoint: Endpoint) -> Option<Self> {
         Some(Self {
             plan: Plan::new(&args, Instant::now()),
             endpoint,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::fleet::connect::Fault;
+use crate::fleet::connect::ConnectError;
 use crate::outcomes::{LatencyHistogram, LatencyQuantiles};
 
 /// Counts of reconnected drivers and watchers.
@@ -57,7 +57,7 @@ impl Storm {
     }
 
     /// Counts a failed attempt.
-    pub fn refused(&mut self, fault: &Fault) {
+    pub fn refused(&mut self, fault: &ConnectError) {
         *self.refusals.entry(fault.name()).or_default() += 1;
     }
 
@@ -92,7 +92,7 @@ mod tests {
         let mut storm = Storm::new(1, 1).unwrap();
         let cut_at = Instant::now().checked_sub(Duration::from_secs(2)).unwrap();
         storm.driver_is_back(cut_at);
-        storm.refused(&Fault::Unreadable);
+        storm.refused(&ConnectError::Unreadable);
         assert!(!storm.is_over());
         storm.watcher_is_back(cut_at);
         let report = storm.report();

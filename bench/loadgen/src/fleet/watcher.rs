@@ -5,7 +5,7 @@ use std::rc::Rc;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::fleet::args::Fleet;
+use crate::fleet::args::FleetArgs;
 use crate::fleet::connect::{Handshake, Opened};
 use crate::fleet::frame_counter::FrameCounter;
 use crate::fleet::plan::secs;
@@ -23,7 +23,7 @@ enum End {
 }
 
 /// Returns the handshake of watchers.
-pub fn handshake(args: &Fleet) -> Handshake {
+pub fn handshake(args: &FleetArgs) -> Handshake {
     let address = args.watch_address.as_ref().unwrap_or(&args.address);
     Handshake::new(address, "/ws/dispatch", &args.watch_token, args.protocol.as_deref())
 }
