@@ -1,4 +1,4 @@
-"""IngestOptions of the ingest benchmark."""
+"""Options of the ingest benchmark."""
 
 import argparse
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from bench import REPOSITORY
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestOptions:
-    """IngestOptions of one run."""
+    """Options of one run."""
 
     secs: float = 15.0
     """Duration of each measurement under load."""

@@ -1,4 +1,4 @@
-"""ReportOptions of the standard set: scenarios, sizes and durations."""
+"""Options of the standard set: scenarios, sizes and durations."""
 
 import argparse
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ SCENARIOS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportOptions:
-    """ReportOptions of one run. The defaults are the standard set: about 12 minutes."""
+    """Options of one run. The defaults are the standard set: about 12 minutes."""
 
     only: tuple[str, ...] = SCENARIOS
     out: Path = REPOSITORY / "bench" / "results"
