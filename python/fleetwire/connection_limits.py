@@ -17,12 +17,16 @@ RESERVED_DESCRIPTORS: Final = 512
 _log = structlog.get_logger(__name__)
 
 
-def raise_descriptor_limit(settings: Settings) -> None:
-    """Raises the limit of open files to what the system allows; logs when connections are bounded by it."""
+def raise_descriptor_limit() -> None:
+    """Raises the limit of open files to what the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with contextlib.suppress(ValueError, OSError):  # macOS names a hard limit that it does not grant
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def warn_of_few_descriptors(settings: Settings) -> None:
+    """Logs when the limit of open files bounds connections below the setting."""
     bound = max_connections(settings.max_sockets)
     if bound < settings.max_sockets:
         _log.warning(

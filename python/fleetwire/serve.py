@@ -33,7 +33,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from fleetwire import logs
-from fleetwire.connection_limits import max_connections, raise_descriptor_limit
+from fleetwire.connection_limits import max_connections, raise_descriptor_limit, warn_of_few_descriptors
 from fleetwire.errors import ConfigError
 from fleetwire.ingest import spool_folder
 from fleetwire.private_files import OTHERS, make_private_dir
@@ -66,7 +66,7 @@ def serve(
         OSError: it cannot be reached.
     """
     logs.configure(level=settings.log_level, form=settings.log_format)
-    raise_descriptor_limit(settings)
+    raise_descriptor_limit()
     os.umask(OTHERS)  # what this process and its workers make is nobody else's to read
     _check_address(settings)
     if settings.spool is not None:
@@ -75,6 +75,7 @@ def serve(
         ran = asyncio.run(migrate(dsn, connect_timeout_secs=settings.connect_timeout_secs))
         asyncio.run(check_roles(dsn))
         _log.info("The schema is up to date.", migrations_run=ran)
+        warn_of_few_descriptors(settings)
         os.environ.update(settings.to_env())
         os.environ["FLEETWIRE_DATABASE_URL"] = dsn
         _serve_workers(settings, lambda: on_ready(address(settings), dsn), on_stopping)

@@ -7,7 +7,17 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from harness.fixtures import running_server
+
 BAD_BYTES = b"\xff\xfe\x80"
+
+
+@pytest.fixture(scope="module")
+def server(module_database):
+    # Frames of a socket that has no credential yet are read, too.
+    yield from running_server(module_database, {"FLEETWIRE_UNAUTHENTICATED_SOCKETS": "2"})
+
+
 DEEP = 20_000
 
 BODIES = {

@@ -21,6 +21,9 @@ def server(module_database):
         "FLEETWIRE_APP_CONNECTIONS": str(MOST),
         "FLEETWIRE_IDLE_CONNECTION_SECS": "1",
         "FLEETWIRE_SLOW_QUERY_SECS": "0",
+        # More readers than the bounds of downloads allow.
+        "FLEETWIRE_USER_STREAMS": "64",
+        "FLEETWIRE_TENANT_STREAMS": "64",
         # None of it looks at the database meanwhile.
         "FLEETWIRE_UPKEEP_SECS": "0",
     }
