@@ -187,7 +187,8 @@ async def test_most_moves_stay_on_their_page(owner, ingest, acme):
     counts = await owner.fetchrow(
         "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'live_position'"
     )
-    assert counts["n_tup_upd"] == counts["n_tup_hot_upd"] == 50
+    # The key changes with every 32nd move.
+    assert (counts["n_tup_upd"], counts["n_tup_hot_upd"]) == (50, 49)
 
 
 async def store(connection, fleet, device_id, first_millis, offsets):

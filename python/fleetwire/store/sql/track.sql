@@ -1,7 +1,7 @@
 -- merge_count --
 -- How often the device's segments were merged; in the transaction, and with the snapshot, of the page it stands for.
 -- $1 tenant_id int, $2 device_id bigint
-SELECT merge_count FROM live_position WHERE tenant_id = $1 AND device_id = $2;
+SELECT merge_count FROM live_position WHERE tenant_id = $1 AND device_id = $2 ORDER BY rotation DESC LIMIT 1;
 
 -- track_state --
 -- What a span of a device's track changes with: fixes are only ever added, with a later received_at, or deleted from
