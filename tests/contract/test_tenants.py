@@ -6,16 +6,17 @@ import hashlib
 import json
 from datetime import UTC, datetime
 
-import asyncpg
 import pytest
 
 from fleetwire.access.issue import create_user, issue_token
 from fleetwire.access.tokens import REVOKED_CHANNEL
 from fleetwire.errors import FleetwireError, Problem
 from fleetwire.replay.csv_rows import read_csv
+from fleetwire.store import tenant_export
 from fleetwire.store.erasure import erase
 from fleetwire.store.maintenance.compaction import Compaction
-from fleetwire.store.tenants import export, list_tenants
+from fleetwire.store.tenant_export import export
+from fleetwire.store.tenants import list_tenants
 from fleetwire.store.upkeep import exclusive
 from harness.writing import at, fixes_of, writing
 
@@ -88,15 +89,40 @@ async def test_an_export_can_be_replayed(owner, acme, token, tmp_path):
     assert {row[0] for row in rows} == {"truck-1", "truck-2"}
 
 
-async def test_an_export_overwrites_nothing_and_leaves_no_half(owner, acme, token, tmp_path, monkeypatch):
+async def test_an_export_overwrites_nothing_and_goes_on_after_an_interruption(
+    owner, acme, token, tmp_path, monkeypatch
+):
     with pytest.raises(FleetwireError, match="exists already"):
         await export(owner, "acme", tmp_path)
     with pytest.raises(Problem, match="no tenant"):
         await export(owner, "nobody", tmp_path / "out")
-    await owner.execute("SET statement_timeout = 1")
-    with pytest.raises(asyncpg.QueryCanceledError):
+    whole = await export(owner, "acme", tmp_path / "whole")
+    # A device at a time, and the third statement fails after it has written something.
+    monkeypatch.setattr(tenant_export, "FIXES_AT_ONCE", 1)
+    saved = []
+    save = tenant_export._save
+
+    def save_some(folder, progress):
+        save(folder, progress)
+        saved.append(progress.after_device_id)
+        if len(saved) == 3:
+            raise OSError("The disk is full.")
+
+    monkeypatch.setattr(tenant_export, "_save", save_some)
+    with pytest.raises(OSError, match="full"):
         await export(owner, "acme", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    with (tmp_path / "out/fix.csv").open("a") as file:
+        file.write("truck-1,17")
+    assert not (tmp_path / "out/export.json").exists()
+    monkeypatch.setattr(tenant_export, "_save", save)
+    with pytest.raises(FleetwireError, match="something else"):
+        await export(owner, "acme", tmp_path / "out", for_spreadsheet=True)
+    assert await export(owner, "acme", tmp_path / "out") == whole
+    assert not (tmp_path / "out/progress.json").exists()
+    first, second = (sorted((tmp_path / each / "fix.csv").read_text().splitlines()) for each in ("whole", "out"))
+    assert first == second
+    with pytest.raises(FleetwireError, match="exists already"):
+        await export(owner, "acme", tmp_path / "out")
 
 
 async def test_an_erasure_leaves_nothing_of_the_tenant_and_all_of_the_other(database, owner, acme, rival, token):

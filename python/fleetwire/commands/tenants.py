@@ -74,7 +74,7 @@ def resume(name: Name, *, data_dir: DataDir = None, database_url: DatabaseUrl = 
 @app.command
 def export(
     name: Name,
-    folder: Annotated[Path, Parameter(help="A new folder for the CSV files.")],
+    folder: Annotated[Path, Parameter(help="New folder for the CSV files, or that of an interrupted export.")],
     *,
     for_spreadsheet: Annotated[
         bool,
@@ -86,9 +86,9 @@ def export(
 ) -> None:
     """Write all data of a tenant as CSV: its fixes in the form that `fleetwire replay` reads, and every other table.
 
-    Hashes of passwords and tokens are left out.
+    Hashes of passwords and tokens are left out. After an interruption the same command goes on where it stopped.
     """
-    from fleetwire.store.tenants import export as run
+    from fleetwire.store.tenant_export import export as run
 
     act = lambda connection: run(connection, name, folder, for_spreadsheet=for_spreadsheet)  # noqa: E731
     _print(as_owner(data_dir, database_url, act), as_json=as_json)
