@@ -100,6 +100,11 @@ UPKEEP_LAG = Gauge(
     ["job"],
     registry=REGISTRY,
 )
+OLDEST_SNAPSHOT = Gauge(
+    "fleetwire_store_oldest_snapshot_seconds",
+    "Age of the oldest snapshot in the database, which keeps versions of rows from being removed.",
+    registry=REGISTRY,
+)
 UPKEEP_FAILURES = Counter("fleetwire_store_upkeep_failures", "Rounds of upkeep that failed.", registry=REGISTRY)
 UPKEEP_LAST = Gauge(
     "fleetwire_store_upkeep_last_seconds", "When this worker's last round ended, Unix time.", registry=REGISTRY

@@ -66,5 +66,5 @@ def _rule(sample: str) -> Callable[[float, float], float]:
     if sample.endswith("_created"):
         return min
     # A moment, or what all workers see alike, is no amount.
-    alike = ("_last_seconds", "_lag_seconds", "_spool_bytes", "_spool_aside_bytes")
+    alike = ("_last_seconds", "_lag_seconds", "_oldest_snapshot_seconds", "_spool_bytes", "_spool_aside_bytes")
     return max if sample.endswith(alike) else float.__add__

@@ -174,6 +174,9 @@ class Settings:
     audit_retention_days: int = _setting(
         400, "Days that the audit log is kept: a year and a month. 0 keeps it for ever.", at_least=0
     )
+    old_snapshot_secs: float = _setting(
+        600.0, "Age from which `/health` says that an old snapshot keeps row versions from being removed.", at_least=0
+    )
     drain_secs: float = _setting(5.0, "Time that sockets and held batches have at a stop.", at_least=0)
 
     @classmethod

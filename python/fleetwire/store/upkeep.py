@@ -21,6 +21,7 @@ from fleetwire.settings import Settings
 from fleetwire.store import statements
 from fleetwire.store.maintenance.job import LATE_SECS, Job, at_once, load_states, run_jobs
 from fleetwire.store.maintenance.jobs import Round, list_jobs
+from fleetwire.store.maintenance.snapshots import SnapshotWatch
 
 _log = structlog.get_logger(__name__)
 _SQL = statements.load("upkeep")
@@ -38,6 +39,7 @@ class Upkeep:
         self._dsn = dsn
         self._settings = settings
         self._late: list[str] = []
+        self._snapshots = SnapshotWatch(old_secs=settings.old_snapshot_secs)
         self._is_busy = False
         self._task: SupervisedTask | None = None
 
@@ -51,8 +53,8 @@ class Upkeep:
         await supervisor.stop(self._task)
 
     def warnings(self) -> list[str]:
-        """Sentences for `/health` about jobs that are late, whichever worker does them."""
-        return self._late
+        """Sentences for `/health` about jobs that are late, whichever worker does them, and about old snapshots."""
+        return [*self._late, *self._snapshots.warnings()]
 
     async def _next_round(self) -> None:
         pause_secs = min(BUSY_PAUSE_SECS, self._settings.upkeep_secs) if self._is_busy else self._settings.upkeep_secs
@@ -87,6 +89,7 @@ class Upkeep:
         _raise_first(failed)
 
     async def _measure(self, connection: asyncpg.Connection, jobs: list[Job]) -> None:
+        await self._snapshots.measure(connection)
         states = await load_states(connection)
         lags = {job: states[job.name].lag_secs(job.every_secs) for job in jobs if job.name in states}
         for job, lag_secs in lags.items():
