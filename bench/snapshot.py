@@ -40,7 +40,7 @@ FROM pg_statio_user_tables WHERE relname = 'live_position'
 
 
 @dataclass(frozen=True)
-class Step:
+class SnapshotStep:
     """A measurement."""
 
     snapshot: str
@@ -50,7 +50,7 @@ class Step:
     table_bytes: int
 
 
-class Fleet:
+class MovingDevices:
     """Devices that move together."""
 
     def __init__(self, connection: asyncpg.Connection, tenant_id: int, device_ids: list[int]) -> None:
@@ -58,7 +58,7 @@ class Fleet:
         self._keys = [tenant_id] * len(device_ids), sorted(device_ids)
         self._known_millis: int | None = None
 
-    async def measure(self, moves: int, *, snapshot: str, after: int) -> Step:
+    async def measure(self, moves: int, *, snapshot: str, after: int) -> SnapshotStep:
         """Moves all devices so many times.
 
         Raises:
@@ -73,14 +73,14 @@ class Fleet:
                 raise RuntimeError("Other watermarks were stored.")
         millis = (time.perf_counter() - started) / moves * 1000
         read, size = await self._pages()
-        return Step(snapshot, after + moves, round(millis, 2), (read - before[0]) // moves, size)
+        return SnapshotStep(snapshot, after + moves, round(millis, 2), (read - before[0]) // moves, size)
 
     async def _pages(self) -> tuple[int, int]:
         await self._connection.execute("SELECT pg_stat_force_next_flush()")
         return tuple(await self._connection.fetchrow(_PAGES))
 
 
-async def steps(dsn: str, *, devices: int, moves: int) -> AsyncIterator[Step]:
+async def steps(dsn: str, *, devices: int, moves: int) -> AsyncIterator[SnapshotStep]:
     """Measures before, beside and after a snapshot."""
     await migrate.migrate(dsn)
     connection = await asyncpg.connect(dsn, server_settings=PLANNER)
@@ -89,7 +89,7 @@ async def steps(dsn: str, *, devices: int, moves: int) -> AsyncIterator[Step]:
         tenant_id = await connection.fetchval("INSERT INTO tenant (name) VALUES ('bench') RETURNING tenant_id")
         names = [f"vehicle-{number}" for number in range(devices)]
         found = await connection.fetch(statements.load("device")["create_devices"], tenant_id, names)
-        fleet = Fleet(connection, tenant_id, [row["device_id"] for row in found])
+        fleet = MovingDevices(connection, tenant_id, [row["device_id"] for row in found])
         step = moves // STEPS
         await fleet.measure(step, snapshot="none", after=0)
         yield await fleet.measure(step, snapshot="none", after=step)

@@ -20,7 +20,7 @@ FROM pg_statio_user_tables WHERE relname = 'live_position'
 """
 
 
-class Fleet:
+class MovingDevices:
     """Devices that move together, in groups over one connection."""
 
     def __init__(self, connection, tenant_id, device_ids):
@@ -56,7 +56,7 @@ async def fleet(database, owner, acme):
     found = await owner.fetch(statements.load("device")["create_devices"], acme.tenant_id, names)
     settings = {**PLANNER, "role": "fleetwire_ingest"}
     connection = await asyncpg.connect(database, server_settings=settings)
-    yield Fleet(connection, acme.tenant_id, [row["device_id"] for row in found])
+    yield MovingDevices(connection, acme.tenant_id, [row["device_id"] for row in found])
     await connection.close()
 
 
@@ -98,7 +98,7 @@ async def test_who_waits_for_a_row_whose_key_changes_meanwhile_gets_its_newest_w
     transaction = fleet.connection.transaction()
     await transaction.start()
     await fleet.move()
-    late = asyncio.create_task(Fleet(other, acme.tenant_id, fleet._device_ids).store(moves, moves + 9))
+    late = asyncio.create_task(MovingDevices(other, acme.tenant_id, fleet._device_ids).store(moves, moves + 9))
     await asyncio.sleep(0.2)
     assert not late.done()
     await transaction.commit()

@@ -36,7 +36,7 @@ _FORMULA = r"^[-=+@\t\r\n\uff1d\uff0b\uff0d\uff20]"
 
 
 @dataclass(slots=True)
-class Progress:
+class ExportProgress:
     """How far an export has come."""
 
     tenant: str
@@ -67,7 +67,7 @@ async def export(
         FleetwireError: the folder exists already, and is not of such an export that was interrupted.
     """
     tenant_id = await find_tenant(connection, name)
-    progress = await asyncio.to_thread(_open, folder, Progress(name, tenant_id, for_spreadsheet))
+    progress = await asyncio.to_thread(_open, folder, ExportProgress(name, tenant_id, for_spreadsheet))
     await connection.fetchval(_SQL["plan_each_time"])
     await _export_fixes(connection, folder, progress)
     tables = dict(await connection.fetch(_TENANT_SQL["tables"]))
@@ -91,7 +91,7 @@ async def export(
     return rows
 
 
-async def _export_fixes(connection: asyncpg.Connection, folder: Path, progress: Progress) -> None:
+async def _export_fixes(connection: asyncpg.Connection, folder: Path, progress: ExportProgress) -> None:
     attached = [row["name"] for row in await connection.fetch(_EXPIRY_SQL["partitions"]) if row["is_attached"]]
     columns = _COLUMNS.replace("device", without_formula("device"), 1) if progress.for_spreadsheet else _COLUMNS
     query = f"SELECT {columns} FROM ({_SQL['fixes']}) AS f"  # noqa: S608 - both are fixed texts
@@ -127,13 +127,13 @@ def _pages(devices: list[tuple[int, int]]) -> list[int]:
     return pages
 
 
-def _open(folder: Path, begun: Progress) -> Progress:
+def _open(folder: Path, begun: ExportProgress) -> ExportProgress:
     """Makes the folder, or reads how far an export of the same has come and cuts off what is half written."""
     try:
         folder.mkdir(mode=0o700, parents=True)
     except FileExistsError:
         try:
-            found = msgspec.json.decode((folder / PROGRESS).read_bytes(), type=Progress)
+            found = msgspec.json.decode((folder / PROGRESS).read_bytes(), type=ExportProgress)
         except (FileNotFoundError, NotADirectoryError):
             raise FleetwireError(f"{folder} exists already; an export makes a new folder.") from None
         wanted = (begun.tenant, begun.tenant_id, begun.for_spreadsheet)
@@ -149,7 +149,7 @@ def _open(folder: Path, begun: Progress) -> Progress:
     return begun
 
 
-def _save(folder: Path, progress: Progress) -> None:
+def _save(folder: Path, progress: ExportProgress) -> None:
     """Replaces the file as a whole, so that an interruption leaves the one before."""
     new = folder / f"{PROGRESS}.new"
     with new.open("wb") as file:

@@ -21,7 +21,7 @@ _NOT_SEEN = (
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class SnapshotHolder:
     """A session, prepared transaction or replication slot with its snapshot's age."""
 
     kind: str
@@ -54,7 +54,7 @@ class SnapshotWatch:
             key = (kind, name, xmin)
             first_seen[key] = self._first_seen.get(key, now_secs)
             age_secs = max(0.0, now_secs - first_seen[key] if held_secs is None else held_secs)
-            holders.append(Holder(kind, name, age_secs))
+            holders.append(SnapshotHolder(kind, name, age_secs))
             if age_secs > self._old_secs:
                 _log.warning("An old snapshot is held.", kind=kind, name=name, application=application)
         self._first_seen = first_seen
