@@ -65,8 +65,8 @@ async def merged(owner):
 async def test_short_rounds_expire_every_tenant_and_merge_meanwhile(database, owner, monkeypatch):
     """Each round has a small part of the time that a pass takes, and each is of another process."""
     await tenants_with_history(owner, TENANTS, DAYS)
-    monkeypatch.setattr(upkeep_jobs, "SLICE_SECS", 0.4)
-    monkeypatch.setattr(upkeep_jobs, "MERGE_SLICE_SECS", 0.4)
+    monkeypatch.setattr(upkeep_jobs, "SLICE_SECS", 0.1)
+    monkeypatch.setattr(upkeep_jobs, "MERGE_SLICE_SECS", 0.1)
     first_left = await left(owner)
     assert first_left > 20_000
     rounds, seen = 0, []
