@@ -13,6 +13,8 @@ from fleetwire.settings import Settings, variable
 
 RESERVED_DESCRIPTORS: Final = 512
 """Open files of a worker besides its clients' connections: database, Redis, logs, the console."""
+HTTP_SHARE: Final = 4
+"""HTTP connections get a quarter of the rest: they are short, and drivers and watchers stay on their sockets."""
 
 _log = structlog.get_logger(__name__)
 
@@ -27,7 +29,7 @@ def raise_descriptor_limit() -> None:
 
 def warn_of_few_descriptors(settings: Settings) -> None:
     """Logs when the limit of open files bounds connections below the setting."""
-    bound = max_connections(settings.max_sockets)
+    bound = max_sockets(settings)
     if bound < settings.max_sockets:
         _log.warning(
             "The system's limit of open files bounds connections and sockets of a worker.",
@@ -37,15 +39,24 @@ def warn_of_few_descriptors(settings: Settings) -> None:
         )
 
 
-def max_connections(wanted: int) -> int:
-    """How many of a kind, HTTP connections or sockets, a worker can hold within its limit of open files.
+def max_http_connections(settings: Settings) -> int:
+    """Returns how many HTTP connections a worker may hold: at most a quarter of the open files left for clients.
 
     A server without a free descriptor accepts nobody, and can open no connection to its database either.
     """
+    free = _client_descriptors()
+    return settings.max_sockets if free is None else max(1, min(settings.max_sockets, free // HTTP_SHARE))
+
+
+def max_sockets(settings: Settings) -> int:
+    """Returns how many WebSockets a worker may hold within its limit of open files: what HTTP does not take."""
+    free = _client_descriptors()
+    return settings.max_sockets if free is None else max(1, min(settings.max_sockets, free - free // HTTP_SHARE))
+
+
+def _client_descriptors() -> int | None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY:
-        return wanted
-    return max(1, min(wanted, (soft - min(RESERVED_DESCRIPTORS, soft // 2)) // 2))
+    return None if soft == resource.RLIM_INFINITY else soft - min(RESERVED_DESCRIPTORS, soft // 2)
 
 
 def limit_unsent_data(port: int, within_secs: float) -> bool:

@@ -33,7 +33,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 
 from fleetwire import logs
-from fleetwire.connection_limits import max_connections, raise_descriptor_limit, warn_of_few_descriptors
+from fleetwire.connection_limits import max_http_connections, raise_descriptor_limit, warn_of_few_descriptors
 from fleetwire.errors import ConfigError
 from fleetwire.ingest import spool_folder
 from fleetwire.private_files import OTHERS, make_private_dir
@@ -129,7 +129,7 @@ def _serve_workers(settings: Settings, on_ready: Callable[[], None], on_stopping
         workers=settings.workers,
         loop=Loops.uvloop,
         backlog=4096,
-        backpressure=max_connections(settings.max_sockets),
+        backpressure=max_http_connections(settings),
         respawn_failed_workers=settings.respawn,
         workers_kill_timeout=KILL_SECS,
         log_level=LogLevels.warning,

@@ -2,10 +2,9 @@
 
 from typing import Final
 
-from fleetwire import metrics
+from fleetwire import connection_limits, metrics
 from fleetwire.access.limits import asker
 from fleetwire.access.principal import Principal
-from fleetwire.connection_limits import max_connections
 from fleetwire.errors import Overloaded, Problem
 from fleetwire.places import Bound, Exceeded, Leave, Places
 from fleetwire.settings import Settings
@@ -18,7 +17,7 @@ class SocketPlaces:
     """The places of one worker; each is taken before the caller awaits anything."""
 
     def __init__(self, settings: Settings) -> None:
-        max_sockets = max_connections(settings.max_sockets)
+        max_sockets = connection_limits.max_sockets(settings)
         self._worker = Bound("worker", max_sockets, "worker")
         self._unauthenticated = Bound("unauthenticated", settings.unauthenticated_sockets, "unauthenticated")
         self._max_of_tenant = settings.tenant_sockets
