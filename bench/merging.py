@@ -21,15 +21,15 @@ import asyncpg
 import msgspec
 
 import fleetwire
-from fleetwire import logs
+from fleetwire.postgres import migrate, statements
+from fleetwire.postgres.embedded.server import EmbeddedPostgres
+from fleetwire.runtime import logs
 from fleetwire.settings import Settings
-from fleetwire.store import migrate, statements
-from fleetwire.store.embedded import EmbeddedPostgres
-from fleetwire.store.upkeep import BUSY_PAUSE_SECS, Upkeep, run_once
+from fleetwire.store.maintenance.rounds import BUSY_PAUSE_SECS, Upkeep, run_once
 
 NEEDED_PER_SEC = 10_000  # fixes per second of 10,000 vehicles at 1 Hz
 PARTITIONS = 60  # of earlier days, which the statements must not scan
-_DEVICE_SQL = statements.load("device")
+_DEVICE_SQL = statements.load("store/device")
 
 # A walk over some kilometres with whole seconds, five decimals and all members that a phone measures.
 _FILL = """

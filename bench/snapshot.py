@@ -17,10 +17,10 @@ from pathlib import Path
 import asyncpg
 import msgspec
 
-from fleetwire import logs
-from fleetwire.store import migrate, statements
-from fleetwire.store.embedded import EmbeddedPostgres
-from fleetwire.store.lane import PLANNER
+from fleetwire.postgres import migrate, statements
+from fleetwire.postgres.embedded.server import EmbeddedPostgres
+from fleetwire.postgres.pinned_connection import PLANNER
+from fleetwire.runtime import logs
 
 STEPS = 10
 _STORE = """
@@ -88,7 +88,7 @@ async def steps(dsn: str, *, devices: int, moves: int) -> AsyncIterator[Snapshot
     try:
         tenant_id = await connection.fetchval("INSERT INTO tenant (name) VALUES ('bench') RETURNING tenant_id")
         names = [f"vehicle-{number}" for number in range(devices)]
-        found = await connection.fetch(statements.load("device")["create_devices"], tenant_id, names)
+        found = await connection.fetch(statements.load("store/device")["create_devices"], tenant_id, names)
         fleet = MovingDevices(connection, tenant_id, [row["device_id"] for row in found])
         step = moves // STEPS
         await fleet.measure(step, snapshot="none", after=0)

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from fleetwire.store import pool
-from fleetwire.store.embedded import EmbeddedPostgres
-from fleetwire.store.migrate import migrate
+from fleetwire.postgres import pool
+from fleetwire.postgres.embedded.server import EmbeddedPostgres
+from fleetwire.postgres.migrate import migrate
 
 # Servers that a test starts check it where PYTHONASYNCIODEBUG is set, as `make test` does.
 pool.checks_nesting = True

@@ -14,7 +14,7 @@ from bench.cache import bench_access, bench_lru, bench_mixed, bench_reads
 from bench.cache.fleet import LIMITS, store_fleet
 from bench.micro.stopwatch import Stopwatch
 from bench.server.start import start_server
-from fleetwire import logs
+from fleetwire.runtime import logs
 
 CACHED_APP = "bench.server.cached_app:create_app"
 

@@ -11,17 +11,17 @@ import asyncpg
 
 from bench.micro.stopwatch import Stopwatch
 from bench.server.start import TENANT
-from fleetwire import asgi
-from fleetwire.access.front import Front
-from fleetwire.access.gate import Gate, open_gate
-from fleetwire.access.guards import authenticate
-from fleetwire.access.issue import create_user, issue_token
-from fleetwire.access.limits import Limits
+from fleetwire.access.accounts.owner_admin import create_user, issue_token
+from fleetwire.access.auth import Gate, open_gate
+from fleetwire.access.identity.guards import authenticate
+from fleetwire.access.limits.rate_limit_middleware import Front
+from fleetwire.access.limits.rate_limiter import Limits
 from fleetwire.ingest import http
 from fleetwire.ingest.limit import IngestLimit
+from fleetwire.postgres.listener import Listener
+from fleetwire.postgres.pool import open_pool
+from fleetwire.runtime import asgi
 from fleetwire.settings import Settings
-from fleetwire.store.listener import Listener
-from fleetwire.store.pool import open_pool
 
 PASSWORD = "a password of the benchmark"
 COUNTED = ("api", "api_tenant", "ingest", "ingest_tenant")
@@ -88,7 +88,7 @@ def _batch(gate: Gate, token: str) -> Callable[[], object]:
 
 
 def _read(gate: Gate, token: str) -> Callable[[], object]:
-    """Authorises a read like the middleware of `access/front.py` and the guard of the route."""
+    """Authorises a read like the middleware of `access/limits/rate_limit_middleware.py` and the guard of the route."""
 
     async def app(scope: asgi.Scope, _: asgi.Receive, __: asgi.Send) -> None:
         (await authenticate(scope, gate.credentials)).require("watch")

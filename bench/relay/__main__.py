@@ -27,8 +27,8 @@ from bench import machine
 from bench.server.start import BenchServer, start_server
 from bench.server.valkey import start_valkey
 from fleetwire.client import LOCATION_PATH, authorization, endpoint
-from fleetwire.clock import monotonic_secs, now_millis
-from fleetwire.store.embedded import EmbeddedPostgres
+from fleetwire.postgres.embedded.server import EmbeddedPostgres
+from fleetwire.runtime.clock import monotonic_secs, now_millis
 
 WARM_SECS = 5.0
 SETTLE_SECS = 2.0  # for the frames of the last fixes

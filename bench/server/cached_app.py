@@ -12,9 +12,9 @@ from urllib.parse import parse_qs
 from litestar import Litestar, Response, get
 
 import fleetwire.app
-from fleetwire import asgi, clock
-from fleetwire.access.guards import requires
-from fleetwire.api import create_api
+from fleetwire.access.identity.guards import requires
+from fleetwire.runtime import asgi, clock
+from fleetwire.web.api import create_api
 
 FRONT = "/bench/front"
 ROUTE = "/bench/route"

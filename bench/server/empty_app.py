@@ -4,8 +4,8 @@ Like the ingest route it bypasses the framework, so that the two differ only by 
 pay one more function call.
 """
 
-from fleetwire import asgi, clock
 from fleetwire.app import create_app as create_product
+from fleetwire.runtime import asgi, clock
 
 PATH = "/bench/empty"
 ANSWER = b'{"stored":50,"duplicate":0,"rejected":[]}'

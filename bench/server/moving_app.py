@@ -13,10 +13,10 @@ import os
 import random
 
 from fleetwire import app as product
-from fleetwire import asgi, clock
 from fleetwire._core import Batch, Decoder, Group, Recent, RowTypes
 from fleetwire.engine import Engine
 from fleetwire.live.state import Live
+from fleetwire.runtime import asgi, clock
 from fleetwire.runtime.tasks import cancel, spawn
 
 SLICES_PER_SEC = 20

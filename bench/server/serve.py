@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from fleetwire import serve
+from fleetwire.server import serve
+from fleetwire.server.workers import Workers
 from fleetwire.settings import Settings
-from fleetwire.workers import Workers
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from bench import REPOSITORY
 from bench.server import proc, processes
-from fleetwire.store.embedded import running_dsn
+from fleetwire.postgres.embedded.server import running_dsn
 
 TENANT: Final = "bench"
 

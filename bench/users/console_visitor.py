@@ -10,7 +10,7 @@ from websocket import WebSocketTimeoutException
 
 from bench.users.websocket_user import FAULTS, WebSocketUser
 from fleetwire.client import authorization
-from fleetwire.clock import monotonic_secs
+from fleetwire.runtime.clock import monotonic_secs
 
 _ASSET = re.compile(r'(?:src|href)="(/?assets/[^"]+)"')
 WATCH_SECS = 10.0

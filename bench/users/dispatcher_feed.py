@@ -8,7 +8,7 @@ from locust import task
 
 from bench.users import counters
 from bench.users.websocket_user import FAULTS, WebSocketUser
-from fleetwire.clock import monotonic_secs
+from fleetwire.runtime.clock import monotonic_secs
 
 
 class DispatcherFeed(WebSocketUser):

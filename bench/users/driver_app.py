@@ -9,7 +9,7 @@ import orjson
 from locust.env import Environment
 
 from bench.users import counters, routes
-from fleetwire.clock import monotonic_secs, now_millis
+from fleetwire.runtime.clock import monotonic_secs, now_millis
 
 _numbers = count()
 

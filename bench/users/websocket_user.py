@@ -10,7 +10,7 @@ from locust.exception import StopUser
 from websocket import WebSocket, WebSocketException, create_connection
 
 from fleetwire.client import authorization, endpoint
-from fleetwire.clock import monotonic_secs
+from fleetwire.runtime.clock import monotonic_secs
 
 ANSWER_TIMEOUT_SECS = 60.0
 MIN_RETRY_DELAY_SECS, MAX_RETRY_DELAY_SECS = 0.5, 5.0

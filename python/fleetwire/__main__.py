@@ -1,5 +1,5 @@
 """`python -m fleetwire` is the command `fleetwire`."""
 
-from fleetwire.cli import main
+from fleetwire.cli.main import main
 
 main()

@@ -2,12 +2,12 @@
 
     POST /api/driver/location -> ingest/http.py
     WS   /ws                  -> ingest/ws.py
-    WS   /ws/dispatch         -> fanout/watch.py
-    GET  of a cached route    -> cache/front.py, which asks Litestar for what is not kept
-    anything else             -> Litestar (api.py), its answers compressed (compression.py)
+    WS   /ws/dispatch         -> fanout/feed/dispatch_socket.py
+    GET  of a cached route    -> cache/cache_middleware.py, which asks Litestar for what is not kept
+    anything else             -> Litestar (web/api.py), its answers compressed (web/compression.py)
 
-Around them stand envelope.py, which a batch passes by, and access/front.py, which counts all but a batch; that is
-counted by ingest/limit.py.
+Around them stand web/http_middleware.py, which a batch passes by, and access/limits/rate_limit_middleware.py, which
+counts all but a batch; that is counted by ingest/limit.py.
 
 The framework costs a hot request more than decoding does; docs/adr/0005-hot-routes.md has the figures.
 """
@@ -20,22 +20,23 @@ from typing import cast
 
 from litestar import Litestar
 
-from fleetwire import asgi, logs, request_id, worker_socket
-from fleetwire.access.front import Front as LimitsFront
-from fleetwire.api import create_api
-from fleetwire.cache.front import Front as CacheFront
+from fleetwire.access.limits.rate_limit_middleware import Front as LimitsFront
+from fleetwire.cache.cache_middleware import Front as CacheFront
 from fleetwire.cache.rules import rules_of
-from fleetwire.compression import compressing
-from fleetwire.connection_limits import limit_unsent_data
-from fleetwire.console import kept_files
 from fleetwire.engine import Engine
-from fleetwire.envelope import Envelope
-from fleetwire.fanout import watch
+from fleetwire.fanout.feed import dispatch_socket
 from fleetwire.ingest import http, ws
 from fleetwire.live.routes import LIVE_VERSION
+from fleetwire.runtime import asgi, logs, request_id
+from fleetwire.runtime.connection_limits import limit_unsent_data
 from fleetwire.runtime.tasks import cancel, spawn
-from fleetwire.serve import adopt_worker_signals
+from fleetwire.server import worker_control
+from fleetwire.server.serve import adopt_worker_signals
 from fleetwire.settings import Settings
+from fleetwire.web.api import create_api
+from fleetwire.web.compression import compressing
+from fleetwire.web.console import kept_files
+from fleetwire.web.http_middleware import Envelope
 
 LISTENING_POLL_SECS = 0.1
 COLLECT_EVERY_OBJECTS = 20_000  # more than a group of batches makes; none of the hot way leaves cycles
@@ -50,7 +51,7 @@ def create_app() -> asgi.App:
     @contextlib.asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
         adopt_worker_signals(engine.drain)
-        async with worker_socket.listening(settings.runtime_dir, engine.answers()):
+        async with worker_control.listening(settings.runtime_dir, engine.answers()):
             bounding = None
             try:
                 await engine.start_patiently()
@@ -96,7 +97,7 @@ def front_door(engine: Engine, api: Litestar) -> asgi.App:
         kind = scope["type"]
         if kind == "websocket" and scope["path"] == ws.PATH:
             await engine.driver_socket(scope, receive, send)
-        elif kind == "websocket" and scope["path"] == watch.PATH:
+        elif kind == "websocket" and scope["path"] == dispatch_socket.PATH:
             await engine.dispatch_socket(scope, receive, send)
         else:
             asgi.veil_slashes(scope)

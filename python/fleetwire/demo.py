@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 import msgspec
 
-from fleetwire.access.issue import create_user, issue_token
+from fleetwire.access.accounts.owner_admin import create_user, issue_token
 from fleetwire.simulate.options import SimulateOptions
 from fleetwire.simulate.streets import build_streets
 

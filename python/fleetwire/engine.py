@@ -9,20 +9,18 @@ import asyncpg
 import msgspec
 import structlog
 
-from fleetwire import metrics, metrics_merge
-from fleetwire.access.gate import Gate, open_gate
-from fleetwire.access.limits import Limits
-from fleetwire.access.tokens import Credentials
-from fleetwire.cache.notices import Notices
+from fleetwire.access.auth import Gate, open_gate
+from fleetwire.access.identity.authenticator import Credentials
+from fleetwire.access.limits.rate_limiter import Limits
+from fleetwire.cache.invalidation_bus import Notices
 from fleetwire.cache.responses import Responses
 from fleetwire.cache.rules import WHOLE_TENANT
 from fleetwire.errors import ConfigError
-from fleetwire.fanout.delay import Delay
-from fleetwire.fanout.events import EventHub
-from fleetwire.fanout.hub import Hub
-from fleetwire.fanout.sockets import Sockets
-from fleetwire.fanout.watch import DispatchSocket
-from fleetwire.health import Health
+from fleetwire.fanout.events.event_hub import EventHub
+from fleetwire.fanout.feed.dispatch_socket import DispatchSocket
+from fleetwire.fanout.feed.feed_latency import Delay
+from fleetwire.fanout.feed.hub import Hub
+from fleetwire.fanout.sockets.sockets import Sockets
 from fleetwire.ingest.decode import BatchDecoder
 from fleetwire.ingest.http import LocationRoute
 from fleetwire.ingest.limit import IngestLimit
@@ -30,32 +28,34 @@ from fleetwire.ingest.pipeline import Pipeline
 from fleetwire.ingest.spool import Spool
 from fleetwire.ingest.spooling import SpoolFallback
 from fleetwire.ingest.ws import DriverSocket
-from fleetwire.live.doubts import Doubts
-from fleetwire.live.erasures import Erasures
-from fleetwire.live.kinds import Kind
-from fleetwire.live.redis_signing import RedisSigner
+from fleetwire.live.in_doubt import Doubts
+from fleetwire.live.relay.message import Kind
 from fleetwire.live.state import Live
 from fleetwire.live.streams import Streams
+from fleetwire.live.tenant_erasure_listener import Erasures
+from fleetwire.postgres.incarnation import Incarnation
+from fleetwire.postgres.listener import Listener
+from fleetwire.postgres.migrate import keep_up
+from fleetwire.postgres.pinned_connection import PLANNER
+from fleetwire.postgres.pools import Pools
+from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.redis.signing import RedisSigner
 from fleetwire.runtime.retry import Backoff, RetryState, retry
 from fleetwire.runtime.tasks import spawn
+from fleetwire.server.worker_control import Answers
 from fleetwire.settings import INGEST_CONNECTIONS, Settings
 from fleetwire.store.devices import DEVICES_TAG, Devices
-from fleetwire.store.faults import PASSING
 from fleetwire.store.group_bounds import statement_limits
-from fleetwire.store.incarnation import Incarnation
-from fleetwire.store.lane import PLANNER
-from fleetwire.store.listener import Listener
-from fleetwire.store.migrate import keep_up
+from fleetwire.store.maintenance.rounds import Upkeep
 from fleetwire.store.partitions import Partitions
-from fleetwire.store.pools import Pools
 from fleetwire.store.retention import Retention
-from fleetwire.store.upkeep import Upkeep
 from fleetwire.store.writer import Writer
-from fleetwire.worker_socket import Answers
+from fleetwire.telemetry import metrics, metrics_merge
+from fleetwire.telemetry.health import Health
 
 if TYPE_CHECKING:
-    from fleetwire.live.relay import Relay
-    from fleetwire.tracing.tracer import Tracing
+    from fleetwire.live.relay.relay import Relay
+    from fleetwire.telemetry.tracing.tracer import Tracing
 
 _log = structlog.get_logger(__name__)
 
@@ -320,7 +320,7 @@ class Engine:
         if self.relay is None:
             await self.live.warm(pool)
             return
-        from fleetwire.live.movements import Movements
+        from fleetwire.live.live_sync import Movements
 
         self.relay.on(Kind.REVOKED, lambda _, key: self.gate.credentials.revoke(key.decode()))
         self.relay.on(Kind.ORDER, self._hear_order)
@@ -410,7 +410,7 @@ def _open_relay(settings: Settings, signer: RedisSigner) -> "Relay | None":
     if settings.redis_url is None:
         return None
     # Only where it is needed: its client library takes a good part of a worker's start.
-    from fleetwire.live.relay import Relay
+    from fleetwire.live.relay.relay import Relay
 
     return Relay(settings, signer)
 
@@ -419,6 +419,6 @@ def _open_tracing(settings: Settings) -> "Tracing | None":
     if settings.otlp_endpoint is None:
         return None
     # Only where it is asked for: its packages are an extra.
-    from fleetwire.tracing.tracer import Tracing
+    from fleetwire.telemetry.tracing.tracer import Tracing
 
     return Tracing(settings, settings.otlp_endpoint)

@@ -13,8 +13,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from fleetwire.store.embedded import EmbeddedPostgres, running_dsn
-from fleetwire.store.migrate import migrate
+from fleetwire.postgres.embedded.server import EmbeddedPostgres, running_dsn
+from fleetwire.postgres.migrate import migrate
 from harness import database
 from harness.client import Client
 from harness.ledger import Ledger

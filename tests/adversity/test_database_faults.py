@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 import asyncpg
 import pytest
 
+from fleetwire.postgres.embedded.server import EmbeddedPostgres, running_dsn
+from fleetwire.postgres.migrate import migrate
 from fleetwire.replay import ReplayOptions, replay
-from fleetwire.store.embedded import EmbeddedPostgres, running_dsn
-from fleetwire.store.migrate import migrate
 from harness import database, traces
 from harness.client import Client
 from harness.database import stored_times

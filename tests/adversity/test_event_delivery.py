@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from fleetwire.client.events import EventStream, publish
-from fleetwire.store.listener import APPLICATION_NAME
+from fleetwire.postgres.listener import APPLICATION_NAME
 from harness.fixtures import running_server
 from harness.process import Server, serving, wait_until
 from harness.tenants import Tenant

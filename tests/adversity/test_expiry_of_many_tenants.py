@@ -10,7 +10,7 @@ import pytest
 from fleetwire.settings import Settings
 from fleetwire.store.maintenance import jobs as upkeep_jobs
 from fleetwire.store.maintenance.job import Job, load_states, run_jobs
-from fleetwire.store.upkeep import Upkeep
+from fleetwire.store.maintenance.rounds import Upkeep
 from harness.client import Client
 from harness.process import serving
 from harness.tenants import Tenant

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from fleetwire.store import statements
+from fleetwire.postgres import statements
 from harness.database import rows, run
 from harness.fixes import fix
 from harness.history import store_every_second
@@ -50,7 +50,7 @@ async def _fill(company, start, end):
     owner = await asyncpg.connect(company.dsn)
     try:
         tenant_id = await owner.fetchval("SELECT tenant_id FROM tenant WHERE name = $1", company.name)
-        (device,) = await owner.fetch(statements.load("device")["create_devices"], tenant_id, [DEVICE])
+        (device,) = await owner.fetch(statements.load("store/device")["create_devices"], tenant_id, [DEVICE])
         await store_every_second(owner, tenant_id, device["device_id"], start, end)
     finally:
         await owner.close()

@@ -11,9 +11,9 @@ from contextlib import suppress
 
 import pytest
 
-from fleetwire.store import cluster
-from fleetwire.store.embedded import EmbeddedPostgres
-from fleetwire.store.migrate import migrate
+from fleetwire.postgres.embedded import pgdata
+from fleetwire.postgres.embedded.server import EmbeddedPostgres
+from fleetwire.postgres.migrate import migrate
 from harness import database
 from harness.client import Client
 from harness.fixes import track
@@ -29,7 +29,7 @@ EARLY = ("synchronous_commit = off", "wal_writer_delay = '10s'", "wal_writer_flu
 @pytest.fixture
 def postgres(scratch_dir, monkeypatch):
     """One that can be told to lose what it committed, as an operator's own could be."""
-    monkeypatch.delitem(cluster._FIXED, "synchronous_commit")
+    monkeypatch.delitem(pgdata._FIXED, "synchronous_commit")
     embedded = EmbeddedPostgres(scratch_dir / "data")
     embedded.start()
     yield embedded

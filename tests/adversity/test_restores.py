@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from fleetwire.store.embedded import EmbeddedPostgres
-from fleetwire.store.migrate import migrate
+from fleetwire.postgres.embedded.server import EmbeddedPostgres
+from fleetwire.postgres.migrate import migrate
 from harness.client import Client
 from harness.database import execute, rows, run, stored_times
 from harness.fixes import fix

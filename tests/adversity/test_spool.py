@@ -7,8 +7,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from fleetwire.store.embedded import EmbeddedPostgres
-from fleetwire.store.migrate import migrate
+from fleetwire.postgres.embedded.server import EmbeddedPostgres
+from fleetwire.postgres.migrate import migrate
 from harness.client import Client
 from harness.database import stored_times
 from harness.fixes import now_millis, track

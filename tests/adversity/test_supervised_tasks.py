@@ -10,13 +10,15 @@ from contextlib import contextmanager
 import pytest
 import redis
 
-from fleetwire import clock, metrics
-from fleetwire.access import uses
+from fleetwire.access.identity import last_used
 from fleetwire.engine import Engine
-from fleetwire.runtime import supervisor
+from fleetwire.postgres import listener
+from fleetwire.runtime import clock, supervisor
 from fleetwire.runtime.retry import failures_by_task
 from fleetwire.settings import Settings
-from fleetwire.store import listener, retention, upkeep
+from fleetwire.store import retention
+from fleetwire.store.maintenance import rounds
+from fleetwire.telemetry import metrics
 from harness.database import execute, rows
 from harness.error_proxy import ErrorProxy
 from harness.proxy import Proxy
@@ -71,7 +73,7 @@ def proxy(database):
 
 @pytest.fixture
 async def engine(database, proxy, tmp_path, monkeypatch):
-    monkeypatch.setattr(uses, "WRITE_EVERY_SECS", 0.05)
+    monkeypatch.setattr(last_used, "WRITE_EVERY_SECS", 0.05)
     monkeypatch.setattr(retention, "FRESH_SECS", 0.05)
     monkeypatch.setattr(listener, "PROBE_SECS", 0.05)
     settings = Settings(database_url=proxy.dsn, spool=tmp_path / "spool", upkeep_secs=0.05, commit_give_up_secs=1.0)
@@ -171,10 +173,10 @@ async def test_every_task_goes_on_after_a_redis_that_refused(database, tmp_path,
 
 async def test_a_round_of_upkeep_that_the_network_swallowed_is_given_up(database, monkeypatch):
     """Its connection waits for an answer that never comes, and no statement's time limit reaches the server."""
-    monkeypatch.setattr(upkeep, "MAX_ROUND_SECS", 0.5)
+    monkeypatch.setattr(rounds, "MAX_ROUND_SECS", 0.5)
     with Proxy(database) as network:
-        rounds = upkeep.Upkeep(network.dsn, Settings(database_url=network.dsn, upkeep_secs=0.05))
-        rounds.start()
+        upkeep = rounds.Upkeep(network.dsn, Settings(database_url=network.dsn, upkeep_secs=0.05))
+        upkeep.start()
         try:
             done = metrics.UPKEEP_SECONDS._sum
             before = done.get()
@@ -185,4 +187,4 @@ async def test_a_round_of_upkeep_that_the_network_swallowed_is_given_up(database
             before = done.get()
             await until(lambda: done.get() > before, "rounds are done again")
         finally:
-            await rounds.stop()
+            await upkeep.stop()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
-from fleetwire.store import statements
+from fleetwire.postgres import statements
 from harness.writing import Writing, writing
 
 
@@ -42,7 +42,7 @@ async def app(database: str) -> AsyncIterator[asyncpg.Connection]:
 async def _fleet(owner: asyncpg.Connection, name: str) -> Fleet:
     tenant_id = await owner.fetchval("INSERT INTO tenant (name) VALUES ($1) RETURNING tenant_id", name)
     names = [f"truck-{number}" for number in range(1, 6)]
-    rows = await owner.fetch(statements.load("device")["create_devices"], tenant_id, names)
+    rows = await owner.fetch(statements.load("store/device")["create_devices"], tenant_id, names)
     return Fleet(tenant_id, sorted(row["device_id"] for row in rows))
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from fleetwire.access import shared_limits
+from fleetwire.access.limits import redis_limits
 from harness.valkey import valkey
 
 VECTORS = json.loads((Path(__file__).parents[1] / "core" / "bucket_vectors.json").read_text())
-SCRIPT = Path(shared_limits.__file__).with_name("lua").joinpath("bucket.lua").read_text()
+SCRIPT = Path(redis_limits.__file__).with_name("lua").joinpath("bucket.lua").read_text()
 MINUTE_MICROS = 60_000_000
 
 # The script with a clock that says what the last two arguments say. Keys do not expire meanwhile: their life is real.

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fleetwire import _core, metrics
-from fleetwire.fanout.close_codes import MEANINGS, Close
+from fleetwire import _core
+from fleetwire.fanout.sockets.close_codes import MEANINGS, Close
+from fleetwire.telemetry import metrics
 
 PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
 DOCUMENTS = [*PROTOCOL.parent.glob("*.md"), PROTOCOL.parents[1] / "README.md"]

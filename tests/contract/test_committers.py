@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from fleetwire.errors import Overloaded
+from fleetwire.postgres.pool import open_pool
 from fleetwire.settings import Settings
 from fleetwire.store import writer as writer_module
 from fleetwire.store.partitions import Partitions
-from fleetwire.store.pool import open_pool
 from fleetwire.store.writer import Writer
 from harness.error_proxy import ErrorProxy
 from harness.writing import Writing, _nothing_known, at

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from fleetwire import metrics
 from fleetwire.errors import DatabaseAway, Overloaded
+from fleetwire.postgres.pool import open_pool
 from fleetwire.store import devices as devices_module
 from fleetwire.store.devices import Devices
-from fleetwire.store.pool import open_pool
+from fleetwire.telemetry import metrics
 
 
 @pytest.fixture

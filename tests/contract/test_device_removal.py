@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from fleetwire.errors import Problem
-from fleetwire.store import device_removal
-from fleetwire.store.device_removal import list_devices, remove_device
+from fleetwire.fleet.devices import removal
+from fleetwire.fleet.devices.removal import list_devices, remove_device
 from fleetwire.store.maintenance.compaction import Compaction
 from fleetwire.store.maintenance.job import at_once
 from harness.writing import at, fixes_of
@@ -16,7 +16,7 @@ START_MILLIS = int(datetime(2025, 11, 20, tzinfo=UTC).timestamp() * 1000)
 
 
 async def test_its_fixes_tokens_and_orders_go_with_it_in_small_steps(owner, acme, rival, write, monkeypatch):
-    monkeypatch.setattr(device_removal, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(removal, "ROWS_AT_ONCE", 3)
     gone, stays, *_ = acme.device_ids
     for device in (gone, stays):
         for day in range(3):

@@ -5,9 +5,9 @@ import asyncio
 import asyncpg
 import pytest
 
-from fleetwire.store import statements
+from fleetwire.postgres import statements
 
-DEVICE = statements.load("device")
+DEVICE = statements.load("store/device")
 
 
 async def test_the_same_names_at_once_become_the_same_devices(database, owner, acme):

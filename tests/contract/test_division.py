@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from fleetwire import metrics
 from fleetwire.errors import Overloaded
+from fleetwire.telemetry import metrics
 from harness.fixes import now_millis
 from harness.writing import at
 

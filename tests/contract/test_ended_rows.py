@@ -5,11 +5,11 @@ import asyncio
 import asyncpg
 import pytest
 
+from fleetwire.fleet.orders import store
 from fleetwire.settings import Settings
-from fleetwire.store import orders
 from fleetwire.store.maintenance import ended_rows
 from fleetwire.store.maintenance.job import at_once
-from fleetwire.store.upkeep import run_once
+from fleetwire.store.maintenance.rounds import run_once
 
 
 async def test_tokens_go_thirty_days_after_their_end(database, owner, acme):
@@ -49,7 +49,7 @@ async def test_devices_of_orders_that_nobody_ended_go_and_workers_are_notified(d
         )
     heard = []
     listener = await asyncpg.connect(database)
-    await listener.add_listener(orders.CHANNEL, lambda *note: heard.append(note[3]))
+    await listener.add_listener(store.CHANNEL, lambda *note: heard.append(note[3]))
     assert await ended_rows.delete_order_devices(owner, days=0, pace=at_once) == (0, True)
     assert (await run_once(database, Settings(order_retention_days=90))).idle_order_devices == 3
     left = await owner.fetch("SELECT order_name FROM order_device ORDER BY device_id")

@@ -6,17 +6,17 @@ import json
 import pytest
 
 from fleetwire._core import Decoder, Group, Recent, RowTypes
-from fleetwire.fanout.outbox import Outbox
-from fleetwire.fanout.turns import Turns
-from fleetwire.fanout.wishes import WHOLE, Watch
-from fleetwire.live.erasures import Erasures
+from fleetwire.fanout.feed.feed_cursor import Outbox
+from fleetwire.fanout.feed.send_budget import Turns
+from fleetwire.fleet.devices.removal import remove_device
 from fleetwire.live.state import Live
+from fleetwire.live.subscription import WHOLE, Watch
+from fleetwire.live.tenant_erasure_listener import Erasures
+from fleetwire.postgres.listener import Listener
+from fleetwire.postgres.pool import open_pool
 from fleetwire.settings import Settings
-from fleetwire.store.device_removal import remove_device
-from fleetwire.store.erasure import erase
-from fleetwire.store.listener import Listener
-from fleetwire.store.pool import open_pool
-from fleetwire.store.upkeep import exclusive
+from fleetwire.store.maintenance.rounds import exclusive
+from fleetwire.store.tenant_erasure import erase
 from harness.writing import at, writing
 
 FIRST_MILLIS = 1_763_768_400_000

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from fleetwire.errors import Problem
-from fleetwire.store import events, orders
+from fleetwire.fanout.events import event_log
+from fleetwire.fleet.orders import store
+from fleetwire.postgres.pool import open_pool, tenant_transaction
 from fleetwire.store.maintenance import row_expiry
 from fleetwire.store.maintenance.row_expiry import expire_events
-from fleetwire.store.pool import open_pool, tenant_transaction
 
 DAY_MILLIS = 86_400_000
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -26,11 +27,11 @@ async def pool(database):
 async def publish(connection, tenant_id, text="x", **members):
     payload = b'{"text":"%s"}' % text.encode()
     given = {"room": "dispatch", "kind": "message", "payload": payload, "actor": "user:eva"} | members
-    return await events.publish(connection, tenant_id, **given)
+    return await event_log.publish(connection, tenant_id, **given)
 
 
 async def numbers(pool, tenant_id, **wanted):
-    return [event.seq for event in await events.page(pool, tenant_id, **{"after_seq": 0, "rooms": None} | wanted)]
+    return [event.seq for event in await event_log.page(pool, tenant_id, **{"after_seq": 0, "rooms": None} | wanted)]
 
 
 async def at_once(_):
@@ -51,7 +52,7 @@ async def test_event_of_a_transaction_that_fails_never_was_and_leaves_no_gap(poo
     async with tenant_transaction(pool, acme.tenant_id) as connection:
         assert [(await publish(connection, acme.tenant_id)).seq for _ in range(2)] == [2, 3]
     assert await numbers(pool, acme.tenant_id) == [1, 2, 3]
-    assert await events.span(pool, acme.tenant_id) == (3, 1)
+    assert await event_log.span(pool, acme.tenant_id) == (3, 1)
 
 
 async def test_whoever_reads_a_number_reads_all_below_it(pool, acme):
@@ -84,7 +85,7 @@ async def test_tenants_count_for_themselves_and_do_not_wait_for_each_other(pool,
 
 async def test_worker_is_notified_at_the_commit_and_not_before(pool, owner, acme):
     heard = asyncio.Queue()
-    await owner.add_listener(events.CHANNEL, lambda *notice: heard.put_nowait(notice[-1]))
+    await owner.add_listener(event_log.CHANNEL, lambda *notice: heard.put_nowait(notice[-1]))
     async with tenant_transaction(pool, acme.tenant_id) as connection:
         await publish(connection, acme.tenant_id)
         with pytest.raises(TimeoutError):
@@ -120,7 +121,7 @@ async def test_payload_that_does_not_fit_its_kind_is_refused_and_nothing_is_stor
         with pytest.raises(Problem) as refused:
             await publish(connection, acme.tenant_id, kind=kind, payload=payload)
     assert (refused.value.status, refused.value.code) == (400, code)
-    assert await events.span(pool, acme.tenant_id) == (0, 1)
+    assert await event_log.span(pool, acme.tenant_id) == (0, 1)
 
 
 async def test_pages_of_rooms(pool, acme):
@@ -150,8 +151,8 @@ CHANGES = ("1 assigned", "2 offered", "3 assigned", "1 withdrawn", "4 withdrawn"
 @pytest.mark.parametrize("driver", ["truck-2", "somebody without a device"])
 async def test_orders_of_a_driver_are_those_not_withdrawn(pool, acme, driver):
     await assign(pool, acme.tenant_id, driver, *CHANGES)
-    assert await orders.orders_of(pool, acme.tenant_id, driver) == {"2", "3", "4"}
-    assert await orders.orders_of(pool, acme.tenant_id, "truck-3") == frozenset()
+    assert await store.orders_of(pool, acme.tenant_id, driver) == {"2", "3", "4"}
+    assert await store.orders_of(pool, acme.tenant_id, "truck-3") == frozenset()
 
 
 async def test_an_assignment_and_the_devices_of_an_order_agree(pool, owner, acme, rival):
@@ -162,24 +163,24 @@ async def test_an_assignment_and_the_devices_of_an_order_agree(pool, owner, acme
     first, second = named["truck-1"], named["truck-2"]
 
     async def put(order, *devices):
-        await orders.set_devices(pool, acme.tenant_id, order, devices, on_stored=lambda _: None)
+        await store.set_devices(pool, acme.tenant_id, order, devices, on_stored=lambda _: None)
 
     await put("1", "truck-1")
     assert await assign(pool, acme.tenant_id, "truck-2", *CHANGES, "3 assigned") == [
         ("1", sorted([first, second])), None, ("3", [second]), ("1", [first]), None, ("4", [second]), None,
     ]  # fmt: skip
-    assert await orders.orders_of(pool, acme.tenant_id, "truck-1") == {"1"}
+    assert await store.orders_of(pool, acme.tenant_id, "truck-1") == {"1"}
     await put("4")
     await put("5", "truck-2", "truck-1")
-    assert await orders.orders_of(pool, acme.tenant_id, "truck-2") == {"2", "3", "5"}
-    assert await orders.orders_of(pool, rival.tenant_id, "truck-2") == frozenset()
+    assert await store.orders_of(pool, acme.tenant_id, "truck-2") == {"2", "3", "5"}
+    assert await store.orders_of(pool, rival.tenant_id, "truck-2") == frozenset()
 
 
 async def test_an_assignment_that_is_sent_again_changes_nothing_again(pool, acme):
     await assign(pool, acme.tenant_id, "truck-2", "1 assigned")
-    await orders.set_devices(pool, acme.tenant_id, "1", [], on_stored=lambda _: None)
+    await store.set_devices(pool, acme.tenant_id, "1", [], on_stored=lambda _: None)
     assert await assign(pool, acme.tenant_id, "truck-2", "1 assigned") == [None]
-    assert await orders.orders_of(pool, acme.tenant_id, "truck-2") == frozenset()
+    assert await store.orders_of(pool, acme.tenant_id, "truck-2") == frozenset()
 
 
 async def test_retention_takes_the_oldest_and_keeps_the_count(pool, owner, acme, rival, monkeypatch):
@@ -197,8 +198,8 @@ async def test_retention_takes_the_oldest_and_keeps_the_count(pool, owner, acme,
     assert await expire_events(owner, retention_days=3, now_millis=NOW_MILLIS, pace=at_once) == 8
     for fleet in (acme, rival):
         assert await numbers(pool, fleet.tenant_id) == [5, 6, 7]
-        assert await events.span(pool, fleet.tenant_id) == (7, 5)
+        assert await event_log.span(pool, fleet.tenant_id) == (7, 5)
     assert await expire_events(owner, retention_days=1, now_millis=NOW_MILLIS + 30 * DAY_MILLIS, pace=at_once) == 6
-    assert await events.span(pool, acme.tenant_id) == (7, 8)
+    assert await event_log.span(pool, acme.tenant_id) == (7, 8)
     async with tenant_transaction(pool, acme.tenant_id) as connection:
         assert (await publish(connection, acme.tenant_id)).seq == 8

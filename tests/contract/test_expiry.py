@@ -6,18 +6,18 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from fleetwire import clock
 from fleetwire.errors import Problem
+from fleetwire.postgres.pool import open_pool
+from fleetwire.runtime import clock
 from fleetwire.runtime.retry import failures_by_task
 from fleetwire.settings import Settings
 from fleetwire.store import retention
 from fleetwire.store.maintenance import fix_expiry
 from fleetwire.store.maintenance.compaction import Compaction
 from fleetwire.store.maintenance.fix_expiry import Expiry, agreed_millis
-from fleetwire.store.pool import open_pool
+from fleetwire.store.maintenance.rounds import run_once
 from fleetwire.store.retention import Retention
 from fleetwire.store.tenants import set_retention
-from fleetwire.store.upkeep import run_once
 from harness.writing import at, fixes_of, writing
 
 DAY_MILLIS = 86_400_000

@@ -9,11 +9,11 @@ import asyncpg
 import pytest
 
 from fleetwire._core import Decoder, Group, Recent, TrackWriter
-from fleetwire.store import statements
-from fleetwire.store.row_arrays import accept_row_arrays
+from fleetwire.postgres import statements
+from fleetwire.postgres.row_arrays import accept_row_arrays
 
-INGEST = statements.load("ingest")
-TRACK_PAGE = statements.load("track")["track_page"]
+INGEST = statements.load("store/ingest")
+TRACK_PAGE = statements.load("store/track")["track_page"]
 DAY_MILLIS = 86_400_000
 BASE_DAY = date(2020, 5, 20)
 BASE_MILLIS = int(datetime(2020, 5, 20, tzinfo=UTC).timestamp() * 1000)
@@ -91,7 +91,7 @@ async def test_the_live_position_moves_forward_only(ingest, acme):
     ]:
         await move(ingest, acme, device_id, fixed_at_millis, lat_e7=lat_e7)
         assert await live_latitude(ingest, device_id) == expected
-    rows = await ingest.fetch(statements.load("live")["load_live"], None)
+    rows = await ingest.fetch(statements.load("live/live")["load_live"], None)
     [moved] = [row for row in rows if row["fixed_at_millis"] is not None]
     assert tuple(moved) == (
         acme.tenant_id, device_id, "truck-1", BASE_MILLIS + 1, 40, 2, None, 3, None, 4, None,

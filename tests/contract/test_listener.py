@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from fleetwire.store.listener import APPLICATION_NAME, Listener
+from fleetwire.postgres.listener import APPLICATION_NAME, Listener
 
 LISTENERS = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1"
 

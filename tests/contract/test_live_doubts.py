@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from fleetwire.live.doubts import RETRY_SECS, Doubts
+from fleetwire.live.in_doubt import RETRY_SECS, Doubts
 from fleetwire.live.state import Live
+from fleetwire.postgres.pool import open_pool
 from fleetwire.settings import Settings
-from fleetwire.store.pool import open_pool
 from harness.proxy import Proxy
 from harness.writing import at
 

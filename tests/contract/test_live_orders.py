@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
+from fleetwire.fleet.orders import store
 from fleetwire.live.state import Live
+from fleetwire.postgres.pool import open_pool
 from fleetwire.settings import Settings
-from fleetwire.store import orders
-from fleetwire.store.pool import open_pool
 
 
 @pytest.fixture
@@ -29,11 +29,11 @@ def groups(live):
 async def test_an_order_that_ended_unseen_leaves_the_feeds(pool, app_pool, acme):
     live = Live(Settings())
     for order in ("order 1", "order 2"):
-        await orders.set_devices(app_pool, acme.tenant_id, order, ["truck-1"], on_stored=lambda _: None)
+        await store.set_devices(app_pool, acme.tenant_id, order, ["truck-1"], on_stored=lambda _: None)
     await live.warm(pool)
     assert groups(live) == [(acme.tenant_id, "order 1"), (acme.tenant_id, "order 2")]
-    await orders.set_devices(app_pool, acme.tenant_id, "order 1", [], on_stored=lambda _: None)
-    await orders.set_devices(app_pool, acme.tenant_id, "order 3", ["truck-2"], on_stored=lambda _: None)
+    await store.set_devices(app_pool, acme.tenant_id, "order 1", [], on_stored=lambda _: None)
+    await store.set_devices(app_pool, acme.tenant_id, "order 3", ["truck-2"], on_stored=lambda _: None)
     await live.catch_up(pool, since_millis=0)
     assert groups(live) == [(acme.tenant_id, "order 2"), (acme.tenant_id, "order 3")]
 
@@ -55,11 +55,11 @@ class Slow:
 @pytest.mark.parametrize("order", ["order 1", "order 2"])
 async def test_older_rows_do_not_replace_what_a_message_says_meanwhile(pool, app_pool, acme, order):
     live = Live(Settings())
-    await orders.set_devices(app_pool, acme.tenant_id, "order 1", ["truck-1"], on_stored=lambda _: None)
+    await store.set_devices(app_pool, acme.tenant_id, "order 1", ["truck-1"], on_stored=lambda _: None)
 
     async def change():
         devices = [] if order == "order 1" else ["truck-2"]
-        await orders.set_devices(
+        await store.set_devices(
             app_pool, acme.tenant_id, order, devices, on_stored=lambda ids: live.set_order(acme.tenant_id, order, ids)
         )
 

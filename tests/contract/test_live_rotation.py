@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from fleetwire.store import statements
-from fleetwire.store.lane import PLANNER
+from fleetwire.postgres import statements
+from fleetwire.postgres.pinned_connection import PLANNER
 from fleetwire.store.maintenance.snapshots import SnapshotWatch
 
-INGEST = statements.load("ingest")
+INGEST = statements.load("store/ingest")
 START = datetime(2025, 11, 20, tzinfo=UTC)
 DEVICES = 60
 ROTATION_MOVES = 32
@@ -53,7 +53,7 @@ class MovingDevices:
 async def fleet(database, owner, acme):
     names = [f"van-{number}" for number in range(DEVICES)]
     await owner.execute("UPDATE tenant SET device_limit = 1000")
-    found = await owner.fetch(statements.load("device")["create_devices"], acme.tenant_id, names)
+    found = await owner.fetch(statements.load("store/device")["create_devices"], acme.tenant_id, names)
     settings = {**PLANNER, "role": "fleetwire_ingest"}
     connection = await asyncpg.connect(database, server_settings=settings)
     yield MovingDevices(connection, acme.tenant_id, [row["device_id"] for row in found])
@@ -110,7 +110,7 @@ async def test_who_waits_for_a_row_whose_key_changes_meanwhile_gets_its_newest_w
 
 
 async def test_a_device_that_is_created_by_two_at_once_has_one_live_position(database, owner, acme):
-    create = statements.load("device")["create_devices"]
+    create = statements.load("store/device")["create_devices"]
     connections = [await asyncpg.connect(database) for _ in range(4)]
     for attempt in range(5):
         await asyncio.gather(*(each.fetch(create, acme.tenant_id, [f"new-{attempt}"]) for each in connections))

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
+from fleetwire.postgres.pool import open_pool
+from fleetwire.postgres.transient_errors import PASSING
 from fleetwire.store import tracks
-from fleetwire.store.faults import PASSING
 from fleetwire.store.maintenance import compact_device
 from fleetwire.store.maintenance.compact_device import FULL_FIXES
 from fleetwire.store.maintenance.compaction import Compaction
-from fleetwire.store.pool import open_pool
-from fleetwire.store.upkeep import exclusive
+from fleetwire.store.maintenance.rounds import exclusive
 from harness.fixes import now_millis
 from harness.writing import at, fixes_of, writing
 

@@ -10,8 +10,8 @@ import asyncpg
 import pytest
 
 from fleetwire.errors import ConfigError
-from fleetwire.store import migrate as module
-from fleetwire.store.migrate import Migration, migrate, migrations
+from fleetwire.postgres import migrate as module
+from fleetwire.postgres.migrate import Migration, migrate, migrations
 
 KNOWN = migrations()
 NAMES = [migration.name for migration in KNOWN]

@@ -5,7 +5,7 @@ import random
 import asyncpg
 import pytest
 
-from fleetwire.store.migrate import migrations
+from fleetwire.postgres.migrate import migrations
 
 INT4 = 2**31
 

@@ -7,11 +7,12 @@ import asyncpg
 import pytest
 
 from fleetwire.errors import Overloaded
-from fleetwire.store import backfill, statements
+from fleetwire.postgres import statements
+from fleetwire.store import backfill
 from harness.fixes import now_millis
 from harness.writing import at
 
-ENSURE_DAYS = statements.load("ingest")["ensure_days"]
+ENSURE_DAYS = statements.load("store/ingest")["ensure_days"]
 
 
 def today():

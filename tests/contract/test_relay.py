@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 import redis
 
-from fleetwire.live.kinds import Kind
-from fleetwire.live.redis_signing import RedisSigner
-from fleetwire.live.relay import Relay
+from fleetwire.live.relay.message import Kind
+from fleetwire.live.relay.relay import Relay
+from fleetwire.redis.signing import RedisSigner
 from fleetwire.settings import Settings
 from harness.valkey import valkey, valkey_cluster, valkey_sentinel
 

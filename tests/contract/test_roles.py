@@ -8,8 +8,8 @@ import asyncpg
 import pytest
 
 from fleetwire.errors import ConfigError
-from fleetwire.store.pool import borrowed, open_pool, tenant_transaction
-from fleetwire.store.statements import TRACK_SEGMENT_COLUMNS
+from fleetwire.postgres.pool import borrowed, open_pool, tenant_transaction
+from fleetwire.postgres.statements import TRACK_SEGMENT_COLUMNS
 
 NOON = datetime(2025, 11, 22, 12, tzinfo=UTC)
 TABLES = [

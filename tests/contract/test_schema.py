@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import pytest
 
-from fleetwire.store.statements import TRACK_SEGMENT_COLUMNS
+from fleetwire.postgres.statements import TRACK_SEGMENT_COLUMNS
 
 NOON = datetime(2025, 11, 22, 12, tzinfo=UTC)
 TENANT_TABLES = """

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 import structlog.testing
 
-from fleetwire import request_id
-from fleetwire.store import statements
-from fleetwire.store.pool import borrowed, open_pool, tenant_transaction
-from fleetwire.store.slow import SlowQueries, generic_plan
+from fleetwire.postgres import statements
+from fleetwire.postgres.pool import borrowed, open_pool, tenant_transaction
+from fleetwire.postgres.slow_queries import SlowQueries, generic_plan
+from fleetwire.runtime import request_id
 
 NAME = "SELECT current_setting('application_name')"
 
@@ -53,7 +53,7 @@ async def test_a_statement_is_explained_without_being_run(database, noun):
 async def test_a_slow_statement_is_logged_by_name_and_explained_once(database, acme):
     slow = SlowQueries("app", over_secs=0.0)
     slow.pool = await open_pool(database, "fleetwire_app", 1, 2, on_query=[slow.look])
-    find = statements.load("session")["list_of_user"]
+    find = statements.load("access/accounts/session")["list_of_user"]
     try:
         with structlog.testing.capture_logs() as logged:
             for _ in range(3):

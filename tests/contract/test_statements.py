@@ -3,9 +3,9 @@
 import asyncpg
 import pytest
 
-from fleetwire.store import statements
+from fleetwire.postgres import statements
 
-EVERY = [(noun, name) for noun in statements.nouns() for name in statements.describe(noun)]
+EVERY = [(noun, name) for noun in statements.paths() for name in statements.describe(noun)]
 TYPE_NAMES = {"int": "int4", "bigint": "int8"}
 
 
@@ -21,8 +21,8 @@ async def test_the_server_infers_the_parameters_of_the_header(owner, noun, name)
 
 
 async def test_every_noun_has_statements():
-    assert {"ingest", "live", "track", "device", "connection"} <= set(statements.nouns())
-    assert all(statements.describe(noun) for noun in statements.nouns())
+    assert {"ingest", "live", "track", "device", "connection"} <= set(statements.paths())
+    assert all(statements.describe(noun) for noun in statements.paths())
 
 
 async def test_milliseconds_survive_the_way_to_a_timestamp_and_back(owner):

@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fleetwire.access.issue import create_user, issue_token
-from fleetwire.access.tokens import REVOKED_CHANNEL
+from fleetwire.access.accounts.owner_admin import create_user, issue_token
+from fleetwire.access.identity.authenticator import REVOKED_CHANNEL
 from fleetwire.errors import FleetwireError, Problem
 from fleetwire.replay.csv_rows import read_csv
 from fleetwire.store import tenant_export
-from fleetwire.store.erasure import erase
 from fleetwire.store.maintenance.compaction import Compaction
+from fleetwire.store.maintenance.rounds import exclusive
+from fleetwire.store.tenant_erasure import erase
 from fleetwire.store.tenant_export import export
 from fleetwire.store.tenants import list_tenants
-from fleetwire.store.upkeep import exclusive
 from harness.writing import at, fixes_of, writing
 
 NOON_MILLIS = int(datetime(2025, 11, 20, 12, tzinfo=UTC).timestamp() * 1000)
@@ -171,7 +171,7 @@ async def test_an_erasure_ends_though_a_sender_goes_on(database, owner, acme, ri
 
 
 async def test_only_one_process_at_a_time(database, monkeypatch):
-    monkeypatch.setattr("fleetwire.store.upkeep.TAKE_TURNS_SECS", 0.2)
+    monkeypatch.setattr("fleetwire.store.maintenance.rounds.TAKE_TURNS_SECS", 0.2)
     async with exclusive(database):
         with pytest.raises(FleetwireError, match="Another process"):
             async with exclusive(database):

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 
 from fleetwire.settings import Settings
-from fleetwire.store.erasure import erase
 from fleetwire.store.maintenance.compaction import Compaction
 from fleetwire.store.maintenance.fix_expiry import Expiry
 from fleetwire.store.maintenance.job import at_once
+from fleetwire.store.maintenance.rounds import run_once
+from fleetwire.store.tenant_erasure import erase
 from fleetwire.store.tenants import set_retention
-from fleetwire.store.upkeep import run_once
 from harness.writing import at, fixes_of
 
 DAY = datetime(2025, 11, 20, tzinfo=UTC)

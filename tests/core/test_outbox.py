@@ -6,12 +6,12 @@ import json
 import pytest
 
 from fleetwire._core import Decoder, Group, Recent, RowTypes
-from fleetwire.clock import now_millis
 from fleetwire.errors import Problem
-from fleetwire.fanout.outbox import Outbox
-from fleetwire.fanout.turns import Turns
-from fleetwire.fanout.wishes import WHOLE, Filter, Resume, Watch, read_wish
+from fleetwire.fanout.feed.feed_cursor import Outbox
+from fleetwire.fanout.feed.send_budget import Turns
 from fleetwire.live.state import Live
+from fleetwire.live.subscription import WHOLE, Filter, Resume, Watch, read_wish
+from fleetwire.runtime.clock import now_millis
 from fleetwire.settings import Settings
 
 TENANT_ID = 7

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Page, async_playwright
 
-from fleetwire.console import FOLDER
+from fleetwire.web.console import FOLDER
 from harness.client import Client
 from harness.fixes import fix, now_millis
 from harness.process import Server

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fleetwire.store.embedded import EmbeddedPostgres
-from fleetwire.store.migrate import migrate
+from fleetwire.postgres.embedded.server import EmbeddedPostgres
+from fleetwire.postgres.migrate import migrate
 
 from .database import execute, run
 from .process import children

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import asyncpg
 
-from fleetwire.access.issue import create_user, issue_token, revoke_token
+from fleetwire.access.accounts.owner_admin import create_user, issue_token, revoke_token
 
 from .database import run
 

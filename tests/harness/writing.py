@@ -8,9 +8,9 @@ from typing import Any
 import asyncpg
 
 from fleetwire._core import Decoder, Group
+from fleetwire.postgres.pool import open_pool
 from fleetwire.settings import Settings
 from fleetwire.store.partitions import Partitions
-from fleetwire.store.pool import open_pool
 from fleetwire.store.writer import Writer
 
 from .fixes import fix, now_millis

@@ -6,16 +6,17 @@ from contextlib import asynccontextmanager
 import asyncpg
 import pytest
 
-from fleetwire import clock, metrics
-from fleetwire.access import issue
-from fleetwire.access.gate import open_gate
-from fleetwire.access.keys import Keys
-from fleetwire.access.opaque import digest, mint
-from fleetwire.access.tokens import LOOKUPS_WAITING, Credentials
-from fleetwire.access.uses import Uses
+from fleetwire.access.accounts import owner_admin
+from fleetwire.access.accounts.signing_keys import Keys
+from fleetwire.access.auth import open_gate
+from fleetwire.access.identity.api_tokens import digest, mint
+from fleetwire.access.identity.authenticator import LOOKUPS_WAITING, Credentials
+from fleetwire.access.identity.last_used import Uses
 from fleetwire.errors import Problem
-from fleetwire.store.listener import APPLICATION_NAME, Listener
-from fleetwire.store.pool import open_pool, tenant_transaction
+from fleetwire.postgres.listener import APPLICATION_NAME, Listener
+from fleetwire.postgres.pool import open_pool, tenant_transaction
+from fleetwire.runtime import clock
+from fleetwire.telemetry import metrics
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ async def until(condition, within_secs=1.0):
 
 
 async def test_an_ingest_key_speaks_for_its_tenant(owner, credentials):
-    asker = await credentials.principal(await issue.issue_token(owner, "acme", "ingest"))
+    asker = await credentials.principal(await owner_admin.issue_token(owner, "acme", "ingest"))
     assert (asker.kind, asker.role, asker.tenant, asker.device_id, asker.user_id) == (
         "ingest",
         "ingest",
@@ -108,8 +109,8 @@ async def test_an_ingest_key_speaks_for_its_tenant(owner, credentials):
 
 
 async def test_a_device_token_speaks_for_one_device_that_it_creates(owner, credentials):
-    first = await credentials.principal(await issue.issue_token(owner, "acme", "device", "truck-7"))
-    second = await credentials.principal(await issue.issue_token(owner, "acme", "device", "truck-7"))
+    first = await credentials.principal(await owner_admin.issue_token(owner, "acme", "device", "truck-7"))
+    second = await credentials.principal(await owner_admin.issue_token(owner, "acme", "device", "truck-7"))
     assert (first.kind, first.role, first.device, first.user) == ("device", "device", "truck-7", None)
     assert first.device_id == second.device_id
     assert first.may_ingest()
@@ -118,7 +119,7 @@ async def test_a_device_token_speaks_for_one_device_that_it_creates(owner, crede
 
 
 async def test_a_user_token_has_the_users_role(owner, credentials):
-    token = await issue.issue_token(owner, "acme", "user", "vera", "viewer")
+    token = await owner_admin.issue_token(owner, "acme", "user", "vera", "viewer")
     asker = await credentials.principal(token)
     assert (asker.kind, asker.role, asker.user, asker.session_id) == ("user", "viewer", "vera", None)
     assert asker.may_watch()
@@ -126,15 +127,15 @@ async def test_a_user_token_has_the_users_role(owner, credentials):
 
 
 async def test_devices_of_the_same_name_in_two_tenants_are_two(owner, credentials):
-    ours = await credentials.principal(await issue.issue_token(owner, "acme", "device", "truck-7"))
-    theirs = await credentials.principal(await issue.issue_token(owner, "other", "device", "truck-7"))
+    ours = await credentials.principal(await owner_admin.issue_token(owner, "acme", "device", "truck-7"))
+    theirs = await credentials.principal(await owner_admin.issue_token(owner, "other", "device", "truck-7"))
     assert ours.tenant_id != theirs.tenant_id
     assert ours.device_id != theirs.device_id
 
 
 async def test_a_tenants_transaction_sees_no_credential_of_another(owner, pool, credentials):
-    ours = await credentials.principal(await issue.issue_token(owner, "acme", "ingest"))
-    await issue.issue_token(owner, "other", "ingest")
+    ours = await credentials.principal(await owner_admin.issue_token(owner, "acme", "ingest"))
+    await owner_admin.issue_token(owner, "other", "ingest")
     async with tenant_transaction(pool, ours.tenant_id) as connection:
         assert await connection.fetch("SELECT DISTINCT tenant_id FROM credential") == [(ours.tenant_id,)]
     assert await pool.fetch("SELECT 1 FROM credential") == []
@@ -143,7 +144,7 @@ async def test_a_tenants_transaction_sees_no_credential_of_another(owner, pool, 
 
 
 async def test_a_token_is_looked_up_once_a_minute(owner, credentials, wall):
-    token = await issue.issue_token(owner, "acme", "ingest")
+    token = await owner_admin.issue_token(owner, "acme", "ingest")
     for _ in range(3):
         await credentials.principal(token)
     assert credentials.lookup.queries == 1
@@ -153,14 +154,14 @@ async def test_a_token_is_looked_up_once_a_minute(owner, credentials, wall):
 
 
 async def test_a_thousand_requests_with_one_cold_token_make_one_query(owner, credentials):
-    token = await issue.issue_token(owner, "acme", "ingest")
+    token = await owner_admin.issue_token(owner, "acme", "ingest")
     askers = await asyncio.gather(*(credentials.principal(token) for _ in range(1_000)))
     assert len(askers) == 1_000
     assert credentials.lookup.queries == 1
 
 
 async def test_a_caller_who_goes_away_does_not_take_the_answer_along(owner, credentials):
-    token = await issue.issue_token(owner, "acme", "ingest")
+    token = await owner_admin.issue_token(owner, "acme", "ingest")
     gone, stays = (asyncio.ensure_future(credentials.principal(token)) for _ in range(2))
     await asyncio.sleep(0)
     gone.cancel()
@@ -195,7 +196,7 @@ async def test_more_unknown_tokens_than_may_wait_are_told_to_come_back(credentia
 
 
 async def test_a_token_ends_at_its_expiry_though_it_is_remembered(owner, credentials, wall):
-    token = await issue.issue_token(owner, "acme", "ingest", life_secs=30)
+    token = await owner_admin.issue_token(owner, "acme", "ingest", life_secs=30)
     await credentials.principal(token)
     wall.ahead_millis = 30_001
     assert await refusal(credentials, token) == (401, "token_expired")
@@ -208,27 +209,27 @@ async def test_a_token_ends_at_its_expiry_though_it_is_remembered(owner, credent
     "suspend", ["UPDATE tenant SET status = 'suspended'", "UPDATE app_user SET status = 'disabled'"]
 )
 async def test_a_suspended_user_or_tenant_has_no_valid_token(owner, credentials, suspend):
-    token = await issue.issue_token(owner, "acme", "user", "dora")
+    token = await owner_admin.issue_token(owner, "acme", "user", "dora")
     await owner.execute(suspend)
     assert await refusal(credentials, token) == (401, "token_revoked")
 
 
 async def test_a_revoked_token_stops_within_a_second_on_every_worker(owner, gate, database, pool):
-    token = await issue.issue_token(owner, "acme", "ingest")
+    token = await owner_admin.issue_token(owner, "acme", "ingest")
     async with listening_gate(database, pool) as (other, _):
         workers = [gate.credentials, other.credentials]
         for credentials in workers:
             await credentials.principal(token)
-        credential_id = await issue.revoke_token(owner, token)
+        credential_id = await owner_admin.revoke_token(owner, token)
         async with asyncio.timeout(1):
             for credentials in workers:
                 while await outcome(credentials, token) != (401, "token_revoked"):
                     await asyncio.sleep(0.005)
-    assert await issue.revoke_token(owner, credential_id) == credential_id
+    assert await owner_admin.revoke_token(owner, credential_id) == credential_id
 
 
 async def test_a_revocation_that_meets_its_lookup_wins(owner, credentials):
-    token = await issue.issue_token(owner, "acme", "ingest")
+    token = await owner_admin.issue_token(owner, "acme", "ingest")
     asked, go = asyncio.Event(), asyncio.Event()
     by_hash = credentials.lookup.by_hash
 
@@ -249,7 +250,7 @@ async def test_a_revocation_that_meets_its_lookup_wins(owner, credentials):
 
 async def test_after_a_gap_in_the_hearing_nothing_remembered_is_trusted(owner, listening):
     gate, listener = listening
-    token = await issue.issue_token(owner, "acme", "ingest")
+    token = await owner_admin.issue_token(owner, "acme", "ingest")
     ended = []
     gate.credentials.follow(await gate.credentials.principal(token), ended.append)
     # A revocation that no notification tells of stands for one that fell into the gap.
@@ -265,12 +266,12 @@ async def test_after_a_gap_in_the_hearing_nothing_remembered_is_trusted(owner, l
 
 
 async def test_a_socket_is_told_once_when_its_credential_is_revoked(owner, gate):
-    token = await issue.issue_token(owner, "acme", "user", "dora")
+    token = await owner_admin.issue_token(owner, "acme", "user", "dora")
     asker = await gate.credentials.principal(token)
     ended, left = [], []
     gate.credentials.follow(asker, ended.append)
     gate.credentials.follow(asker, left.append)()
-    await issue.revoke_token(owner, token)
+    await owner_admin.revoke_token(owner, token)
     await until(lambda: ended)
     gate.credentials.revoke(digest(token).hex())
     assert [(problem.status, problem.code) for problem in ended] == [(401, "token_revoked")]
@@ -278,7 +279,7 @@ async def test_a_socket_is_told_once_when_its_credential_is_revoked(owner, gate)
 
 
 async def test_a_socket_that_begins_to_follow_too_late_is_told_at_once(owner, credentials):
-    token = await issue.issue_token(owner, "acme", "ingest")
+    token = await owner_admin.issue_token(owner, "acme", "ingest")
     asker, ended = await credentials.principal(token), []
     credentials.revoke(digest(token).hex())
     credentials.follow(asker, ended.append)
@@ -286,7 +287,7 @@ async def test_a_socket_that_begins_to_follow_too_late_is_told_at_once(owner, cr
 
 
 async def test_a_socket_is_told_when_its_credential_expires(owner, credentials, wall):
-    token = await issue.issue_token(owner, "acme", "ingest", life_secs=3_600)
+    token = await owner_admin.issue_token(owner, "acme", "ingest", life_secs=3_600)
     asker, ended = await credentials.principal(token), []
     wall.ahead_millis = 3_599_900
     credentials.follow(asker, ended.append)
@@ -298,7 +299,7 @@ async def test_a_socket_is_told_when_its_credential_expires(owner, credentials, 
 async def test_the_last_use_is_written_once_a_minute_and_behind(owner, pool, wall):
     uses = Uses(pool)
     credentials = Credentials(pool, Keys(pool, keep_retired_secs=7200), uses, now_millis=wall)
-    token = await issue.issue_token(owner, "acme", "ingest")
+    token = await owner_admin.issue_token(owner, "acme", "ingest")
     await credentials.principal(token)
     assert await owner.fetchval("SELECT last_used_at FROM credential") is None
     await uses.write()
@@ -316,7 +317,10 @@ async def test_the_last_use_is_written_once_a_minute_and_behind(owner, pool, wal
 
 
 async def test_without_a_database_the_answer_is_503_and_says_nothing_of_the_token(owner, credentials, pool):
-    known, cold = await issue.issue_token(owner, "acme", "ingest"), await issue.issue_token(owner, "acme", "ingest")
+    known, cold = (
+        await owner_admin.issue_token(owner, "acme", "ingest"),
+        await owner_admin.issue_token(owner, "acme", "ingest"),
+    )
     await credentials.principal(known)
     pool.terminate()
     assert (await credentials.principal(known)).tenant == "acme"

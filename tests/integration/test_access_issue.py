@@ -3,8 +3,8 @@
 import asyncpg
 import pytest
 
-from fleetwire.access import issue
-from fleetwire.access.opaque import digest, mint
+from fleetwire.access.accounts import owner_admin
+from fleetwire.access.identity.api_tokens import digest, mint
 from fleetwire.errors import Problem
 
 
@@ -22,26 +22,26 @@ async def code(awaitable):
 
 
 async def test_a_tenant_is_created_once(owner):
-    assert await issue.ensure_tenant(owner, "acme") == await issue.ensure_tenant(owner, "acme")
+    assert await owner_admin.ensure_tenant(owner, "acme") == await owner_admin.ensure_tenant(owner, "acme")
 
 
 async def test_only_the_sha256_of_a_token_is_stored(owner):
-    token = await issue.issue_token(owner, "acme", "ingest", "gateway")
+    token = await owner_admin.issue_token(owner, "acme", "ingest", "gateway")
     row = await owner.fetchrow("SELECT * FROM credential")
     assert row["token_hash"] == digest(token)
     assert token[4:] not in str(dict(row))
 
 
 async def test_a_user_keeps_its_role_when_a_token_is_issued(owner):
-    await issue.issue_token(owner, "acme", "user", "vera", "viewer")
-    await issue.issue_token(owner, "acme", "user", "vera")
-    assert await code(issue.issue_token(owner, "acme", "user", "vera", "admin")) == "role_differs"
+    await owner_admin.issue_token(owner, "acme", "user", "vera", "viewer")
+    await owner_admin.issue_token(owner, "acme", "user", "vera")
+    assert await code(owner_admin.issue_token(owner, "acme", "user", "vera", "admin")) == "role_differs"
     assert await owner.fetchval("SELECT role FROM app_user") == "viewer"
     assert await owner.fetchval("SELECT count(*) FROM credential") == 2
 
 
 async def test_a_new_user_is_a_dispatcher_unless_told_otherwise(owner):
-    await issue.issue_token(owner, "acme", "user", "dora")
+    await owner_admin.issue_token(owner, "acme", "user", "dora")
     assert await owner.fetchrow("SELECT role, password_hash FROM app_user") == ("dispatcher", None)
 
 
@@ -59,49 +59,54 @@ async def test_a_new_user_is_a_dispatcher_unless_told_otherwise(owner):
     ],
 )
 async def test_what_cannot_be_issued_is_refused_and_leaves_nothing(owner, arguments, refused_as):
-    assert await code(issue.issue_token(owner, *arguments)) == refused_as
+    assert await code(owner_admin.issue_token(owner, *arguments)) == refused_as
     assert await owner.fetchval("SELECT count(*) FROM tenant") == 0
 
 
 @pytest.mark.parametrize("life_secs", [0, -1, 10**10])
 async def test_a_token_has_a_life_of_some_sense(owner, life_secs):
-    assert await code(issue.issue_token(owner, "acme", "ingest", life_secs=life_secs)) == "life_invalid"
+    assert await code(owner_admin.issue_token(owner, "acme", "ingest", life_secs=life_secs)) == "life_invalid"
 
 
 async def test_a_device_beyond_the_tenants_limit_is_refused(owner):
-    await issue.issue_token(owner, "acme", "device", "truck-1")
+    await owner_admin.issue_token(owner, "acme", "device", "truck-1")
     await owner.execute("UPDATE tenant SET device_limit = 1")
-    assert await code(issue.issue_token(owner, "acme", "device", "truck-2")) == "device_limit"
-    await issue.issue_token(owner, "acme", "device", "truck-1")
+    assert await code(owner_admin.issue_token(owner, "acme", "device", "truck-2")) == "device_limit"
+    await owner_admin.issue_token(owner, "acme", "device", "truck-1")
 
 
 async def test_a_user_is_created_once_and_with_a_password_of_the_rule(owner):
-    assert await code(issue.create_user(owner, "acme", "dora", "short", "dispatcher")) == "password_short"
-    assert await issue.create_user(owner, "acme", "dora", "correct horse battery", "dispatcher") > 0
-    assert await code(issue.create_user(owner, "acme", "dora", "correct horse battery", "dispatcher")) == "user_exists"
-    assert await code(issue.create_user(owner, "acme", "emil", "correct horse battery", "owner")) == "role_unknown"
+    assert await code(owner_admin.create_user(owner, "acme", "dora", "short", "dispatcher")) == "password_short"
+    assert await owner_admin.create_user(owner, "acme", "dora", "correct horse battery", "dispatcher") > 0
+    assert (
+        await code(owner_admin.create_user(owner, "acme", "dora", "correct horse battery", "dispatcher"))
+        == "user_exists"
+    )
+    assert (
+        await code(owner_admin.create_user(owner, "acme", "emil", "correct horse battery", "owner")) == "role_unknown"
+    )
     assert (await owner.fetchval("SELECT password_hash FROM app_user")).startswith("$argon2id$")
 
 
 async def test_a_password_is_set_for_a_user_who_exists(owner):
-    assert await code(issue.set_password(owner, "acme", "dora", "correct horse battery")) == "user_unknown"
-    await issue.issue_token(owner, "acme", "user", "dora")
-    assert await code(issue.set_password(owner, "acme", "dora", "short")) == "password_short"
-    await issue.set_password(owner, "acme", "dora", "correct horse battery")
+    assert await code(owner_admin.set_password(owner, "acme", "dora", "correct horse battery")) == "user_unknown"
+    await owner_admin.issue_token(owner, "acme", "user", "dora")
+    assert await code(owner_admin.set_password(owner, "acme", "dora", "short")) == "password_short"
+    await owner_admin.set_password(owner, "acme", "dora", "correct horse battery")
     assert await owner.fetchval("SELECT password_hash FROM app_user") is not None
 
 
 async def test_the_list_shows_everything_but_the_token(owner):
-    revoked = await issue.issue_token(owner, "acme", "ingest", "old gateway")
-    await issue.issue_token(owner, "acme", "device", "truck-7", life_secs=60)
-    await issue.issue_token(owner, "acme", "user", "dora", "admin")
-    await issue.issue_token(owner, "other", "ingest")
-    await issue.revoke_token(owner, revoked)
-    user, device, ingest = await issue.list_credentials(owner, "acme")
+    revoked = await owner_admin.issue_token(owner, "acme", "ingest", "old gateway")
+    await owner_admin.issue_token(owner, "acme", "device", "truck-7", life_secs=60)
+    await owner_admin.issue_token(owner, "acme", "user", "dora", "admin")
+    await owner_admin.issue_token(owner, "other", "ingest")
+    await owner_admin.revoke_token(owner, revoked)
+    user, device, ingest = await owner_admin.list_credentials(owner, "acme")
     assert (user.kind, user.user, user.role) == ("user", "dora", "admin")
     assert (device.device, device.role, device.expires_at is None) == ("truck-7", "device", False)
     assert (ingest.label, ingest.role, ingest.revoked_at is None) == ("old gateway", "ingest", False)
-    assert await code(issue.list_credentials(owner, "nobody")) == "tenant_unknown"
+    assert await code(owner_admin.list_credentials(owner, "nobody")) == "tenant_unknown"
 
 
 @pytest.mark.parametrize(
@@ -110,4 +115,4 @@ async def test_the_list_shows_everything_but_the_token(owner):
     ids=["well formed", "short", "empty", "a number", "a large number"],
 )
 async def test_what_does_not_exist_cannot_be_revoked(owner, credential):
-    assert await code(issue.revoke_token(owner, credential)) == "token_unknown"
+    assert await code(owner_admin.revoke_token(owner, credential)) == "token_unknown"

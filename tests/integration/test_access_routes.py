@@ -7,16 +7,16 @@ from argon2 import PasswordHasher
 from litestar import Litestar, Request, Response, get, post
 from litestar.di import NamedDependency
 
-from fleetwire.access import issue
-from fleetwire.access.gate import open_gate
-from fleetwire.access.guards import AccessMiddleware, authenticate, requires
-from fleetwire.access.limits import Limits
-from fleetwire.access.principal import Principal
-from fleetwire.access.routes import access_dependencies, access_router
+from fleetwire.access.accounts import owner_admin
+from fleetwire.access.accounts.routes import access_dependencies, access_router
+from fleetwire.access.auth import open_gate
+from fleetwire.access.identity.guards import AccessMiddleware, authenticate, requires
+from fleetwire.access.identity.principal import Principal
+from fleetwire.access.limits.rate_limiter import Limits
 from fleetwire.errors import Problem, RateLimited
+from fleetwire.postgres.listener import Listener
+from fleetwire.postgres.pool import open_pool
 from fleetwire.settings import Settings
-from fleetwire.store.listener import Listener
-from fleetwire.store.pool import open_pool
 
 PASSWORD = "correct horse battery"
 OWN = {"Origin": "http://fleet.example"}
@@ -58,7 +58,7 @@ async def gate(database):
 
 @pytest.fixture(autouse=True)
 async def dora(owner):
-    await issue.issue_token(owner, "acme", "user", "dora", "dispatcher")
+    await owner_admin.issue_token(owner, "acme", "user", "dora", "dispatcher")
     quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     await owner.execute("UPDATE app_user SET password_hash = $1", quick.hash(PASSWORD))
 
@@ -214,7 +214,7 @@ async def test_the_cookie_shows_the_session_and_opens_what_the_role_may(client_a
 
 
 async def test_a_device_token_may_send_and_not_watch(client_at, owner):
-    token = await issue.issue_token(owner, "acme", "device", "truck-7")
+    token = await owner_admin.issue_token(owner, "acme", "device", "truck-7")
     headers = {"Authorization": f"Bearer {token}"}
     async with client_at() as client:
         assert (await client.post("/api/ingest", headers=headers)).status_code == 201
@@ -371,7 +371,7 @@ async def test_a_handshake_is_let_in_by_the_same_function(gate, owner, client_at
     for headers in ([host, (b"cookie", cookie)], [host, (b"origin", b"http://evil.example"), (b"cookie", cookie)]):
         with pytest.raises(Problem, match="origin_forbidden"):
             await authenticate(handshake | {"headers": headers}, gate.credentials)
-    token = await issue.issue_token(owner, "acme", "device", "truck-7")
+    token = await owner_admin.issue_token(owner, "acme", "device", "truck-7")
     bearer = (b"authorization", f"Bearer {token}".encode())
     assert (await authenticate(handshake | {"headers": [host, bearer]}, gate.credentials)).device == "truck-7"
     query = f"token={token}".encode()

@@ -9,7 +9,7 @@ from itertools import combinations
 
 import pytest
 
-from fleetwire.access.principal import PERMISSIONS
+from fleetwire.access.identity.principal import PERMISSIONS
 from harness.fixes import fix
 from harness.routes import DEVICE, JSON, ask
 

@@ -10,16 +10,16 @@ import jwt
 import pytest
 from argon2 import PasswordHasher
 
-from fleetwire import clock
-from fleetwire.access import issue, refresh, rotation
-from fleetwire.access.keys import Keys
-from fleetwire.access.passwords import Passwords
-from fleetwire.access.sessions import SESSION_LIFE_SECS, Sessions
-from fleetwire.access.tokens import REVOKED_CHANNEL, Credentials
-from fleetwire.access.uses import Uses
+from fleetwire.access.accounts import owner_admin, refresh_token, rotation
+from fleetwire.access.accounts.passwords import Passwords
+from fleetwire.access.accounts.sessions import SESSION_LIFE_SECS, Sessions
+from fleetwire.access.accounts.signing_keys import Keys
+from fleetwire.access.identity.authenticator import REVOKED_CHANNEL, Credentials
+from fleetwire.access.identity.last_used import Uses
 from fleetwire.errors import Problem
-from fleetwire.store.listener import Listener
-from fleetwire.store.pool import NestedAcquireError, borrowed, open_pool
+from fleetwire.postgres.listener import Listener
+from fleetwire.postgres.pool import NestedAcquireError, borrowed, open_pool
+from fleetwire.runtime import clock
 
 PASSWORD = "correct horse battery"
 
@@ -86,7 +86,7 @@ async def worker(pool, database):
 @pytest.fixture(autouse=True)
 async def dora(owner):
     """A dispatcher of acme, with a hash that is quick to verify."""
-    await issue.issue_token(owner, "acme", "user", "dora", "dispatcher")
+    await owner_admin.issue_token(owner, "acme", "user", "dora", "dispatcher")
     await owner.execute("UPDATE app_user SET password_hash = $1", Hasher().hash(PASSWORD))
 
 
@@ -148,7 +148,7 @@ async def test_a_login_is_asked_for_once_a_minute(worker):
     ],
 )
 async def test_every_wrong_login_is_told_the_same_and_costs_one_verification(owner, worker, tenant, user, password):
-    await issue.issue_token(owner, "acme", "user", "nopassword")
+    await owner_admin.issue_token(owner, "acme", "user", "nopassword")
     with pytest.raises(Problem) as refused:
         await worker.sessions.login(tenant, user, password)
     problem = refused.value
@@ -283,7 +283,7 @@ async def test_made_up_kids_do_not_cost_a_query_each(worker):
 
 async def test_a_good_signature_over_another_tenants_session_opens_nothing(owner, worker):
     login = await worker.sessions.login("acme", "dora", PASSWORD)
-    other = await issue.ensure_tenant(owner, "other")
+    other = await owner_admin.ensure_tenant(owner, "other")
     token = pretend(login, await worker.keys.signing(), tenant=other)
     assert await code(worker.credentials.principal(token)) == (401, "token_revoked")
     token = pretend(login, await worker.keys.signing(), sid=str(uuid.uuid4()))
@@ -366,11 +366,11 @@ async def test_what_the_database_refused_once_stays_refused_while_it_is_away(own
     first = await sessions.login("acme", "dora", PASSWORD)
     ahead_millis = 2_000  # tokens of one second are the same
     second = await sessions.renew(first.refresh_token)
-    opaque = await issue.issue_token(owner, "acme", "ingest")
+    opaque = await owner_admin.issue_token(owner, "acme", "ingest")
     for token in (first.token, second.token, opaque):
         await credentials.principal(token)
     await sessions.logout(first.token)
-    await issue.revoke_token(owner, opaque)
+    await owner_admin.revoke_token(owner, opaque)
     ahead_millis = 2 * 60_000  # what is cached has to be looked up again
     for token in (first.token, opaque):
         assert await code(credentials.principal(token)) == (401, "token_revoked")
@@ -384,14 +384,14 @@ async def test_what_the_database_refused_once_stays_refused_while_it_is_away(own
 async def test_a_new_password_ends_the_users_sessions(owner, worker):
     login = await worker.sessions.login("acme", "dora", PASSWORD)
     await worker.credentials.principal(login.token)
-    await issue.set_password(owner, "acme", "dora", "another horse battery")
+    await owner_admin.set_password(owner, "acme", "dora", "another horse battery")
     assert await ends_within_a_second(worker, login.token) == "token_revoked"
     assert await code(worker.sessions.login("acme", "dora", PASSWORD)) == (401, "login_failed")
     assert (await worker.sessions.login("acme", "dora", "another horse battery")).user == "dora"
 
 
 async def test_an_opaque_token_has_no_session_to_renew_or_end(owner, worker):
-    token = await issue.issue_token(owner, "acme", "user", "dora")
+    token = await owner_admin.issue_token(owner, "acme", "user", "dora")
     assert await code(worker.sessions.renew(token)) == (401, "token_invalid")
     assert await code(worker.sessions.logout(token)) == (403, "forbidden")
 
@@ -429,11 +429,11 @@ async def test_one_refresh_token_at_once_is_good_for_one_of_many(worker):
 
 async def test_a_made_up_refresh_token_ends_nothing(worker):
     login = await worker.sessions.login("acme", "dora", PASSWORD)
-    shown = refresh.read(login.refresh_token)
-    made_up = refresh.first(shown.tenant_id, shown.session_id).text()
+    shown = refresh_token.read(login.refresh_token)
+    made_up = refresh_token.first(shown.tenant_id, shown.session_id).text()
     for wrong in (made_up, "", "fwr_", login.refresh_token[:-1], "fwr_" + "ä" * 70, "x" * 74):
         assert await code(worker.sessions.renew(wrong)) == (401, "token_invalid")
-    unknown = refresh.first(shown.tenant_id, uuid.uuid4()).text()
+    unknown = refresh_token.first(shown.tenant_id, uuid.uuid4()).text()
     assert await code(worker.sessions.renew(unknown)) == (401, "token_revoked")
     assert (await worker.sessions.renew(login.refresh_token)).user == "dora"
 
@@ -471,7 +471,7 @@ async def test_no_connection_is_acquired_while_one_of_the_same_pool_is_held(pool
 
 async def test_no_secret_of_a_session_is_stored(owner, worker):
     login = await worker.sessions.login("acme", "dora", PASSWORD)
-    shown = refresh.read(login.refresh_token)
+    shown = refresh_token.read(login.refresh_token)
     row = dict(await owner.fetchrow("SELECT * FROM session"))
     assert (row["family_hash"], row["refresh_hash"]) == (shown.family_hash, shown.hash)
     assert not {shown.family, shown.proof} & set(row.values())

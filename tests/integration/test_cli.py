@@ -10,9 +10,9 @@ import asyncpg
 import pytest
 
 from fleetwire import __version__
-from fleetwire.cli import app
-from fleetwire.store import cluster
-from fleetwire.store.embedded import running_dsn
+from fleetwire.cli.main import app
+from fleetwire.postgres.embedded import pgdata
+from fleetwire.postgres.embedded.server import running_dsn
 from harness.client import Client
 from harness.database import stored_times, temporary_database
 from harness.fixes import fix
@@ -255,7 +255,7 @@ async def test_life_with_a_data_folder(scratch_dir, session):
         connection = await asyncpg.connect(url)
         assert await connection.fetchval("SELECT count(*) FROM fix") == 2
         await connection.close()
-        psql = [str(cluster.programs() / "psql"), url, "--tuples-only", "--no-align", "--command"]
+        psql = [str(pgdata.programs() / "psql"), url, "--tuples-only", "--no-align", "--command"]
         printed = subprocess.run([*psql, "SELECT device FROM fix LIMIT 1"], capture_output=True, text=True, check=True)
         assert printed.stdout == "van\n"
 

@@ -11,8 +11,8 @@ import pytest
 import redis
 import yaml
 
-from fleetwire.metrics import REGISTRY
 from fleetwire.settings import Settings
+from fleetwire.telemetry.metrics import REGISTRY
 from harness.client import Client
 from harness.fixes import fix
 from harness.nginx import Nginx, variables

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fleetwire.fanout.event_messages import EventMessage
+from fleetwire.fanout.events.event_messages import EventMessage
 from harness.fixes import fix
 from harness.fixtures import running_server
 from harness.process import ROOMY_LIMITS

@@ -10,7 +10,7 @@ import aiohttp
 import jsonschema
 import pytest
 
-from fleetwire.openapi_examples import ROUTES
+from fleetwire.web.openapi.examples import ROUTES
 from harness.client import Client
 from harness.fixes import fix
 from harness.process import ROOT

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from fleetwire.errors import ConfigError
-from fleetwire.private_files import make_private_dir, open_private
+from fleetwire.runtime.private_files import make_private_dir, open_private
 from harness.process import Server, run
 
 LOOK = 'for name; do test -r "$name" && echo "$name"; done; echo looked'

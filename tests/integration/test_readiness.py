@@ -9,10 +9,10 @@ from litestar.di import Provide
 from litestar.testing import AsyncTestClient
 
 from fleetwire.engine import Engine
-from fleetwire.ops import readyz, show_health
 from fleetwire.runtime.retry import Backoff
 from fleetwire.runtime.supervisor import supervise
 from fleetwire.settings import Settings
+from fleetwire.web.ops import readyz, show_health
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 import redis
 
-from fleetwire.cache.shared import SIGNATURE_BYTES
-from fleetwire.live.kinds import Kind
+from fleetwire.cache.redis_tier import SIGNATURE_BYTES
+from fleetwire.live.relay.message import Kind
 from harness.client import Client
 from harness.database import execute
 from harness.fixes import fix

@@ -16,7 +16,7 @@ from harness.process import serving, wait_until
 
 LIMIT_SECS = 60
 MIGRATION = "migrations/9999_later.sql"
-LOADED_AT_THE_START, LOADED_BY_WORKERS = "clock.py", "ops.py"
+LOADED_AT_THE_START, LOADED_BY_WORKERS = "runtime/clock.py", "web/ops.py"
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from fleetwire.clock import monotonic_secs, now_millis
 from fleetwire.errors import ConfigError, Problem
 from fleetwire.replay import ReplayOptions, ReplayStopped, TraceError, replay
+from fleetwire.runtime.clock import monotonic_secs, now_millis
 
 TOKEN = "fwi_test"
 TRACES = Path(__file__).parents[3] / "shared" / "data"

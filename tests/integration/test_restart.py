@@ -10,7 +10,7 @@ import time
 import aiohttp
 import pytest
 
-from fleetwire.store.embedded import running_dsn
+from fleetwire.postgres.embedded.server import running_dsn
 from harness.client import LOCATION, Client, read_receipt
 from harness.database import stored_times, temporary_database
 from harness.fixes import fix, track

@@ -7,8 +7,8 @@ import orjson
 import pytest
 from aiohttp import WSMsgType, web
 
-from fleetwire.clock import monotonic_secs, now_millis
 from fleetwire.errors import Problem
+from fleetwire.runtime.clock import monotonic_secs, now_millis
 from fleetwire.simulate import SimulateOptions, simulate
 from fleetwire.simulate.fleet import Fleet
 

@@ -1,6 +1,6 @@
 import pytest
 
-from fleetwire.access.address import Addresses, parse_networks
+from fleetwire.access.client_address import Addresses, parse_networks
 
 PROXIES = parse_networks("10.0.0.0/8, 2001:db8:ffff::/48, 192.0.2.250")
 

@@ -1,6 +1,6 @@
 import pytest
 
-from fleetwire.access.bearer import presented_token
+from fleetwire.access.identity.bearer import presented_token
 from fleetwire.errors import Problem
 
 

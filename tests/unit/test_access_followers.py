@@ -1,8 +1,8 @@
 import asyncio
 
-from fleetwire.access.followers import Followers
-from fleetwire.access.memory import REVOKED_TOKEN
-from fleetwire.access.principal import Principal
+from fleetwire.access.identity.credential_cache import REVOKED_TOKEN
+from fleetwire.access.identity.principal import Principal
+from fleetwire.access.identity.revocation_watch import Followers
 
 
 def principal(credential_hash=bytes(32), expires_at_millis=None):

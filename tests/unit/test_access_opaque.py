@@ -2,7 +2,7 @@ import hashlib
 
 import pytest
 
-from fleetwire.access.opaque import digest, is_opaque, mint
+from fleetwire.access.identity.api_tokens import digest, is_opaque, mint
 
 
 @pytest.mark.parametrize(("kind", "prefix"), [("ingest", "fwi_"), ("device", "fwd_"), ("user", "fwu_")])

@@ -1,6 +1,6 @@
 import pytest
 
-from fleetwire.access.origin import check_origin
+from fleetwire.access.identity.origin import check_origin
 from fleetwire.errors import Problem
 
 ALLOWED = frozenset({"https://console.example.com"})

@@ -5,9 +5,9 @@ import pytest
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 
-from fleetwire import metrics
-from fleetwire.access.passwords import Passwords, check_password
+from fleetwire.access.accounts.passwords import Passwords, check_password
 from fleetwire.errors import Problem
+from fleetwire.telemetry import metrics
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 

@@ -1,7 +1,7 @@
 import pytest
 
-from fleetwire.access.limits import Limits, rate_limited
-from fleetwire.access.policies import RULES, build, parse_overrides
+from fleetwire.access.limits.limit_rules import RULES, build, parse_overrides
+from fleetwire.access.limits.rate_limiter import Limits, rate_limited
 from fleetwire.errors import ConfigError, RateLimited
 from fleetwire.settings import Settings
 

@@ -1,6 +1,6 @@
 import pytest
 
-from fleetwire.access.principal import PERMISSIONS, USER_ROLES, Principal
+from fleetwire.access.identity.principal import PERMISSIONS, USER_ROLES, Principal
 from fleetwire.errors import Problem
 
 

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from fleetwire import clock
 from fleetwire.cache.entry import Answer
 from fleetwire.cache.responses import MAX_FLIGHTS, Responses
 from fleetwire.cache.rules import Cached, Rule
 from fleetwire.errors import Overloaded
-from fleetwire.live.redis_signing import RedisSigner
+from fleetwire.redis.signing import RedisSigner
+from fleetwire.runtime import clock
 from fleetwire.settings import Settings
 
 RULE = Rule(Cached(secs=10, stale_secs=20, scope="everyone", tags=("thing",)), None)

@@ -5,8 +5,8 @@ import itertools
 import pytest
 from litestar import Litestar, get
 
-from fleetwire.access.guards import requires
-from fleetwire.access.principal import Principal
+from fleetwire.access.identity.guards import requires
+from fleetwire.access.identity.principal import Principal
 from fleetwire.cache.rules import OPTION, Cached, Rule, Rules, rules_of, sorted_query
 from fleetwire.errors import ConfigError
 

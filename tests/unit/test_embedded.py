@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from fleetwire.errors import ConfigError
-from fleetwire.store import cluster, embedded, postmaster, sysuser
-from fleetwire.store.embedded import EmbeddedPostgres, borrow, running_dsn
+from fleetwire.postgres.embedded import pgdata, postmaster, server, sysuser
+from fleetwire.postgres.embedded.server import EmbeddedPostgres, borrow, running_dsn
 
 MANAGER = """
 import sys, time
 from pathlib import Path
-from fleetwire.store.embedded import EmbeddedPostgres
+from fleetwire.postgres.embedded.server import EmbeddedPostgres
 server = EmbeddedPostgres(Path(sys.argv[1]))
 server.start()
 print("ready", flush=True)
@@ -27,7 +27,7 @@ time.sleep(600)
 
 def psql(dsn, statement):
     outcome = subprocess.run(
-        [cluster.programs() / "psql", "-X", "-At", dsn, "-c", statement], capture_output=True, text=True, check=True
+        [pgdata.programs() / "psql", "-X", "-At", dsn, "-c", statement], capture_output=True, text=True, check=True
     )
     return outcome.stdout.strip()
 
@@ -162,7 +162,7 @@ def test_ctrl_c_in_the_terminal_does_not_reach_the_server(data_dir, manager):
 
 
 def test_a_second_manager_is_refused_and_a_borrower_is_not(data_dir, manager, monkeypatch):
-    monkeypatch.setattr(embedded, "LOCK_LIMIT_SECS", 0.1)
+    monkeypatch.setattr(server, "LOCK_LIMIT_SECS", 0.1)
     with pytest.raises(ConfigError, match=f"Process {manager.pid} manages"):
         EmbeddedPostgres(data_dir).start()
     with borrow(data_dir) as dsn:
@@ -179,7 +179,7 @@ def test_a_borrower_starts_and_stops_what_nobody_runs(data_dir):
 def test_the_first_borrower_waits_for_the_others(data_dir):
     with borrow(data_dir) as dsn:
         code = (
-            "import sys, time; from pathlib import Path; from fleetwire.store.embedded import borrow\n"
+            "import sys, time; from pathlib import Path; from fleetwire.postgres.embedded.server import borrow\n"
             "with borrow(Path(sys.argv[1])) as dsn:\n"
             "    print('borrowed', flush=True); time.sleep(1); print(dsn, flush=True)"
         )

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import asyncpg
 import pytest
 
-from fleetwire.fanout import event_talk
-from fleetwire.fanout.close_codes import Close
-from fleetwire.fanout.event_talk import EventTalk
-from fleetwire.fanout.watch import DispatchSocket
+from fleetwire.fanout.events import event_session
+from fleetwire.fanout.events.event_session import EventTalk
+from fleetwire.fanout.feed.dispatch_socket import DispatchSocket
+from fleetwire.fanout.sockets.close_codes import Close
 
 
 class Socket:
@@ -55,7 +55,7 @@ async def test_a_driver_whose_orders_could_not_be_read_leaves_the_room_of_a_lost
             raise error
         return {"kept"}
 
-    monkeypatch.setattr(event_talk, "orders_heard", orders_heard)
+    monkeypatch.setattr(event_session, "orders_heard", orders_heard)
     socket = Socket()
     socket.principal.may = lambda _: False
     settings = SimpleNamespace(event_window=1, event_ack_secs=1)

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fleetwire import clock
+from fleetwire.runtime import clock
 from fleetwire.store import group_bounds, group_parts
 from fleetwire.store.group_bounds import FarBack, TooSlow, out_of_bounds
 from fleetwire.store.group_parts import Part, SlowDevices

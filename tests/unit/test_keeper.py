@@ -7,9 +7,9 @@ import signal
 import pytest
 
 from fleetwire.errors import ConfigError
-from fleetwire.store import embedded
-from fleetwire.store.embedded import EmbeddedPostgres
-from fleetwire.store.keeper import kept_running
+from fleetwire.postgres.embedded import server as embedded_server
+from fleetwire.postgres.embedded.server import EmbeddedPostgres
+from fleetwire.postgres.embedded.supervisor import kept_running
 from harness.process import wait_until
 
 
@@ -19,7 +19,7 @@ from harness.process import wait_until
     ids=["fork", "disk", "start"],
 )
 def test_a_server_that_could_not_be_started_is_started_when_it_can(tmp_path, monkeypatch, refusal):
-    start, refused = embedded.subprocess.Popen, []
+    start, refused = embedded_server.subprocess.Popen, []
 
     def refusing(*arguments, **options):
         if len(refused) < 3:
@@ -29,7 +29,7 @@ def test_a_server_that_could_not_be_started_is_started_when_it_can(tmp_path, mon
 
     with EmbeddedPostgres(tmp_path / "data") as server, kept_running(server):
         died = server._found.pid
-        monkeypatch.setattr(embedded.subprocess, "Popen", refusing)
+        monkeypatch.setattr(embedded_server.subprocess, "Popen", refusing)
         os.kill(died, signal.SIGQUIT)
         wait_until(
             lambda: server._found is not None and server._found.pid != died and server.running,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleetwire.access.limits import Limits
+from fleetwire.access.limits.rate_limiter import Limits
 from fleetwire.settings import Settings
 
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from fleetwire import metrics, metrics_merge
+from fleetwire.telemetry import metrics, metrics_merge
 
 
 def worker(*families):

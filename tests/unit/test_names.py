@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from fleetwire._core import Decoder
-from fleetwire.access.rules import check_name
+from fleetwire.access.accounts.validation import check_name
 from fleetwire.errors import BatchError, Problem
-from fleetwire.fanout import rooms
-from fleetwire.names import is_name
-from fleetwire.terminal import print_table, visible, visible_lines
+from fleetwire.fanout.events import rooms
+from fleetwire.runtime.names import is_name
+from fleetwire.runtime.terminal import print_table, visible, visible_lines
 
 BAD = {
     "escape": "v\x1b[31mn",
@@ -98,7 +98,7 @@ def test_brackets_in_a_table_are_no_markup(capsys):
 
 LOG = r"""
 import structlog
-from fleetwire import logs
+from fleetwire.runtime import logs
 logs.configure(level="info", form="{form}")
 log = structlog.get_logger("x")
 log.info("A name came.", name="v\x1b[2Jn\u202e", other="a\nforged=line")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleetwire.live.peers import LOST_SECS, Peers
+from fleetwire.live.relay.peers import LOST_SECS, Peers
 
 HERE, THERE = b"worker-1", b"worker-2"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fleetwire.errors import ConfigError
-from fleetwire.live.redis_url import parse
+from fleetwire.settings.redis_url import parse
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from fleetwire import request_id
+from fleetwire.runtime import request_id
 
 
 def scope(*values):

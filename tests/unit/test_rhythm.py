@@ -3,8 +3,8 @@
 import asyncio
 import time
 
-from fleetwire import clock
-from fleetwire.fanout.rhythm import Rhythm
+from fleetwire.live.ticker import Rhythm
+from fleetwire.runtime import clock
 
 TICK_MILLIS = 200
 SETTLE_MILLIS = 20

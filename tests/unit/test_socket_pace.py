@@ -3,12 +3,12 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from fleetwire.fanout.close_codes import Close
-from fleetwire.fanout.pace import Pace
-from fleetwire.fanout.pulse import is_heartbeat
-from fleetwire.fanout.stats import quantile
+from fleetwire.fanout.sockets.close_codes import Close
+from fleetwire.fanout.sockets.heartbeat import is_heartbeat
+from fleetwire.fanout.sockets.message_rate import Pace
+from fleetwire.fanout.sockets.stats import quantile
 from fleetwire.settings import Settings
-from fleetwire.tally import Durations
+from fleetwire.telemetry.fast_metrics import Durations
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from fleetwire.tally import Durations, LabelledDurations, Tallies
+from fleetwire.telemetry.fast_metrics import Durations, LabelledDurations, Tallies
 
 BUCKETS = (0.001, 0.5, 1.0)
 SECS = (0.0005, 0.001, 0.3, 0.5, 0.9, 1.0, 7.0)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from fleetwire.timelimit import TimeLimit
+from fleetwire.runtime.coarse_timeout import TimeLimit
 
 
 async def test_what_is_in_time_is_left_alone():

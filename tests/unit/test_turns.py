@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from fleetwire.fanout import turns as line
-from fleetwire.fanout.turns import AT_ONCE_BYTES, LEAST_BYTES, MOST_BYTES, OVERTAKEN_BY, Turn, Turns
+from fleetwire.fanout.feed import send_budget as line
+from fleetwire.fanout.feed.send_budget import AT_ONCE_BYTES, LEAST_BYTES, MOST_BYTES, OVERTAKEN_BY, Turn, Turns
 
 AT_ONCE = AT_ONCE_BYTES // MOST_BYTES
 """Watchers of large frames."""

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fleetwire.workers import Workers
+from fleetwire.server.workers import Workers
 
 
 class Refused:

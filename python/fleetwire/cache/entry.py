@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from fleetwire.asgi import Headers
 from fleetwire.cache.encodings import LEAST_BYTES, Encoding, compress, is_text
+from fleetwire.runtime.asgi import Headers
 
 OK: Final = 200
 # Compressing more than this would hold up the event loop for longer than a few milliseconds: a thread does it.

@@ -13,18 +13,19 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import structlog
 
-from fleetwire import clock, metrics
 from fleetwire._core import Lru
-from fleetwire.access.principal import Principal
+from fleetwire.access.identity.principal import Principal
 from fleetwire.cache.entry import Answer, Entry
 from fleetwire.cache.rules import ALL, Rule, full_tag
 from fleetwire.errors import Overloaded
-from fleetwire.flights import Flight, Flights
-from fleetwire.live.redis_signing import RedisSigner
+from fleetwire.redis.signing import RedisSigner
+from fleetwire.runtime import clock
+from fleetwire.runtime.single_flight import Flight, Flights
 from fleetwire.settings import Settings
+from fleetwire.telemetry import metrics
 
 if TYPE_CHECKING:
-    from fleetwire.cache.shared import Shared, Ticket
+    from fleetwire.cache.redis_tier import Shared, Ticket
 
 State: TypeAlias = Literal["HIT", "MISS", "STALE"]
 Ask: TypeAlias = Callable[[], Awaitable[Answer]]
@@ -204,7 +205,7 @@ def _open_shared(settings: Settings, signer: RedisSigner) -> "Shared | None":
     if settings.redis_url is None:
         return None
     # Only where it is needed: its client library takes a good part of a worker's start.
-    from fleetwire.cache.shared import Shared
+    from fleetwire.cache.redis_tier import Shared
 
     return Shared(settings.redis_url, settings.redis_prefix, signer)
 

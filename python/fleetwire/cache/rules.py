@@ -15,8 +15,8 @@ from litestar import Litestar
 from litestar.handlers import HTTPRouteHandler
 from litestar.routes import BaseRoute, HTTPRoute
 
-from fleetwire.access.guards import PUBLIC, Requires
-from fleetwire.access.principal import Permission, Principal
+from fleetwire.access.identity.guards import PUBLIC, Requires
+from fleetwire.access.identity.principal import Permission, Principal
 from fleetwire.errors import ConfigError
 
 OPTION: Final = "cache"

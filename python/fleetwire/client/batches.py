@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
-from fleetwire.clock import monotonic_secs, now_millis
 from fleetwire.errors import ConfigError, Problem
+from fleetwire.runtime.clock import monotonic_secs, now_millis
 
 LOCATION_PATH = "/api/driver/location"
 MIN_RETRY_DELAY_SECS = 0.1  # a restarted server is ready within a second or two; the first retries should reach it

@@ -24,9 +24,9 @@ from fleetwire.client.batches import (
     retry_delay_secs,
 )
 from fleetwire.client.feed import IDLE_TIMEOUT_SECS
-from fleetwire.clock import monotonic_secs
 from fleetwire.errors import Problem
-from fleetwire.fanout.close_codes import MEANINGS, Close
+from fleetwire.fanout.sockets.close_codes import MEANINGS, Close
+from fleetwire.runtime.clock import monotonic_secs
 
 EVENTS_PATH = "/api/events"
 

@@ -18,7 +18,7 @@ import orjson
 from fleetwire.client.batches import authorization, endpoint, retry_delay_secs
 from fleetwire.client.frames import expand_rows, parse_frame
 from fleetwire.errors import Problem
-from fleetwire.fanout.close_codes import Close
+from fleetwire.fanout.sockets.close_codes import Close
 
 DISPATCH_PATH: Final = "/ws/dispatch"
 IDLE_TIMEOUT_SECS: Final = 75.0  # the server sends a heartbeat every 30 seconds; two may be missed

@@ -3,9 +3,9 @@
 import zlib
 from typing import NamedTuple
 
-from fleetwire import clock
 from fleetwire._core import Batch, Decoder
 from fleetwire.errors import BatchError, Problem
+from fleetwire.runtime import clock
 from fleetwire.settings import Settings
 from fleetwire.store.retention import Retention
 

@@ -2,15 +2,16 @@
 
 import structlog
 
-from fleetwire import asgi, clock, metrics, request_id
-from fleetwire.access.front import stranger
-from fleetwire.access.guards import authenticate
-from fleetwire.access.tokens import Credentials
+from fleetwire.access.identity.authenticator import Credentials
+from fleetwire.access.identity.guards import authenticate
+from fleetwire.access.limits.rate_limit_middleware import stranger
 from fleetwire.errors import Problem
 from fleetwire.ingest.decode import Body
 from fleetwire.ingest.limit import IngestLimit
 from fleetwire.ingest.pipeline import Pipeline, Receipt
+from fleetwire.runtime import asgi, clock, request_id
 from fleetwire.settings import Settings
+from fleetwire.telemetry import metrics
 
 PATH = "/api/driver/location"
 

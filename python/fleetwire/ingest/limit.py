@@ -4,10 +4,10 @@ A batch is counted before its body is read, its fixes once they are decoded. Wha
 tenant's bucket as well. An ingest key speaks for many devices: its batches are its tenant's.
 """
 
-from fleetwire import clock
-from fleetwire.access.limits import Limits
-from fleetwire.access.principal import Principal
+from fleetwire.access.identity.principal import Principal
+from fleetwire.access.limits.rate_limiter import Limits
 from fleetwire.ingest.decode import Batch
+from fleetwire.runtime import clock
 
 
 class IngestLimit:

@@ -1,20 +1,21 @@
 """The way of a batch, in order: who sends it, may they, what it holds, which device it is, and then it is durable.
 
-auth -> limit -> decode -> limit -> device -> store/writer -> (after the commit) live/state -> fanout/hub -> watch
+auth -> limit -> decode -> limit -> device -> store/writer -> (after the commit) live/state -> fanout/feed/hub -> watch
 database away: -> spooling -> spool
 """
 
 from typing import Final, NamedTuple
 
-from fleetwire import clock, metrics
-from fleetwire.access.principal import Principal
+from fleetwire.access.identity.principal import Principal
 from fleetwire.errors import BatchError, Overloaded, Problem
 from fleetwire.ingest.decode import Batch, BatchDecoder, Body
 from fleetwire.ingest.limit import IngestLimit
 from fleetwire.ingest.spooling import SpoolFallback
+from fleetwire.postgres.incarnation import Incarnation
+from fleetwire.runtime import clock
 from fleetwire.store.devices import Devices
-from fleetwire.store.incarnation import Incarnation
 from fleetwire.store.writer import Writer
+from fleetwire.telemetry import metrics
 
 NOT_IN_TIME: Final = frozenset({"database_unavailable", "store_timeout"})
 """Refusals of batches that go to the spool where there is one; the others say what the sender must wait for."""

@@ -13,13 +13,13 @@ from typing import IO, NamedTuple
 
 import structlog
 
-from fleetwire import metrics
 from fleetwire.errors import ConfigError, Overloaded
 from fleetwire.ingest import spool_file
 from fleetwire.ingest.spool_folder import SpoolFile, SpoolFolder, files_of, slot_paths, slots
-from fleetwire.private_files import make_private_dir
 from fleetwire.runtime import supervisor
+from fleetwire.runtime.private_files import make_private_dir
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
+from fleetwire.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
 

@@ -18,19 +18,19 @@ import asyncpg
 import msgspec
 import structlog
 
-from fleetwire import metrics
 from fleetwire.errors import FleetwireError, Problem
 from fleetwire.ingest import spool_file, spooled_batch
 from fleetwire.ingest.decode import Batch
 from fleetwire.ingest.spool_folder import SpoolFolder
 from fleetwire.ingest.spooled_batch import DeviceKey, SpooledBatch
-from fleetwire.store import statements
+from fleetwire.postgres import statements
+from fleetwire.postgres.pool import borrowed
 from fleetwire.store.devices import Devices
-from fleetwire.store.pool import borrowed
 from fleetwire.store.writer import Writer
+from fleetwire.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
-_SQL = statements.load("spool")
+_SQL = statements.load("ingest/spool")
 
 DEVICES_AT_ONCE: Final = 64  # the writer makes groups of them
 RUN_FIXES: Final = 2_000  # of a device at once; a run that fails is shortened, down to one batch

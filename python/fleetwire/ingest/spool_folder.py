@@ -19,7 +19,7 @@ from typing import IO, Final, Literal, NamedTuple, get_args
 
 from fleetwire.errors import ConfigError
 from fleetwire.ingest import spool_file
-from fleetwire.private_files import make_private_dir, open_private
+from fleetwire.runtime.private_files import make_private_dir, open_private
 
 Kind = Literal["spool", "refused", "damaged"]
 LOCK_NAME: Final = "spool.lock"

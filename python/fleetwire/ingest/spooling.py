@@ -16,8 +16,7 @@ from typing import Final
 import asyncpg
 import structlog
 
-from fleetwire import clock, metrics
-from fleetwire.access.principal import Principal
+from fleetwire.access.identity.principal import Principal
 from fleetwire.errors import Overloaded
 from fleetwire.ingest import spooled_batch
 from fleetwire.ingest.decode import Batch
@@ -25,16 +24,17 @@ from fleetwire.ingest.spool import Spool
 from fleetwire.ingest.spool_drain import DrainPass, SpoolDrain
 from fleetwire.ingest.spool_folder import SpoolFolder
 from fleetwire.ingest.spooled_batch import DeviceKey, SpooledBatch
-from fleetwire.runtime import supervisor, tasks
+from fleetwire.postgres import statements
+from fleetwire.postgres.pool import borrowed
+from fleetwire.runtime import clock, supervisor, tasks
 from fleetwire.runtime.retry import Backoff
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
-from fleetwire.store import statements
 from fleetwire.store.devices import Devices
-from fleetwire.store.pool import borrowed
 from fleetwire.store.writer import Writer
+from fleetwire.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
-_SQL = statements.load("spool")
+_SQL = statements.load("ingest/spool")
 
 PROBE_SECS: Final = 0.5  # between two looks at the spool, and at the database while there is an outage
 PROBE_TIMEOUT_SECS: Final = 1.0

@@ -11,18 +11,19 @@ from typing import Final
 import msgspec
 import structlog
 
-from fleetwire import asgi, metrics
-from fleetwire.client_data import Undecodable, decode
 from fleetwire.errors import Problem
-from fleetwire.fanout.event_messages import Failure
-from fleetwire.fanout.event_talk import EventTalk
-from fleetwire.fanout.events import EventHub
-from fleetwire.fanout.sockets import Closing, Message, Socket, Sockets
+from fleetwire.fanout.events.event_hub import EventHub
+from fleetwire.fanout.events.event_messages import Failure
+from fleetwire.fanout.events.event_session import EventTalk
+from fleetwire.fanout.sockets.sockets import Closing, Message, Socket, Sockets
 from fleetwire.ingest.decode import Body
 from fleetwire.ingest.limit import IngestLimit
 from fleetwire.ingest.pipeline import Pipeline
+from fleetwire.runtime import asgi
+from fleetwire.runtime.client_data import Undecodable, decode
 from fleetwire.runtime.tasks import spawn
 from fleetwire.settings import Settings
+from fleetwire.telemetry import metrics
 
 PATH = "/ws"
 FINISH_SECS = 5.0  # batches under way have this long to be answered when the socket is told to go

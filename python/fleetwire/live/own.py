@@ -4,12 +4,12 @@ import asyncpg
 
 from fleetwire._core import LiveTable
 from fleetwire.errors import DatabaseAway
+from fleetwire.postgres import statements
+from fleetwire.postgres.pool import tenant_transaction
+from fleetwire.postgres.transient_errors import PASSING
 from fleetwire.settings import Settings
-from fleetwire.store import statements
-from fleetwire.store.faults import PASSING
-from fleetwire.store.pool import tenant_transaction
 
-_SQL = statements.load("live")
+_SQL = statements.load("live/live")
 
 
 async def own_position(pool: asyncpg.Pool, settings: Settings, tenant_id: int, device_id: int) -> bytes:

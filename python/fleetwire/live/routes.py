@@ -10,16 +10,16 @@ from litestar.di import NamedDependency
 from litestar.params import Parameter
 from litestar.response import Response, Stream
 
-from fleetwire import asgi, clock
-from fleetwire.access.guards import requires
-from fleetwire.access.principal import Principal
+from fleetwire.access.identity.guards import requires
+from fleetwire.access.identity.principal import Principal
 from fleetwire.cache.entry import matches
 from fleetwire.cache.rules import ASK_AGAIN, OPTION, Cached
 from fleetwire.errors import Problem
-from fleetwire.live.device_list import list_devices
+from fleetwire.fleet.devices.routes import list_devices
 from fleetwire.live.own import own_position
 from fleetwire.live.state import Live
 from fleetwire.live.streams import Streams
+from fleetwire.runtime import asgi, clock
 from fleetwire.settings import Settings
 from fleetwire.store import tracks
 from fleetwire.store.retention import Retention

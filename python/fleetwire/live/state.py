@@ -7,19 +7,20 @@ from typing import Any, Literal
 
 import asyncpg
 
-from fleetwire import clock, metrics
 from fleetwire._core import Departures, Frame, Group, LiveTable, Sealed, apply_moved, catch_up
-from fleetwire.fanout.wishes import Filter
+from fleetwire.live.subscription import Filter
+from fleetwire.postgres import statements
+from fleetwire.postgres.pool import borrowed
+from fleetwire.runtime import clock
 from fleetwire.settings import Settings
-from fleetwire.store import statements
-from fleetwire.store.pool import borrowed
+from fleetwire.telemetry import metrics
 
 __all__ = ["Format", "Frame", "Live"]
 
 Format = Literal["json", "rows", "protobuf"]
 
-_SQL = statements.load("live")
-_ORDER_SQL = statements.load("order")
+_SQL = statements.load("live/live")
+_ORDER_SQL = statements.load("fleet/orders/order")
 RELOAD_MARGIN_MILLIS = 60_000  # clocks of other workers may differ by so much
 CATCH_UP_ROWS = 1000  # at a time; between two of them the event loop does other things
 RELOAD_SECS = 60.0  # for all devices of all tenants, when the database may be another one

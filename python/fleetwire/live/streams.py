@@ -2,12 +2,13 @@
 
 from typing import Any, Final
 
-from fleetwire import asgi, metrics
-from fleetwire.access.limits import asker
-from fleetwire.access.principal import Principal
+from fleetwire.access.identity.principal import Principal
+from fleetwire.access.limits.rate_limiter import asker
 from fleetwire.errors import Overloaded, Problem
-from fleetwire.places import Bound, Exceeded, Places
+from fleetwire.runtime import asgi
+from fleetwire.runtime.places import Bound, Exceeded, Places
 from fleetwire.settings import Settings
+from fleetwire.telemetry import metrics
 
 RETRY_AFTER_SECS: Final = 5
 

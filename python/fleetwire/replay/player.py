@@ -12,7 +12,6 @@ from itertools import islice
 from pathlib import Path
 
 from fleetwire.client import BatchClient
-from fleetwire.clock import monotonic_secs, now_millis
 from fleetwire.errors import FleetwireError
 from fleetwire.replay.batches import Batcher, ReplayBatch
 from fleetwire.replay.options import ReplayOptions
@@ -22,6 +21,7 @@ from fleetwire.replay.rows import TraceRow, UnreadableRows
 from fleetwire.replay.scheduler import BatchScheduler
 from fleetwire.replay.sender import SenderPool
 from fleetwire.replay.summary import OutcomeCount, ReplaySummary
+from fleetwire.runtime.clock import monotonic_secs, now_millis
 
 CHUNK_ROWS = 500  # rows per turn of the event loop: about a millisecond, so that receipts are not measured late
 

@@ -7,8 +7,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from fleetwire.clock import monotonic_secs
 from fleetwire.replay.summary import OutcomeCount
+from fleetwire.runtime.clock import monotonic_secs
 
 LINE_SECS = 5.0
 BAR_SECS = 0.2  # redrawing the bar more often would lower the throughput

@@ -11,8 +11,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from heapq import heappop, heappush
 
-from fleetwire.clock import monotonic_secs
 from fleetwire.replay.batches import ReplayBatch
+from fleetwire.runtime.clock import monotonic_secs
 
 MAX_GAP_SECS = 3600.0
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fleetwire.client import PostResult
-from fleetwire.terminal import visible
+from fleetwire.runtime.terminal import visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from fleetwire import clock
+from fleetwire.runtime import clock
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from fleetwire.client import BatchReceipt, is_temporary, retry_delay_secs
-from fleetwire.clock import monotonic_secs, now_millis
 from fleetwire.errors import Problem
+from fleetwire.runtime.clock import monotonic_secs, now_millis
 from fleetwire.simulate.outbox import DeviceOutbox, PendingBatch
 from fleetwire.simulate.phone import DeadZones, Phone
 from fleetwire.simulate.transport import Transport

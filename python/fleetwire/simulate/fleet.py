@@ -15,8 +15,8 @@ import aiohttp
 from rich.console import Console
 
 from fleetwire.client import BatchClient
-from fleetwire.clock import monotonic_secs
 from fleetwire.errors import Problem
+from fleetwire.runtime.clock import monotonic_secs
 from fleetwire.runtime.tasks import cancel, spawn
 from fleetwire.simulate.device import FleetCounts, SimulatedDevice
 from fleetwire.simulate.options import SimulateOptions

@@ -17,14 +17,15 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from fleetwire import clock, metrics
 from fleetwire._core import Batch, Group, Sealed
 from fleetwire.errors import Overloaded
+from fleetwire.runtime import clock
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.store.commit import GroupCommit
+from fleetwire.store.commit_queue import Waiting, intake_full, refuse, stopping
 from fleetwire.store.group_bounds import TooSlow, WithoutPartition
-from fleetwire.store.intake import Waiting, intake_full, refuse, stopping
 from fleetwire.store.partitions import Partitions
+from fleetwire.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
 

@@ -15,19 +15,20 @@ from collections.abc import Callable, Iterable
 import asyncpg
 import structlog
 
-from fleetwire import clock, metrics
 from fleetwire._core import Group, Recent, RowTypes, Sealed
 from fleetwire.errors import DatabaseAway, Overloaded
+from fleetwire.postgres import statements
+from fleetwire.postgres.incarnation import Incarnation
+from fleetwire.postgres.pinned_connection import Lane
+from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.runtime import clock
 from fleetwire.runtime.retry import Backoff
-from fleetwire.store import statements
-from fleetwire.store.faults import PASSING
 from fleetwire.store.group_bounds import Divisible, TooSlow, WithoutPartition, out_of_bounds
-from fleetwire.store.incarnation import Incarnation
-from fleetwire.store.lane import Lane
 from fleetwire.store.partitions import Partitions
+from fleetwire.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
-_SQL = statements.load("ingest")
+_SQL = statements.load("store/ingest")
 
 KnownMillis = Callable[[Group], list[int | None]]
 """Times of the newest fixes of a group's devices, as far as somebody knows them: a shortcut, which is checked."""

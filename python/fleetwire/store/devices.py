@@ -14,16 +14,17 @@ from typing import NamedTuple
 import asyncpg
 import structlog
 
-from fleetwire import clock, metrics
 from fleetwire.errors import DatabaseAway, Overloaded, Problem
+from fleetwire.postgres import statements
+from fleetwire.postgres.pool import ANSWER_SECS, borrowed
+from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.runtime import clock
 from fleetwire.runtime.tasks import spawn
-from fleetwire.store import statements
-from fleetwire.store.faults import PASSING
-from fleetwire.store.pool import ANSWER_SECS, borrowed
+from fleetwire.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
 
-_SQL = statements.load("device")
+_SQL = statements.load("store/device")
 DEVICES_TAG = "devices"  # of kept answers that list a tenant's devices
 REMEMBERED_DEVICES = 200_000  # about 40 MB at most; a forgotten one costs a query
 ASKED_DEVICES = 20_000  # about 20 MB at most; the senders beyond are told to come back

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Final
 
+from fleetwire.postgres.pools import LOCK_SECS
 from fleetwire.settings import Settings
-from fleetwire.store.pools import LOCK_SECS
 
 TIMEOUTS_PER_GROUP: Final = 8
 """How often a group may be stopped by the server before its senders get 503: enough to find the batch at fault."""

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Final, NamedTuple
 
-from fleetwire import clock
-from fleetwire.store.intake import Waiting
+from fleetwire.runtime import clock
+from fleetwire.store.commit_queue import Waiting
 
 SLOW_DEVICE_SECS: Final = 60.0  # a batch that took too long comes again, and shall not hold up a group each time
 MAX_SLOW_DEVICES: Final = 1_000

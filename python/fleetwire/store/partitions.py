@@ -13,14 +13,14 @@ from typing import Final
 import asyncpg
 import structlog
 
-from fleetwire import clock
 from fleetwire.errors import DatabaseAway
-from fleetwire.store import statements
-from fleetwire.store.faults import PASSING
-from fleetwire.store.pool import borrowed
+from fleetwire.postgres import statements
+from fleetwire.postgres.pool import borrowed
+from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.runtime import clock
 
 _log = structlog.get_logger(__name__)
-_SQL = statements.load("ingest")
+_SQL = statements.load("store/ingest")
 _PARENT = re.compile(r"\btrack_(?:segment|merged)\b")
 _EPOCH = date(1970, 1, 1)
 _NAME = re.compile(r"track_(?:segment|merged)_(?:d(\d{4})(\d\d)(\d\d)|m(\d{4})(\d\d))")

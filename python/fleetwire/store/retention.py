@@ -5,13 +5,12 @@ from collections.abc import Callable
 
 import asyncpg
 
-from fleetwire import clock
-from fleetwire.runtime import supervisor
+from fleetwire.postgres import statements
+from fleetwire.postgres.pool import borrowed
+from fleetwire.runtime import clock, supervisor
 from fleetwire.runtime.supervisor import NEVER_UNREADY, SupervisedTask, supervise
-from fleetwire.store import statements
-from fleetwire.store.pool import borrowed
 
-_SQL = statements.load("expiry")
+_SQL = statements.load("store/maintenance/expiry")
 
 FRESH_SECS = 60.0  # a change of a tenant's retention is heeded after this at the latest
 DAY_MILLIS = 86_400_000

@@ -17,15 +17,15 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from fleetwire import clock
 from fleetwire.errors import FleetwireError
-from fleetwire.store import statements
+from fleetwire.postgres import statements
+from fleetwire.runtime import clock
 from fleetwire.store.partitions import span_of
 from fleetwire.store.tenants import find_tenant, quoted
 
-_SQL = statements.load("export")
-_TENANT_SQL = statements.load("tenant")
-_EXPIRY_SQL = statements.load("expiry")
+_SQL = statements.load("store/export")
+_TENANT_SQL = statements.load("store/tenant")
+_EXPIRY_SQL = statements.load("store/maintenance/expiry")
 
 FIXES_AT_ONCE: Final = 250_000  # a second or two
 PROGRESS: Final = "progress.json"

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import asyncpg
 
 from fleetwire.errors import Problem
-from fleetwire.store import statements
+from fleetwire.postgres import statements
 
-_SQL = statements.load("tenant")
+_SQL = statements.load("store/tenant")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ import asyncpg
 
 from fleetwire._core import TrackWriter
 from fleetwire.errors import DatabaseAway, Problem
-from fleetwire.store import statements
-from fleetwire.store.faults import PASSING
-from fleetwire.store.pool import tenant_transaction
+from fleetwire.postgres import statements
+from fleetwire.postgres.pool import tenant_transaction
+from fleetwire.postgres.transient_errors import PASSING
 
-_SQL = statements.load("track")
-_DEVICE_SQL = statements.load("device")
+_SQL = statements.load("store/track")
+_DEVICE_SQL = statements.load("store/device")
 PAGE_FIXES = 25_000  # 1 MB from the database
 PAGE_SEGMENTS = 500
 FIRST_PAGE_SEGMENTS = 1  # quick to the first byte, also where a segment is an hour

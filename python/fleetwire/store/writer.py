@@ -15,19 +15,20 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from fleetwire import clock, metrics
 from fleetwire._core import Batch, Group, Recent, RowTypes, Sealed
 from fleetwire.errors import Overloaded
+from fleetwire.postgres.incarnation import Incarnation
+from fleetwire.postgres.pinned_connection import Lane
+from fleetwire.runtime import clock
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.settings import Settings
 from fleetwire.store.backfill import Backfill, failed
 from fleetwire.store.commit import GroupCommit, KnownMillis
+from fleetwire.store.commit_queue import Intake, Waiting, refuse
 from fleetwire.store.group_bounds import Divisible, FarBack, WithoutPartition, group_timeout_secs
 from fleetwire.store.group_parts import Part, SlowDevices, told_apart
-from fleetwire.store.incarnation import Incarnation
-from fleetwire.store.intake import Intake, Waiting, refuse
-from fleetwire.store.lane import Lane
 from fleetwire.store.partitions import Partitions
+from fleetwire.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
 

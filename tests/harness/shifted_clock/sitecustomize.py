@@ -6,7 +6,7 @@ Before any other module of the package is imported, since some keep the function
 import os
 from pathlib import Path
 
-from fleetwire import clock
+from fleetwire.runtime import clock
 
 _OFFSET_FILE = Path(os.environ["TEST_CLOCK_FILE"])
 _right_millis = clock.now_millis

@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 import asyncpg
 
-from fleetwire import metrics
 from fleetwire._core import merge_segments
-from fleetwire.store import statements
+from fleetwire.postgres import statements
 from fleetwire.store.partitions import merged_name, on_partition
+from fleetwire.telemetry import metrics
 
-_SQL = statements.load("compaction")
+_SQL = statements.load("store/maintenance/compaction")
 
 FULL_FIXES = 3_600  # an hour at a fix a second: 40 to 50 KB, and what a late fix must read to find its place
 READY_FIXES = FULL_FIXES // 2  # of an open day: a row of these is good for ever, a smaller one waits for the day's end

@@ -10,14 +10,15 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import structlog
 
-from fleetwire import clock, metrics
-from fleetwire.store import statements
+from fleetwire.postgres import statements
+from fleetwire.runtime import clock
 from fleetwire.store.maintenance.compact_device import READY_FIXES, TINY_FIXES, TINY_ROWS, Merged, Merger, Span
 from fleetwire.store.maintenance.job import Pace, Place
 from fleetwire.store.partitions import on_partition, span_of
+from fleetwire.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
-_SQL = statements.load("compaction")
+_SQL = statements.load("store/maintenance/compaction")
 
 DEVICES_PER_PAGE = 200
 _DAY = timedelta(days=1)

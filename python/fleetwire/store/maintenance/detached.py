@@ -11,12 +11,12 @@ from datetime import datetime
 import asyncpg
 import structlog
 
-from fleetwire import metrics
-from fleetwire.store import statements
+from fleetwire.postgres import statements
 from fleetwire.store.partitions import span_of
+from fleetwire.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
-_SQL = statements.load("detached")
+_SQL = statements.load("store/maintenance/detached")
 
 
 async def attach_unexpired(connection: asyncpg.Connection, *, expired_before: datetime | None) -> None:

@@ -4,12 +4,14 @@ from typing import Final
 
 import asyncpg
 
-from fleetwire import clock, metrics
-from fleetwire.store import orders, statements
+from fleetwire.fleet.orders import store
+from fleetwire.postgres import statements
+from fleetwire.runtime import clock
 from fleetwire.store.maintenance.job import Pace
+from fleetwire.telemetry import metrics
 
-_SQL = statements.load("upkeep")
-_ORDER_SQL = statements.load("order")
+_SQL = statements.load("store/maintenance/upkeep")
+_ORDER_SQL = statements.load("fleet/orders/order")
 
 CREDENTIAL_DAYS: Final = 30
 """How long a token that expired or was revoked is listed, and whoever uses it is told what ended it."""
@@ -47,7 +49,7 @@ async def delete_order_devices(connection: asyncpg.Connection, *, days: int, pac
         began_secs = clock.monotonic_secs()
         async with connection.transaction():
             rows = await connection.fetch(_SQL["delete_idle_order_devices"], days, ROWS_AT_ONCE)
-            notes = [(orders.CHANNEL, f"{row['tenant_id']} {row['order_name']}") for row in rows]
+            notes = [(store.CHANNEL, f"{row['tenant_id']} {row['order_name']}") for row in rows]
             await connection.executemany(_ORDER_SQL["notify"], notes)
         deleted = sum(row["devices"] for row in rows)
         total += deleted

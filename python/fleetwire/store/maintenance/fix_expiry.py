@@ -19,14 +19,15 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 import structlog
 
-from fleetwire import clock, metrics
-from fleetwire.store import statements
+from fleetwire.postgres import statements
+from fleetwire.runtime import clock
 from fleetwire.store.maintenance.detached import attach_unexpired, is_in_use
 from fleetwire.store.maintenance.job import Pace, Place
 from fleetwire.store.partitions import on_partition, span_of
+from fleetwire.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
-_SQL = statements.load("expiry")
+_SQL = statements.load("store/maintenance/expiry")
 
 MARGIN = timedelta(hours=1)  # workers know a tenant's retention for a minute, and a spool may drain what is older
 CLOCKS_AGREE_MILLIS = 60 * 60 * 1000

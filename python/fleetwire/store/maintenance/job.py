@@ -15,10 +15,10 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from fleetwire import clock
-from fleetwire.store import statements
+from fleetwire.postgres import statements
+from fleetwire.runtime import clock
 
-_SQL = statements.load("upkeep")
+_SQL = statements.load("store/maintenance/upkeep")
 
 LATE_SECS: Final = 3600.0
 """How far behind its interval a job may be before `/health` says so."""

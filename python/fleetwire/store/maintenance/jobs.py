@@ -6,9 +6,9 @@ from typing import Any, Final
 
 import asyncpg
 
-from fleetwire import clock
+from fleetwire.postgres import statements
+from fleetwire.runtime import clock
 from fleetwire.settings import Settings
-from fleetwire.store import statements
 from fleetwire.store.maintenance import ended_rows
 from fleetwire.store.maintenance.compact_device import Merged
 from fleetwire.store.maintenance.compaction import Compaction
@@ -16,7 +16,7 @@ from fleetwire.store.maintenance.fix_expiry import Expired, Expiry, agreed_milli
 from fleetwire.store.maintenance.job import Job, Pace, Place
 from fleetwire.store.maintenance.row_expiry import expire_audit, expire_events
 
-_INGEST_SQL = statements.load("ingest")
+_INGEST_SQL = statements.load("store/ingest")
 
 DAYS_AHEAD: Final = 3
 SLICE_SECS = 10.0  # of a round, for each job but merging

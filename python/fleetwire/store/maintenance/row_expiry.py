@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 import asyncpg
 from prometheus_client import Counter
 
-from fleetwire import clock, metrics
-from fleetwire.store import statements
+from fleetwire.postgres import statements
+from fleetwire.runtime import clock
 from fleetwire.store.maintenance.job import Pace, Place
+from fleetwire.telemetry import metrics
 
 ROWS_AT_ONCE = 2_000
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import asyncpg
 import structlog
 
-from fleetwire import clock, metrics
-from fleetwire.store import statements
+from fleetwire.postgres import statements
+from fleetwire.runtime import clock
+from fleetwire.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
-_SQL = statements.load("snapshot")
+_SQL = statements.load("store/maintenance/snapshot")
 
 _NOT_SEEN = (
     "Old snapshots of other users' sessions cannot be seen: grant pg_read_all_stats to the role of the database URL."

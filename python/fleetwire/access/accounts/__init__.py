@@ -1,0 +1,1 @@
+"""Users, sessions, API tokens, signing keys, and the audit log."""

@@ -1,0 +1,1 @@
+"""Events: a log per tenant, published in rooms, acknowledged by watchers."""

@@ -1,0 +1,1 @@
+"""WebSockets of drivers and dispatchers: admission, limits, heartbeats, close codes."""

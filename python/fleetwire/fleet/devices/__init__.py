@@ -1,0 +1,1 @@
+"""Devices of a tenant: listed by name, and removed with all they sent."""

@@ -1,0 +1,1 @@
+"""Orders: which devices work on which order."""

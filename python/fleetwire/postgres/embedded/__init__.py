@@ -1,0 +1,1 @@
+"""A real PostgreSQL as a child process, in a data folder."""

@@ -1,0 +1,1 @@
+"""The HTTP edge: the Litestar application, middleware, API description, console, operators' routes."""
