@@ -25,7 +25,7 @@ from fleetwire.postgres import migrate, statements
 from fleetwire.postgres.embedded.server import EmbeddedPostgres
 from fleetwire.runtime import logs
 from fleetwire.settings import Settings
-from fleetwire.store.maintenance.rounds import BUSY_PAUSE_SECS, Upkeep, run_once
+from fleetwire.store.maintenance.rounds import BUSY_PAUSE_SECS, Maintenance, run_once
 
 NEEDED_PER_SEC = 10_000  # fixes per second of 10,000 vehicles at 1 Hz
 PARTITIONS = 60  # of earlier days, which the statements must not scan
@@ -123,7 +123,7 @@ async def measure(
 
 async def _server_rounds(dsn: str, connection: asyncpg.Connection) -> None:
     """Merges like a server beside ingest: in rounds with pauses."""
-    rounds = Upkeep(dsn, Settings(merge_after_secs=0))
+    rounds = Maintenance(dsn, Settings(merge_after_secs=0))
     while await connection.fetchval("SELECT EXISTS (SELECT FROM track_segment)"):
         await rounds.run_round()
         await asyncio.sleep(BUSY_PAUSE_SECS)

@@ -12,10 +12,10 @@ import asyncpg
 from bench.micro.stopwatch import Stopwatch
 from bench.server.start import TENANT
 from fleetwire.access.accounts.owner_admin import create_user, issue_token
-from fleetwire.access.auth import Gate, open_gate
+from fleetwire.access.auth import AuthServices, open_auth
 from fleetwire.access.identity.guards import authenticate
-from fleetwire.access.limits.rate_limit_middleware import Front
-from fleetwire.access.limits.rate_limiter import Limits
+from fleetwire.access.limits.rate_limit_middleware import RateLimitMiddleware
+from fleetwire.access.limits.rate_limiter import RateLimiter
 from fleetwire.ingest import http
 from fleetwire.ingest.limit import IngestLimit
 from fleetwire.postgres.listener import Listener
@@ -54,9 +54,9 @@ async def authorisation(dsn: str, stopwatch: Stopwatch) -> dict[str, float]:
     await create_user(owner, TENANT, "lou", PASSWORD, "dispatcher")
     await owner.close()
     pool = await open_pool(dsn, "fleetwire_app")
-    limits = Limits(Settings(limits=",".join(f"{name}=10000000/1" for name in COUNTED)))
+    limits = RateLimiter(Settings(limits=",".join(f"{name}=10000000/1" for name in COUNTED)))
     listener = Listener(dsn)
-    gate = open_gate(pool, listener, limits=limits)
+    gate = open_auth(pool, listener, limits=limits)
     await listener.start()
     try:
         tokens["login"] = (await gate.sessions.login(TENANT, "lou", PASSWORD)).token
@@ -75,7 +75,7 @@ async def authorisation(dsn: str, stopwatch: Stopwatch) -> dict[str, float]:
     return {f"authorise_{name}_micros": micros for name, micros in zip(calls, times, strict=True)}
 
 
-def _batch(gate: Gate, token: str) -> Callable[[], object]:
+def _batch(gate: AuthServices, token: str) -> Callable[[], object]:
     """Authorises a batch like `ingest/http.py`, before it reads the body."""
     limit = IngestLimit(gate.limits)
 
@@ -87,13 +87,13 @@ def _batch(gate: Gate, token: str) -> Callable[[], object]:
     return lambda: _run_without_waiting(authorise(_scope("POST", http.PATH, token)))
 
 
-def _read(gate: Gate, token: str) -> Callable[[], object]:
+def _read(gate: AuthServices, token: str) -> Callable[[], object]:
     """Authorises a read like the middleware of `access/limits/rate_limit_middleware.py` and the guard of the route."""
 
     async def app(scope: asgi.Scope, _: asgi.Receive, __: asgi.Send) -> None:
         (await authenticate(scope, gate.credentials)).require("watch")
 
-    front = Front(app, limits=gate.limits, gate=lambda: gate)
+    front = RateLimitMiddleware(app, limits=gate.limits, gate=lambda: gate)
     return lambda: _run_without_waiting(front(_scope("GET", "/api/live", token), _nothing, _discard))
 
 
@@ -111,9 +111,9 @@ def _run_without_waiting(work: Coroutine[Any, Any, object]) -> None:
     raise AssertionError("An authorisation had to wait.")
 
 
-async def _nothing() -> asgi.Message:
+async def _nothing() -> asgi.AsgiMessage:
     return {}
 
 
-async def _discard(_: asgi.Message) -> None:
+async def _discard(_: asgi.AsgiMessage) -> None:
     """Discards the answer."""

@@ -20,8 +20,8 @@ from typing import cast
 
 from litestar import Litestar
 
-from fleetwire.access.limits.rate_limit_middleware import Front as LimitsFront
-from fleetwire.cache.cache_middleware import Front as CacheFront
+from fleetwire.access.limits.rate_limit_middleware import RateLimitMiddleware
+from fleetwire.cache.cache_middleware import CacheMiddleware
 from fleetwire.cache.rules import rules_of
 from fleetwire.engine import Engine
 from fleetwire.fanout.feed import dispatch_socket
@@ -36,7 +36,7 @@ from fleetwire.settings import Settings
 from fleetwire.web.api import create_api
 from fleetwire.web.compression import compressing
 from fleetwire.web.console import kept_files
-from fleetwire.web.http_middleware import Envelope
+from fleetwire.web.http_middleware import HttpMiddleware
 
 LISTENING_POLL_SECS = 0.1
 COLLECT_EVERY_OBJECTS = 20_000  # more than a group of batches makes; none of the hot way leaves cycles
@@ -84,7 +84,7 @@ def _calm_the_collector() -> None:
 def front_door(engine: Engine, api: Litestar) -> asgi.App:
     """Takes the hot routes and hands everything else on, past what is kept."""
     plain = cast("asgi.App", api)
-    cached = CacheFront(
+    cached = CacheMiddleware(
         plain=plain,
         others=compressing(plain),
         rules=rules_of(api, kept_files()),
@@ -103,10 +103,10 @@ def front_door(engine: Engine, api: Litestar) -> asgi.App:
             asgi.veil_slashes(scope)
             await cached(scope, receive, send)
 
-    limited = LimitsFront(others, limits=engine.limits, gate=lambda: engine.gate)
+    limited = RateLimitMiddleware(others, limits=engine.limits, gate=lambda: engine.gate)
 
     settings = engine.settings
-    enveloped = Envelope(limited, settings)
+    enveloped = HttpMiddleware(limited, settings)
 
     # Neither of these waits for anything itself: what they return is waited for, with a coroutine less each.
 
@@ -116,7 +116,7 @@ def front_door(engine: Engine, api: Litestar) -> asgi.App:
 
     # Only who looks after browsers of other origins, or behind TLS, has something to add to a receipt.
     dresses = bool(settings.origins) or settings.tls_proxy or settings.log_requests
-    batches = Envelope(batch, settings) if dresses else batch
+    batches = HttpMiddleware(batch, settings) if dresses else batch
 
     def front(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> Awaitable[None]:
         is_batch = scope["type"] == "http" and scope["path"] == http.PATH

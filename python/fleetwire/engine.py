@@ -9,16 +9,16 @@ import asyncpg
 import msgspec
 import structlog
 
-from fleetwire.access.auth import Gate, open_gate
-from fleetwire.access.identity.authenticator import Credentials
-from fleetwire.access.limits.rate_limiter import Limits
-from fleetwire.cache.invalidation_bus import Notices
-from fleetwire.cache.responses import Responses
+from fleetwire.access.auth import AuthServices, open_auth
+from fleetwire.access.identity.authenticator import Authenticator
+from fleetwire.access.limits.rate_limiter import RateLimiter
+from fleetwire.cache.invalidation_bus import InvalidationBus
+from fleetwire.cache.responses import ResponseCache
 from fleetwire.cache.rules import WHOLE_TENANT
 from fleetwire.errors import ConfigError
 from fleetwire.fanout.events.event_hub import EventHub
 from fleetwire.fanout.feed.dispatch_socket import DispatchSocket
-from fleetwire.fanout.feed.feed_latency import Delay
+from fleetwire.fanout.feed.feed_latency import FeedLatency
 from fleetwire.fanout.feed.hub import Hub
 from fleetwire.fanout.sockets.sockets import Sockets
 from fleetwire.ingest.decode import BatchDecoder
@@ -28,17 +28,17 @@ from fleetwire.ingest.pipeline import Pipeline
 from fleetwire.ingest.spool import Spool
 from fleetwire.ingest.spooling import SpoolFallback
 from fleetwire.ingest.ws import DriverSocket
-from fleetwire.live.in_doubt import Doubts
-from fleetwire.live.relay.message import Kind
+from fleetwire.live.in_doubt import InDoubtCommits
+from fleetwire.live.relay.message import MessageKind
 from fleetwire.live.state import Live
 from fleetwire.live.streams import Streams
-from fleetwire.live.tenant_erasure_listener import Erasures
+from fleetwire.live.tenant_erasure_listener import TenantErasureListener
 from fleetwire.postgres.incarnation import Incarnation
 from fleetwire.postgres.listener import Listener
 from fleetwire.postgres.migrate import keep_up
 from fleetwire.postgres.pinned_connection import PLANNER
 from fleetwire.postgres.pools import Pools
-from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.postgres.transient_errors import TRANSIENT
 from fleetwire.redis.signing import RedisSigner
 from fleetwire.runtime.retry import Backoff, RetryState, retry
 from fleetwire.runtime.tasks import spawn
@@ -46,7 +46,7 @@ from fleetwire.server.worker_control import Answers
 from fleetwire.settings import INGEST_CONNECTIONS, Settings
 from fleetwire.store.devices import DEVICES_TAG, Devices
 from fleetwire.store.group_bounds import statement_limits
-from fleetwire.store.maintenance.rounds import Upkeep
+from fleetwire.store.maintenance.rounds import Maintenance
 from fleetwire.store.partitions import Partitions
 from fleetwire.store.retention import Retention
 from fleetwire.store.writer import Writer
@@ -71,9 +71,9 @@ class Engine:
     app_pool: asyncpg.Pool
     pools: Pools
     listener: Listener
-    gate: Gate
+    gate: AuthServices
     devices: Devices
-    doubts: Doubts
+    doubts: InDoubtCommits
     retention: Retention
     writer: Writer
     events: EventHub
@@ -88,9 +88,9 @@ class Engine:
         self.incarnation = Incarnation()
         self.live = Live(settings)
         self.relay: Relay | None = None
-        self.limits = Limits(settings)
+        self.limits = RateLimiter(settings)
         self.signer = RedisSigner()
-        self.responses = Responses(settings, self.signer)
+        self.responses = ResponseCache(settings, self.signer)
         self.streams = Streams(settings)
         self.tracing = _open_tracing(settings)
         self._draining: asyncio.Task[None] | None = None
@@ -118,7 +118,7 @@ class Engine:
         except ConfigError:
             raise
         except Exception as error:
-            if isinstance(error, PASSING):
+            if isinstance(error, TRANSIENT):
                 _log.warning("The worker waits for the database.", error=repr(error))
             await self.stop()
             raise
@@ -138,7 +138,7 @@ class Engine:
             self.signer.follow(self.app_pool, self.listener)
             self._exits.push_async_callback(self.signer.stop)
         self.events = EventHub(self.app_pool, self.listener, tell=self._tell_event, ordered=self.set_order)
-        delay = Delay()
+        delay = FeedLatency()
         hub = Hub(
             self.live,
             delay,
@@ -162,7 +162,7 @@ class Engine:
         self._exits.push_async_callback(self.events.stop)
         self._open_doors(pipeline, limit, hub)
         self._follow_incarnation(ingest_pool, hub)
-        upkeep = Upkeep(dsn, settings)
+        upkeep = Maintenance(dsn, settings)
         self.health.warnings.append(upkeep.warnings)
         self._exits.callback(self.health.warnings.remove, upkeep.warnings)
         upkeep.start()
@@ -190,7 +190,7 @@ class Engine:
         self.app_pool = await self.pools.open("app", dsn, "fleetwire_app", settings.app_connections)
         return ingest_pool, writer_pool
 
-    async def _open_writer(self, pool: asyncpg.Pool, partitions: Partitions, delay: Delay) -> None:
+    async def _open_writer(self, pool: asyncpg.Pool, partitions: Partitions, delay: FeedLatency) -> None:
         make_writer: Callable[..., Writer] = Writer if self.tracing is None else self.tracing.writer
         self.writer = make_writer(
             pool,
@@ -278,7 +278,7 @@ class Engine:
 
     async def _follow(self, pool: asyncpg.Pool, hub: Hub) -> None:
         """Keeps what is in memory in step with the database from now on."""
-        self.doubts = Doubts(self.live, pool, moved=hub.hasten)
+        self.doubts = InDoubtCommits(self.live, pool, moved=hub.hasten)
         self.doubts.start()
         self._exits.push_async_callback(self.doubts.stop)
 
@@ -296,7 +296,7 @@ class Engine:
 
             await self.live.reload(pool, tenant_id, dropped=dropped)
 
-        erasures = Erasures(
+        erasures = TenantErasureListener(
             self.listener,
             pool,
             known=self.live.tenants,
@@ -309,7 +309,7 @@ class Engine:
         self._exits.push_async_callback(erasures.stop)
         await self.responses.start()
         self._exits.push_async_callback(self.responses.stop)
-        notices = Notices(self.app_pool, self.listener, self.responses)
+        notices = InvalidationBus(self.app_pool, self.listener, self.responses)
         notices.start()
         self._exits.push_async_callback(notices.stop)
         self._exits.push_async_callback(self.listener.stop)
@@ -320,13 +320,13 @@ class Engine:
         if self.relay is None:
             await self.live.warm(pool)
             return
-        from fleetwire.live.live_sync import Movements
+        from fleetwire.live.live_sync import LiveSync
 
-        self.relay.on(Kind.REVOKED, lambda _, key: self.gate.credentials.revoke(key.decode()))
-        self.relay.on(Kind.ORDER, self._hear_order)
-        self.relay.on(Kind.EVENT, lambda tenant_id, seq: self.events.wake(tenant_id, int.from_bytes(seq, "big")))
+        self.relay.on(MessageKind.REVOKED, lambda _, key: self.gate.credentials.revoke(key.decode()))
+        self.relay.on(MessageKind.ORDER, self._hear_order)
+        self.relay.on(MessageKind.EVENT, lambda tenant_id, seq: self.events.wake(tenant_id, int.from_bytes(seq, "big")))
         self.relay.on_missed(lambda _since_millis, _why: self.events.wake_all())
-        movements = Movements(
+        movements = LiveSync(
             self.live, self.relay, tick_millis=self.settings.feed_tick_millis, moved=hub.hasten, renewed=hub.resync
         )
         self._exits.push_async_callback(movements.stop)
@@ -334,13 +334,13 @@ class Engine:
 
     def _tell_revoked(self, key: str) -> None:
         if self.relay is not None:
-            self.relay.publish(Kind.REVOKED, 0, key.encode())
+            self.relay.publish(MessageKind.REVOKED, 0, key.encode())
 
     def set_order(self, tenant_id: int, order: str, device_ids: list[int]) -> None:
         """Says, here and to the other workers, which devices work on an order."""
         self.live.set_order(tenant_id, order, device_ids)
         if self.relay is not None:
-            self.relay.publish(Kind.ORDER, tenant_id, msgspec.msgpack.encode((order, device_ids)))
+            self.relay.publish(MessageKind.ORDER, tenant_id, msgspec.msgpack.encode((order, device_ids)))
 
     def _hear_order(self, tenant_id: int, payload: bytes) -> None:
         order, device_ids = msgspec.msgpack.decode(payload, type=tuple[str, list[int]])
@@ -348,7 +348,7 @@ class Engine:
 
     def _tell_event(self, tenant_id: int, seq: int) -> None:
         if self.relay is not None:
-            self.relay.publish(Kind.EVENT, tenant_id, seq.to_bytes(8, "big"))
+            self.relay.publish(MessageKind.EVENT, tenant_id, seq.to_bytes(8, "big"))
 
     def _devices_changed(self, tenant_id: int) -> None:
         self.responses.invalidate(tenant_id, DEVICES_TAG)
@@ -373,13 +373,13 @@ class Engine:
         self.limits.start()
         metrics.LIMITS.source = self.limits
         self._exits.push_async_callback(self.limits.stop)
-        self.gate = open_gate(
+        self.gate = open_auth(
             self.app_pool,
             self.listener,
             allowed_origins=self.settings.origins,
             limits=self.limits,
             recheck_secs=self.settings.socket_recheck_secs,
-            make_credentials=Credentials if self.tracing is None else self.tracing.credentials,
+            make_credentials=Authenticator if self.tracing is None else self.tracing.credentials,
             tell_revoked=self._tell_revoked,
         )
         self._exits.push_async_callback(self.gate.close)

@@ -10,7 +10,7 @@ import pytest
 from fleetwire.settings import Settings
 from fleetwire.store.maintenance import jobs as upkeep_jobs
 from fleetwire.store.maintenance.job import Job, load_states, run_jobs
-from fleetwire.store.maintenance.rounds import Upkeep
+from fleetwire.store.maintenance.rounds import Maintenance
 from harness.client import Client
 from harness.process import serving
 from harness.tenants import Tenant
@@ -73,7 +73,7 @@ async def test_short_rounds_expire_every_tenant_and_merge_meanwhile(database, ow
     while await left(owner) and rounds < 200:
         rounds += 1
         seen.append(await merged(owner))
-        await Upkeep(database, Settings(upkeep_secs=60)).run_round()
+        await Maintenance(database, Settings(upkeep_secs=60)).run_round()
     assert await left(owner) == 0
     assert rounds > 3
     # Merging went on all the time, and did not begin when all had expired.

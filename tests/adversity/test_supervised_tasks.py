@@ -175,7 +175,7 @@ async def test_a_round_of_upkeep_that_the_network_swallowed_is_given_up(database
     """Its connection waits for an answer that never comes, and no statement's time limit reaches the server."""
     monkeypatch.setattr(rounds, "MAX_ROUND_SECS", 0.5)
     with Proxy(database) as network:
-        upkeep = rounds.Upkeep(network.dsn, Settings(database_url=network.dsn, upkeep_secs=0.05))
+        upkeep = rounds.Maintenance(network.dsn, Settings(database_url=network.dsn, upkeep_secs=0.05))
         upkeep.start()
         try:
             done = metrics.UPKEEP_SECONDS._sum

@@ -6,12 +6,12 @@ import json
 import pytest
 
 from fleetwire._core import Decoder, Group, Recent, RowTypes
-from fleetwire.fanout.feed.feed_cursor import Outbox
-from fleetwire.fanout.feed.send_budget import Turns
+from fleetwire.fanout.feed.feed_cursor import FeedCursor
+from fleetwire.fanout.feed.send_budget import SendBudget
 from fleetwire.fleet.devices.removal import remove_device
 from fleetwire.live.state import Live
 from fleetwire.live.subscription import WHOLE, Watch
-from fleetwire.live.tenant_erasure_listener import Erasures
+from fleetwire.live.tenant_erasure_listener import TenantErasureListener
 from fleetwire.postgres.listener import Listener
 from fleetwire.postgres.pool import open_pool
 from fleetwire.settings import Settings
@@ -31,7 +31,7 @@ class Worker:
         self.listener = Listener(dsn)
         self.erased = []
         self.outdated = []
-        self.erasures = Erasures(
+        self.erasures = TenantErasureListener(
             self.listener,
             pool,
             known=self.live.tenants,
@@ -145,7 +145,7 @@ async def test_a_worker_that_missed_a_removal_finds_out_when_it_listens(database
 
 
 async def test_a_watcher_that_is_still_there_is_given_an_empty_snapshot(worker, acme):
-    outbox = Outbox(worker.live, acme.tenant_id, form="json", turns=Turns())
+    outbox = FeedCursor(worker.live, acme.tenant_id, form="json", turns=SendBudget())
     outbox.ask(Watch(), WHOLE)
     (snapshot,) = await outbox.next_messages()
     assert len(json.loads(snapshot)["positions"]) == 2

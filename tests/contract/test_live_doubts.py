@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from fleetwire.live.in_doubt import RETRY_SECS, Doubts
+from fleetwire.live.in_doubt import RETRY_SECS, InDoubtCommits
 from fleetwire.live.state import Live
 from fleetwire.postgres.pool import open_pool
 from fleetwire.settings import Settings
@@ -22,7 +22,7 @@ class Worker:
     def __init__(self, pool):
         self.live = Live(Settings(redis_url="redis://127.0.0.1:1"))
         self.woken = 0
-        self.doubts = Doubts(self.live, pool, moved=self._wake)
+        self.doubts = InDoubtCommits(self.live, pool, moved=self._wake)
 
     def _wake(self):
         self.woken += 1

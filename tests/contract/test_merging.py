@@ -9,7 +9,7 @@ import asyncpg
 import pytest
 
 from fleetwire.postgres.pool import open_pool
-from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.postgres.transient_errors import TRANSIENT
 from fleetwire.store import tracks
 from fleetwire.store.maintenance import compact_device
 from fleetwire.store.maintenance.compact_device import FULL_FIXES
@@ -173,7 +173,7 @@ async def test_a_crash_at_any_point_leaves_what_was_or_what_is(database, owner, 
         assert len(before) == 30 * died_at
         connection = await asyncpg.connect(database)
         dying = Dying(connection, owner, died_at)
-        with contextlib.suppress(*PASSING):
+        with contextlib.suppress(*TRANSIENT):
             await merge(dying)
         connection.terminate()
         assert await fixes_of(owner) == before
@@ -208,7 +208,7 @@ async def test_every_fix_is_there_once_whatever_is_merged_meanwhile(database, ow
     async def merge_all_the_time():
         rounds = 0
         while not writers_done.is_set() or not rounds:
-            with contextlib.suppress(*PASSING):
+            with contextlib.suppress(*TRANSIENT):
                 async with exclusive(database) as connection:
                     # First as if the day were open, then as if it were over.
                     await merge(connection, now_millis=DAY_MILLIS + chance.randrange(2, 7) * HOUR_MILLIS)

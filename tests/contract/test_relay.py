@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 import pytest
 import redis
 
-from fleetwire.live.relay.message import Kind
+from fleetwire.live.relay.message import MessageKind
 from fleetwire.live.relay.relay import Relay
 from fleetwire.redis.signing import RedisSigner
 from fleetwire.settings import Settings
@@ -27,7 +27,7 @@ class Worker:
         self.relay = Relay(Settings(redis_url=url, **settings), RedisSigner([KEY]))
         self.heard = []
         self.missed = []
-        for kind in (Kind.MOVED, Kind.EVENT, Kind.INVALIDATE, Kind.REVOKED):
+        for kind in (MessageKind.MOVED, MessageKind.EVENT, MessageKind.INVALIDATE, MessageKind.REVOKED):
             self.relay.on(kind, lambda tenant_id, payload, kind=kind: self.heard.append((kind, tenant_id, payload)))
         self.relay.on_missed(lambda since_millis, why: self.missed.append(why))
 
@@ -73,7 +73,9 @@ async def test_what_one_worker_says_every_other_hears_once(form):
         async with workers(url, 3) as (first, *others):
             assert [each.relay.state for each in (first, *others)] == ["connected"] * 3
             said = [
-                (kind, tenant_id, b"%d" % tenant_id) for tenant_id in range(40) for kind in (Kind.MOVED, Kind.EVENT)
+                (kind, tenant_id, b"%d" % tenant_id)
+                for tenant_id in range(40)
+                for kind in (MessageKind.MOVED, MessageKind.EVENT)
             ]
             for message in said:
                 first.relay.publish(*message)
@@ -88,7 +90,7 @@ async def test_what_one_worker_says_every_other_hears_once(form):
 async def test_servers_of_other_names_are_not_heard():
     with valkey() as server:
         async with workers(server.url) as (first, second), workers(server.url, 1, redis_prefix="other") as (stranger,):
-            first.relay.publish(Kind.EVENT, TENANT_ID, b"x")
+            first.relay.publish(MessageKind.EVENT, TENANT_ID, b"x")
             await until(lambda: second.heard, "heard")
             assert stranger.heard == []
             assert stranger.relay.report()["workers"] == 1
@@ -97,11 +99,11 @@ async def test_servers_of_other_names_are_not_heard():
 async def test_what_does_not_fit_into_the_queue_is_noticed():
     with valkey() as server:
         async with workers(server.url, relay_queue_bytes=4096) as (first, second):
-            first.relay.publish(Kind.EVENT, TENANT_ID, b"before")
+            first.relay.publish(MessageKind.EVENT, TENANT_ID, b"before")
             await until(lambda: second.heard, "heard")
             second.missed.clear()
-            first.relay.publish(Kind.MOVED, TENANT_ID, bytes(5000))
-            first.relay.publish(Kind.EVENT, TENANT_ID, b"after")
+            first.relay.publish(MessageKind.MOVED, TENANT_ID, bytes(5000))
+            first.relay.publish(MessageKind.EVENT, TENANT_ID, b"after")
             await until(lambda: len(second.heard) == 2, "heard again")
             assert [payload for _, _, payload in second.heard] == [b"before", b"after"]
             assert second.missed == ["gap"]
@@ -110,10 +112,10 @@ async def test_what_does_not_fit_into_the_queue_is_noticed():
 async def test_a_heartbeat_shows_that_the_last_message_was_dropped():
     with valkey() as server:
         async with workers(server.url, relay_queue_bytes=4096) as (first, second):
-            first.relay.publish(Kind.EVENT, TENANT_ID, b"before")
+            first.relay.publish(MessageKind.EVENT, TENANT_ID, b"before")
             await until(lambda: second.heard, "heard")
             second.missed.clear()
-            first.relay.publish(Kind.MOVED, TENANT_ID, bytes(5000))
+            first.relay.publish(MessageKind.MOVED, TENANT_ID, bytes(5000))
             await until(lambda: second.missed, "missed")
             assert second.missed == ["gap"]
 
@@ -146,15 +148,15 @@ async def test_a_server_that_was_away_is_found_again(away_secs):
                 each.missed.clear()
             server.kill()
             await until(lambda: first.relay.state == second.relay.state == "disconnected", "both notice")
-            first.relay.publish(Kind.EVENT, TENANT_ID, b"into the void")
+            first.relay.publish(MessageKind.EVENT, TENANT_ID, b"into the void")
             await asyncio.sleep(away_secs)
             assert 0 < first.relay.report()["next_try_secs"] <= 5
             server.start()
             await until(lambda: first.relay.connections == second.relay.connections == 2, "both are back")
             assert first.missed[0] == second.missed[0] == "outage"
-            first.relay.publish(Kind.EVENT, TENANT_ID, b"after")
+            first.relay.publish(MessageKind.EVENT, TENANT_ID, b"after")
             await until(lambda: second.heard, "heard")
-            assert second.heard == [(Kind.EVENT, TENANT_ID, b"after")]
+            assert second.heard == [(MessageKind.EVENT, TENANT_ID, b"after")]
 
 
 async def test_a_server_that_freezes_is_noticed_and_found_again():
@@ -166,7 +168,7 @@ async def test_a_server_that_freezes_is_noticed_and_found_again():
             finally:
                 server.send(signal.SIGCONT)
             await until(lambda: first.relay.connections == second.relay.connections == 2, "both are back")
-            second.relay.publish(Kind.EVENT, TENANT_ID, b"after")
+            second.relay.publish(MessageKind.EVENT, TENANT_ID, b"after")
             await until(lambda: first.heard, "heard")
 
 
@@ -175,7 +177,7 @@ async def test_subscribers_that_the_server_cuts_come_back():
         async with workers(server.url) as (first, second):
             server.command("CLIENT", "KILL", "TYPE", "pubsub")
             await until(lambda: first.relay.connections == second.relay.connections == 2, "both are back")
-            first.relay.publish(Kind.EVENT, TENANT_ID, b"after")
+            first.relay.publish(MessageKind.EVENT, TENANT_ID, b"after")
             await until(lambda: second.heard, "heard")
 
 
@@ -185,11 +187,11 @@ async def test_a_worker_that_starts_without_a_server_is_heard_later_and_not_trus
         late = Worker(server.url)
         await late.relay.start()
         assert late.relay.state == "disconnected"
-        late.relay.publish(Kind.EVENT, TENANT_ID, b"into the void")
+        late.relay.publish(MessageKind.EVENT, TENANT_ID, b"into the void")
         server.start()
         async with workers(server.url, 1) as (other,):
             await until(lambda: late.relay.state == "connected", "connected")
-            late.relay.publish(Kind.EVENT, TENANT_ID, b"after")
+            late.relay.publish(MessageKind.EVENT, TENANT_ID, b"after")
             await until(lambda: other.heard, "heard")
             assert "unknown" in other.missed
         await late.relay.stop()
@@ -201,7 +203,7 @@ async def test_after_a_failover_the_new_master_carries_the_relay():
         async with workers(url) as (first, second):
             master.kill()
             await until(lambda: first.relay.connections == second.relay.connections == 2, "both are back")
-            first.relay.publish(Kind.EVENT, TENANT_ID, b"after")
+            first.relay.publish(MessageKind.EVENT, TENANT_ID, b"after")
             await until(lambda: second.heard, "heard")
 
 
@@ -214,7 +216,7 @@ async def test_a_shard_of_a_cluster_that_dies_and_comes_back():
             nodes[1].start()
             await until(lambda: first.relay.connections == second.relay.connections == 2, "both are back")
             for tenant_id in range(40):
-                first.relay.publish(Kind.EVENT, tenant_id, b"after")
+                first.relay.publish(MessageKind.EVENT, tenant_id, b"after")
             await until(lambda: len(second.heard) == 40, "heard")
 
 
@@ -229,9 +231,9 @@ async def test_what_cannot_be_read_is_refused_and_counts_as_missed():
             header = struct.pack(">BB8sIQiQ", 2, 200, b"neighbor", 1, 0, TENANT_ID, int(time.time() * 1000))
             signature = RedisSigner([KEY]).sign(b"relay", b"fleetwire:relay", header, b"")
             server_client(server).publish("fleetwire:relay", header + signature)
-            first.relay.publish(Kind.EVENT, TENANT_ID, b"after")
+            first.relay.publish(MessageKind.EVENT, TENANT_ID, b"after")
             await until(lambda: second.heard, "heard")
-            assert second.heard == [(Kind.EVENT, TENANT_ID, b"after")]
+            assert second.heard == [(MessageKind.EVENT, TENANT_ID, b"after")]
             assert second.missed.count("gap") == 3
 
 
@@ -243,9 +245,9 @@ async def test_a_listener_that_fails_does_not_end_the_connection():
     with valkey() as server:
         async with workers(server.url) as (first, second):
             second.missed.clear()
-            second.relay.on(Kind.EVENT, lambda tenant_id, payload: 1 // 0)
-            first.relay.publish(Kind.EVENT, TENANT_ID, b"one")
-            first.relay.publish(Kind.EVENT, TENANT_ID, b"two")
+            second.relay.on(MessageKind.EVENT, lambda tenant_id, payload: 1 // 0)
+            first.relay.publish(MessageKind.EVENT, TENANT_ID, b"one")
+            first.relay.publish(MessageKind.EVENT, TENANT_ID, b"two")
             await until(lambda: len(second.heard) == 2, "heard")
             assert second.relay.state == "connected"
             assert second.missed.count("gap") == 2

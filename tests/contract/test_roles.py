@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from fleetwire.errors import ConfigError
-from fleetwire.postgres.pool import borrowed, open_pool, tenant_transaction
+from fleetwire.postgres.pool import acquire, open_pool, tenant_transaction
 from fleetwire.postgres.statements import TRACK_SEGMENT_COLUMNS
 
 NOON = datetime(2025, 11, 22, 12, tzinfo=UTC)
@@ -213,7 +213,7 @@ async def test_giving_back_a_connection_while_its_pool_ends_leaves_no_unseen_fai
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context))
 
     async def use(pool):
-        async with borrowed(pool):
+        async with acquire(pool):
             pass
 
     for turns in range(12):  # Some of them end in the middle of the reset.

@@ -6,7 +6,7 @@ import pytest
 import structlog.testing
 
 from fleetwire.postgres import statements
-from fleetwire.postgres.pool import borrowed, open_pool, tenant_transaction
+from fleetwire.postgres.pool import acquire, open_pool, tenant_transaction
 from fleetwire.postgres.slow_queries import SlowQueries, generic_plan
 from fleetwire.runtime import request_id
 
@@ -44,7 +44,7 @@ async def test_a_statement_is_explained_without_being_run(database, noun):
                 continue  # The owner's.
             plan = await generic_plan(opened, sql)
             assert "cost=" in plan[0], name
-        async with borrowed(opened) as connection:
+        async with acquire(opened) as connection:
             assert await connection.fetchval("SELECT count(*) FROM pg_prepared_statements WHERE from_sql") == 0
     finally:
         await opened.close()

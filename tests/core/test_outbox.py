@@ -7,8 +7,8 @@ import pytest
 
 from fleetwire._core import Decoder, Group, Recent, RowTypes
 from fleetwire.errors import Problem
-from fleetwire.fanout.feed.feed_cursor import Outbox
-from fleetwire.fanout.feed.send_budget import Turns
+from fleetwire.fanout.feed.feed_cursor import FeedCursor
+from fleetwire.fanout.feed.send_budget import SendBudget
 from fleetwire.live.state import Live
 from fleetwire.live.subscription import WHOLE, Filter, Resume, Watch, read_wish
 from fleetwire.runtime.clock import now_millis
@@ -45,7 +45,7 @@ def move(live, device_id, millis, longitude=11.5):
 
 
 def opened(live, **members):
-    outbox = Outbox(live, TENANT_ID, form="json", turns=Turns())
+    outbox = FeedCursor(live, TENANT_ID, form="json", turns=SendBudget())
     outbox.ask(*read_wish(json.dumps({"type": "watch", **members}).encode()))
     return outbox
 

@@ -7,11 +7,11 @@ import asyncpg
 import pytest
 
 from fleetwire.access.accounts import owner_admin
-from fleetwire.access.accounts.signing_keys import Keys
-from fleetwire.access.auth import open_gate
-from fleetwire.access.identity.api_tokens import digest, mint
-from fleetwire.access.identity.authenticator import LOOKUPS_WAITING, Credentials
-from fleetwire.access.identity.last_used import Uses
+from fleetwire.access.accounts.signing_keys import SigningKeys
+from fleetwire.access.auth import open_auth
+from fleetwire.access.identity.api_tokens import generate_token, hash_token
+from fleetwire.access.identity.authenticator import LOOKUPS_WAITING, Authenticator
+from fleetwire.access.identity.last_used import LastUsedRecorder
 from fleetwire.errors import Problem
 from fleetwire.postgres.listener import APPLICATION_NAME, Listener
 from fleetwire.postgres.pool import open_pool, tenant_transaction
@@ -36,7 +36,7 @@ async def pool(database):
 async def listening_gate(dsn, pool):
     """A gate that hears, and its listener."""
     listener = Listener(dsn)
-    opened = open_gate(pool, listener)
+    opened = open_auth(pool, listener)
     await listener.start()
     yield opened, listener
     await listener.stop()
@@ -72,7 +72,7 @@ def wall():
 @pytest.fixture
 async def credentials(pool, wall):
     """A worker that hears nothing."""
-    return Credentials(pool, Keys(pool, keep_retired_secs=7200), Uses(pool), now_millis=wall)
+    return Authenticator(pool, SigningKeys(pool, keep_retired_secs=7200), LastUsedRecorder(pool), now_millis=wall)
 
 
 async def refusal(credentials, token):
@@ -169,7 +169,7 @@ async def test_a_caller_who_goes_away_does_not_take_the_answer_along(owner, cred
 
 
 async def test_a_wrong_token_asks_the_database_once_a_second(credentials, wall):
-    token = mint("ingest")
+    token = generate_token("ingest")
     for _ in range(50):
         assert await refusal(credentials, token) == (401, "token_invalid")
     assert credentials.lookup.queries == 1
@@ -186,13 +186,13 @@ async def test_what_cannot_be_a_token_asks_nothing(credentials):
 
 async def test_more_unknown_tokens_than_may_wait_are_told_to_come_back(credentials):
     refused = metrics.REGISTRY.get_sample_value("fleetwire_access_lookups_refused_total")
-    asked = [asyncio.ensure_future(credentials.principal(mint("ingest"))) for _ in range(LOOKUPS_WAITING + 5)]
+    asked = [asyncio.ensure_future(credentials.principal(generate_token("ingest"))) for _ in range(LOOKUPS_WAITING + 5)]
     answers = await asyncio.gather(*asked, return_exceptions=True)
     codes = [answer.code for answer in answers]
     assert codes.count("access_busy") == 5
     assert metrics.REGISTRY.get_sample_value("fleetwire_access_lookups_refused_total") == refused + 5
     assert codes.count("token_invalid") == LOOKUPS_WAITING
-    assert await refusal(credentials, mint("ingest")) == (401, "token_invalid")
+    assert await refusal(credentials, generate_token("ingest")) == (401, "token_invalid")
 
 
 async def test_a_token_ends_at_its_expiry_though_it_is_remembered(owner, credentials, wall):
@@ -242,7 +242,7 @@ async def test_a_revocation_that_meets_its_lookup_wins(owner, credentials):
     credentials.lookup = type("Slow", (), {"by_hash": staticmethod(slow)})()
     request = asyncio.ensure_future(credentials.principal(token))
     await asked.wait()
-    credentials.revoke(digest(token).hex())
+    credentials.revoke(hash_token(token).hex())
     go.set()
     with pytest.raises(Problem, match="token_revoked"):
         await request
@@ -273,7 +273,7 @@ async def test_a_socket_is_told_once_when_its_credential_is_revoked(owner, gate)
     gate.credentials.follow(asker, left.append)()
     await owner_admin.revoke_token(owner, token)
     await until(lambda: ended)
-    gate.credentials.revoke(digest(token).hex())
+    gate.credentials.revoke(hash_token(token).hex())
     assert [(problem.status, problem.code) for problem in ended] == [(401, "token_revoked")]
     assert left == []
 
@@ -281,7 +281,7 @@ async def test_a_socket_is_told_once_when_its_credential_is_revoked(owner, gate)
 async def test_a_socket_that_begins_to_follow_too_late_is_told_at_once(owner, credentials):
     token = await owner_admin.issue_token(owner, "acme", "ingest")
     asker, ended = await credentials.principal(token), []
-    credentials.revoke(digest(token).hex())
+    credentials.revoke(hash_token(token).hex())
     credentials.follow(asker, ended.append)
     await until(lambda: ended)
 
@@ -297,8 +297,8 @@ async def test_a_socket_is_told_when_its_credential_expires(owner, credentials, 
 
 
 async def test_the_last_use_is_written_once_a_minute_and_behind(owner, pool, wall):
-    uses = Uses(pool)
-    credentials = Credentials(pool, Keys(pool, keep_retired_secs=7200), uses, now_millis=wall)
+    uses = LastUsedRecorder(pool)
+    credentials = Authenticator(pool, SigningKeys(pool, keep_retired_secs=7200), uses, now_millis=wall)
     token = await owner_admin.issue_token(owner, "acme", "ingest")
     await credentials.principal(token)
     assert await owner.fetchval("SELECT last_used_at FROM credential") is None

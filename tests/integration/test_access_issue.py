@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from fleetwire.access.accounts import owner_admin
-from fleetwire.access.identity.api_tokens import digest, mint
+from fleetwire.access.identity.api_tokens import generate_token, hash_token
 from fleetwire.errors import Problem
 
 
@@ -28,7 +28,7 @@ async def test_a_tenant_is_created_once(owner):
 async def test_only_the_sha256_of_a_token_is_stored(owner):
     token = await owner_admin.issue_token(owner, "acme", "ingest", "gateway")
     row = await owner.fetchrow("SELECT * FROM credential")
-    assert row["token_hash"] == digest(token)
+    assert row["token_hash"] == hash_token(token)
     assert token[4:] not in str(dict(row))
 
 
@@ -111,7 +111,7 @@ async def test_the_list_shows_everything_but_the_token(owner):
 
 @pytest.mark.parametrize(
     "credential",
-    [mint("ingest"), "fwi_short", "", 4711, 10**30],
+    [generate_token("ingest"), "fwi_short", "", 4711, 10**30],
     ids=["well formed", "short", "empty", "a number", "a large number"],
 )
 async def test_what_does_not_exist_cannot_be_revoked(owner, credential):

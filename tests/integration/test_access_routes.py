@@ -9,10 +9,10 @@ from litestar.di import NamedDependency
 
 from fleetwire.access.accounts import owner_admin
 from fleetwire.access.accounts.routes import access_dependencies, access_router
-from fleetwire.access.auth import open_gate
+from fleetwire.access.auth import open_auth
 from fleetwire.access.identity.guards import AccessMiddleware, authenticate, requires
 from fleetwire.access.identity.principal import Principal
-from fleetwire.access.limits.rate_limiter import Limits
+from fleetwire.access.limits.rate_limiter import RateLimiter
 from fleetwire.errors import Problem, RateLimited
 from fleetwire.postgres.listener import Listener
 from fleetwire.postgres.pool import open_pool
@@ -51,7 +51,7 @@ async def owner(database):
 @pytest.fixture
 async def gate(database):
     async with await open_pool(database, "fleetwire_app", 1, 4) as pool:
-        opened = open_gate(pool, Listener(database), allowed_origins=frozenset({"https://console.example"}))
+        opened = open_auth(pool, Listener(database), allowed_origins=frozenset({"https://console.example"}))
         yield opened
         await opened.close()
 
@@ -167,7 +167,7 @@ async def refused_of(limits, networks, users, most):
     ids=["/56", "/48", "account", "account IPv4"],
 )
 async def test_guesses_from_many_networks_are_limited_together(networks, users, let_through):
-    passed = await refused_of(Limits(Settings()), networks, users, let_through + 50)
+    passed = await refused_of(RateLimiter(Settings()), networks, users, let_through + 50)
     assert let_through <= passed <= let_through + 2
 
 

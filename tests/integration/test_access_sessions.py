@@ -13,12 +13,12 @@ from argon2 import PasswordHasher
 from fleetwire.access.accounts import owner_admin, refresh_token, rotation
 from fleetwire.access.accounts.passwords import Passwords
 from fleetwire.access.accounts.sessions import SESSION_LIFE_SECS, Sessions
-from fleetwire.access.accounts.signing_keys import Keys
-from fleetwire.access.identity.authenticator import REVOKED_CHANNEL, Credentials
-from fleetwire.access.identity.last_used import Uses
+from fleetwire.access.accounts.signing_keys import SigningKeys
+from fleetwire.access.identity.authenticator import REVOKED_CHANNEL, Authenticator
+from fleetwire.access.identity.last_used import LastUsedRecorder
 from fleetwire.errors import Problem
 from fleetwire.postgres.listener import Listener
-from fleetwire.postgres.pool import NestedAcquireError, borrowed, open_pool
+from fleetwire.postgres.pool import NestedAcquireError, acquire, open_pool
 from fleetwire.runtime import clock
 
 PASSWORD = "correct horse battery"
@@ -42,8 +42,8 @@ class Worker:
     def __init__(self, pool, dsn):
         self.ahead_millis = 0
         self.hasher = Hasher()
-        self.keys = Keys(pool, keep_retired_secs=SESSION_LIFE_SECS)
-        self.credentials = Credentials(pool, self.keys, Uses(pool), now_millis=self.now_millis)
+        self.keys = SigningKeys(pool, keep_retired_secs=SESSION_LIFE_SECS)
+        self.credentials = Authenticator(pool, self.keys, LastUsedRecorder(pool), now_millis=self.now_millis)
         self.sessions = Sessions(
             pool,
             self.keys,
@@ -355,13 +355,13 @@ async def test_a_login_that_was_ended_stays_ended_while_the_database_is_away(wor
 
 async def test_what_the_database_refused_once_stays_refused_while_it_is_away(owner, pool):
     """The revocation is not heard: the refusal itself removes the token, and the session's other tokens."""
-    keys = Keys(pool, keep_retired_secs=SESSION_LIFE_SECS)
+    keys = SigningKeys(pool, keep_retired_secs=SESSION_LIFE_SECS)
     ahead_millis = 0
 
     def now_millis():
         return clock.now_millis() + ahead_millis
 
-    credentials = Credentials(pool, keys, Uses(pool), now_millis=now_millis)
+    credentials = Authenticator(pool, keys, LastUsedRecorder(pool), now_millis=now_millis)
     sessions = Sessions(pool, keys, Passwords(hasher=Hasher()), revoked=lambda _key: None, now_millis=now_millis)
     first = await sessions.login("acme", "dora", PASSWORD)
     ahead_millis = 2_000  # tokens of one second are the same
@@ -459,13 +459,13 @@ async def test_as_many_renewals_as_the_pool_has_connections_do_not_wait_for_each
 async def test_no_connection_is_acquired_while_one_of_the_same_pool_is_held(pool, database):
     """It raises wherever that happens in a test; another pool may be used."""
     async with await open_pool(database, "fleetwire_app", 1, 1) as other:
-        async with borrowed(pool), borrowed(other) as connection:
+        async with acquire(pool), acquire(other) as connection:
             assert await connection.fetchval("SELECT 1") == 1
-        async with borrowed(pool):
+        async with acquire(pool):
             with pytest.raises(NestedAcquireError):
-                async with borrowed(pool):
+                async with acquire(pool):
                     pass
-        async with borrowed(pool) as connection:
+        async with acquire(pool) as connection:
             assert await connection.fetchval("SELECT 1") == 1
 
 

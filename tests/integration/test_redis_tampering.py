@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from fleetwire.cache.redis_tier import SIGNATURE_BYTES
-from fleetwire.live.relay.message import Kind
+from fleetwire.live.relay.message import MessageKind
 from harness.client import Client
 from harness.database import execute
 from harness.fixes import fix
@@ -125,11 +125,11 @@ async def test_a_message_that_no_worker_signed_moves_nothing_and_revokes_nothing
     entry = struct.pack(">BBq", 1, 3, 1) + struct.pack(">H", 4) + b"evil"
     entry += struct.pack(">qiiihhhh", now_millis, 2**31 - 1, 2**31 - 1, 0, 0, 0, 0, 0)
     for tenant_id in range(1, 50):
-        header = struct.pack(">BB8sIQi", 1, Kind.MOVED, b"attacker", 1, tenant_id, tenant_id)
+        header = struct.pack(">BB8sIQi", 1, MessageKind.MOVED, b"attacker", 1, tenant_id, tenant_id)
         attacker.publish(RELAY, header + entry)
-        header = struct.pack(">BB8sIQiQ", 2, Kind.MOVED, b"attacker", 1, tenant_id, tenant_id, now_millis)
+        header = struct.pack(">BB8sIQiQ", 2, MessageKind.MOVED, b"attacker", 1, tenant_id, tenant_id, now_millis)
         attacker.publish(RELAY, header + bytes(16) + entry)
-    header = struct.pack(">BB8sIQiQ", 2, Kind.REVOKED, b"attacker", 1, 60, 0, now_millis)
+    header = struct.pack(">BB8sIQiQ", 2, MessageKind.REVOKED, b"attacker", 1, 60, 0, now_millis)
     attacker.publish(RELAY, header + bytes(16) + b"forget")
     attacker.publish(RELAY, b"")
     await asyncio.sleep(1)
@@ -159,7 +159,7 @@ async def test_a_message_that_is_put_back_is_refused(pair, tenant, attacker):
     await asyncio.sleep(0.5)
     received = []
     while (message := listening.get_message(timeout=0.2)) is not None:
-        if message["type"] == "message" and message["data"][1] == Kind.ORDER:
+        if message["type"] == "message" and message["data"][1] == MessageKind.ORDER:
             received.append(message["data"])
     assert received
     before = await metric(other, tenant.admin, "fleetwire_relay_refused_messages_total")

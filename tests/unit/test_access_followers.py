@@ -2,7 +2,7 @@ import asyncio
 
 from fleetwire.access.identity.credential_cache import REVOKED_TOKEN
 from fleetwire.access.identity.principal import Principal
-from fleetwire.access.identity.revocation_watch import Followers
+from fleetwire.access.identity.revocation_watch import RevocationWatch
 
 
 def principal(credential_hash=bytes(32), expires_at_millis=None):
@@ -21,7 +21,7 @@ def principal(credential_hash=bytes(32), expires_at_millis=None):
 
 
 async def test_who_leaves_takes_the_timer_along():
-    followers, ended = Followers(lambda: 0), []
+    followers, ended = RevocationWatch(lambda: 0), []
     leave = followers.add(principal(expires_at_millis=20), ended.append)
     [follower] = followers._by_key[bytes(32)].values()
     leave()
@@ -34,7 +34,7 @@ async def test_who_leaves_takes_the_timer_along():
 
 
 async def test_the_end_of_one_credential_is_not_the_end_of_another():
-    followers, ours, others = Followers(lambda: 0), [], []
+    followers, ours, others = RevocationWatch(lambda: 0), [], []
     followers.add(principal(b"a" * 32), ours.append)
     followers.add(principal(b"a" * 32), ours.append)
     followers.add(principal(b"b" * 32), others.append)
@@ -45,7 +45,7 @@ async def test_the_end_of_one_credential_is_not_the_end_of_another():
 
 
 async def test_a_follower_that_fails_does_not_keep_the_next_from_hearing():
-    followers, ended = Followers(lambda: 0), []
+    followers, ended = RevocationWatch(lambda: 0), []
 
     def fails(_problem):
         raise RuntimeError

@@ -1,7 +1,7 @@
 import pytest
 
 from fleetwire.access.limits.limit_rules import RULES, build, parse_overrides
-from fleetwire.access.limits.rate_limiter import Limits, rate_limited
+from fleetwire.access.limits.rate_limiter import RateLimiter, rate_limited
 from fleetwire.errors import ConfigError, RateLimited
 from fleetwire.settings import Settings
 
@@ -23,7 +23,7 @@ def test_the_table_is_the_policies():
 
 
 def test_an_offline_day_can_be_replayed_at_once():
-    limits = Limits(Settings())
+    limits = RateLimiter(Settings())
     policies = limits.policies("acme")
     for _ in range(OFFLINE_DAY_FIXES // 100):
         limits.take(policies["fixes"], "acme", "van", 100, 1.0)
@@ -75,7 +75,7 @@ def test_a_fault_among_the_proxies_is_named(text):
 
 
 def test_who_is_refused_is_told_which_limit_and_when_to_come_back():
-    limits = Limits(Settings(limits="api@acme=1/3:2"))
+    limits = RateLimiter(Settings(limits="api@acme=1/3:2"))
     policy = limits.policies("acme")["api"]
     for _ in range(2):
         limits.take(policy, "acme", "user/dora", 1, 10.0)

@@ -4,15 +4,15 @@ import asyncio
 
 import pytest
 
-from fleetwire.cache.entry import Answer
-from fleetwire.cache.responses import MAX_FLIGHTS, Responses
-from fleetwire.cache.rules import Cached, Rule
+from fleetwire.cache.entry import RenderedAnswer
+from fleetwire.cache.responses import MAX_FLIGHTS, ResponseCache
+from fleetwire.cache.rules import Cached, CacheRule
 from fleetwire.errors import Overloaded
 from fleetwire.redis.signing import RedisSigner
 from fleetwire.runtime import clock
 from fleetwire.settings import Settings
 
-RULE = Rule(Cached(secs=10, stale_secs=20, scope="everyone", tags=("thing",)), None)
+RULE = CacheRule(Cached(secs=10, stale_secs=20, scope="everyone", tags=("thing",)), None)
 KEY = b"key"
 
 
@@ -26,7 +26,7 @@ def now(monkeypatch):
 
 @pytest.fixture
 async def responses():
-    opened = Responses(Settings(cache_entries=10, cache_bytes=100_000), RedisSigner())
+    opened = ResponseCache(Settings(cache_entries=10, cache_bytes=100_000), RedisSigner())
     yield opened
     await opened.stop()
 
@@ -44,7 +44,7 @@ class Handler:
         self.calls += 1
         body = b"body %d" % self.calls
         await self.may_go.wait()
-        return Answer(self.status, self.headers, body)
+        return RenderedAnswer(self.status, self.headers, body)
 
 
 async def ask(responses, handler, *, key=KEY, version=None, rule=RULE, is_exact=False):
@@ -128,7 +128,7 @@ async def test_who_wants_the_present_state_is_given_no_past_one(responses):
 
 
 async def test_a_past_state_is_served_as_long_as_declared_and_the_present_one_longer(responses, now):
-    rule = Rule(Cached(secs=1, stale_secs=2, unchanged_secs=60, version=lambda _, __: "", scope="everyone"), None)
+    rule = CacheRule(Cached(secs=1, stale_secs=2, unchanged_secs=60, version=lambda _, __: "", scope="everyone"), None)
     handler = Handler()
     assert await ask(responses, handler, version="1", rule=rule) == (b"body 1", "MISS")
     now[0] += 50
@@ -183,7 +183,7 @@ async def test_first_readers_of_too_many_things_are_refused(responses):
 
 async def test_a_handler_that_takes_too_long_is_not_waited_for(monkeypatch):
     monkeypatch.setattr("fleetwire.cache.responses.WAIT_SECS", 0.01)
-    responses = Responses(Settings(cache_entries=10, cache_bytes=100_000), RedisSigner())
+    responses = ResponseCache(Settings(cache_entries=10, cache_bytes=100_000), RedisSigner())
     handler = Handler()
     handler.may_go.clear()
     with pytest.raises(Overloaded, match="cache_busy"):

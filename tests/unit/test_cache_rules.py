@@ -7,7 +7,7 @@ from litestar import Litestar, get
 
 from fleetwire.access.identity.guards import requires
 from fleetwire.access.identity.principal import Principal
-from fleetwire.cache.rules import OPTION, Cached, Rule, Rules, rules_of, sorted_query
+from fleetwire.cache.rules import OPTION, Cached, CacheRule, CacheRules, rules_of, sorted_query
 from fleetwire.errors import ConfigError
 
 SCOPES = ("everyone", "tenant", "role", "user")
@@ -47,22 +47,22 @@ WHOSE = {
 
 @pytest.mark.parametrize("scope", SCOPES)
 def test_two_share_an_answer_only_if_they_are_one_in_its_scope(scope):
-    rule = Rule(Cached(secs=1, scope=scope), "watch")
+    rule = CacheRule(Cached(secs=1, scope=scope), "watch")
     for one, other in itertools.product(ASKERS, ASKERS):
         is_shared = rule.key("/p", b"", one) == rule.key("/p", b"", other)
         assert is_shared == (WHOSE[scope](one) == WHOSE[scope](other))
 
 
 def test_path_and_query_cannot_be_mistaken_for_each_other():
-    rule = Rule(Cached(secs=1), "watch")
+    rule = CacheRule(Cached(secs=1), "watch")
     asked = [("/p", b""), ("/p", b"a=1"), ("/p/", b""), ("/p", b"a=1&b=2"), ("/p", b"a=1&b=3"), ("/pa=1", b"")]
     assert len({rule.key(path, query, ASKERS[0]) for path, query in asked}) == len(asked)
 
 
 def test_tags_belong_to_their_tenant():
-    rule = Rule(Cached(secs=1, tags=("devices", "users")), "watch")
+    rule = CacheRule(Cached(secs=1, tags=("devices", "users")), "watch")
     assert rule.tags_of(principal(tenant_id=12)) == (b"12:*", b"12:devices", b"12:users")
-    assert Rule(Cached(secs=1, scope="everyone", tags=("page",)), None).tags_of(None) == (b"0:page",)
+    assert CacheRule(Cached(secs=1, scope="everyone", tags=("page",)), None).tags_of(None) == (b"0:page",)
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_order_of_names_does_not_count_and_that_of_values_does(query, expected):
 
 
 def test_a_path_without_parameters_goes_before_one_with():
-    one, other = (Rule(Cached(secs=secs), None) for secs in (1, 2))
-    rules = Rules({"/a/list": None, "/a": one}, [("/a/{name:str}", other)])
+    one, other = (CacheRule(Cached(secs=secs), None) for secs in (1, 2))
+    rules = CacheRules({"/a/list": None, "/a": one}, [("/a/{name:str}", other)])
     paths = ["/a", "/a/list", "/a/b", "/a/b/c", "/a/", "/x"]
     assert [rules.find(path) for path in paths] == [one, None, other, None, None, None]
 

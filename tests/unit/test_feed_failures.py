@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from fleetwire.fanout.events import event_session
-from fleetwire.fanout.events.event_session import EventTalk
+from fleetwire.fanout.events.event_session import EventSession
 from fleetwire.fanout.feed.dispatch_socket import DispatchSocket
 from fleetwire.fanout.sockets.close_codes import Close
 
@@ -38,7 +38,7 @@ async def test_a_watcher_whose_rooms_cannot_be_joined_is_closed():
 
     socket = Socket()
     settings = SimpleNamespace(event_window=1, event_ack_secs=1)
-    talk = EventTalk(SimpleNamespace(tail=tail), socket, SimpleNamespace(), settings)
+    talk = EventSession(SimpleNamespace(tail=tail), socket, SimpleNamespace(), settings)
     async with asyncio.timeout(5):
         await talk._join_first(["*"])
     assert socket.closed_with is Close.INTERNAL
@@ -59,7 +59,7 @@ async def test_a_driver_whose_orders_could_not_be_read_leaves_the_room_of_a_lost
     socket = Socket()
     socket.principal.may = lambda _: False
     settings = SimpleNamespace(event_window=1, event_ack_secs=1)
-    talk = EventTalk(SimpleNamespace(), socket, SimpleNamespace(), settings)
+    talk = EventSession(SimpleNamespace(), socket, SimpleNamespace(), settings)
     talk._tail = SimpleNamespace(leave=lambda _: None, enter=lambda _: None)
     talk._feed.rooms = ["order:kept", "order:lost"]
     talk._doubt()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleetwire.access.limits.rate_limiter import Limits
+from fleetwire.access.limits.rate_limiter import RateLimiter
 from fleetwire.settings import Settings
 
 
@@ -16,10 +16,10 @@ from fleetwire.settings import Settings
     ],
 )
 async def test_whatever_redis_there_is_shares_them(url):
-    limits = Limits(Settings(redis_url=url))
+    limits = RateLimiter(Settings(redis_url=url))
     assert limits.shared is not None
     await limits.shared.stop()
 
 
 def test_without_one_each_worker_counts_for_itself():
-    assert Limits(Settings()).shared is None
+    assert RateLimiter(Settings()).shared is None

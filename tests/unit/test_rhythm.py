@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from fleetwire.live.ticker import Rhythm
+from fleetwire.live.ticker import Ticker
 from fleetwire.runtime import clock
 
 TICK_MILLIS = 200
@@ -16,7 +16,7 @@ def off_beat(settle_millis):
 
 
 async def test_beats_fall_on_multiples_of_the_tick_and_none_comes_twice():
-    rhythm = Rhythm(tick_millis=TICK_MILLIS, settle_millis=SETTLE_MILLIS)
+    rhythm = Ticker(tick_millis=TICK_MILLIS, settle_millis=SETTLE_MILLIS)
     beats = []
     for _ in range(6):
         await rhythm.beat()
@@ -27,7 +27,7 @@ async def test_beats_fall_on_multiples_of_the_tick_and_none_comes_twice():
 
 
 async def test_a_hastened_beat_comes_after_the_settling_time():
-    rhythm = Rhythm(tick_millis=60_000, settle_millis=SETTLE_MILLIS)
+    rhythm = Ticker(tick_millis=60_000, settle_millis=SETTLE_MILLIS)
     beating = asyncio.ensure_future(rhythm.beat())
     await asyncio.sleep(0)
     began = time.monotonic()

@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry
 
 from fleetwire.fanout.sockets.close_codes import Close
 from fleetwire.fanout.sockets.heartbeat import is_heartbeat
-from fleetwire.fanout.sockets.message_rate import Pace
+from fleetwire.fanout.sockets.message_rate import MessageRate
 from fleetwire.fanout.sockets.stats import quantile
 from fleetwire.settings import Settings
 from fleetwire.telemetry.fast_metrics import Durations
@@ -13,7 +13,7 @@ from fleetwire.telemetry.fast_metrics import Durations
 
 @pytest.fixture
 def pace():
-    return Pace(Settings(socket_messages_per_sec=10, socket_messages_burst=5, socket_rate_violations=3))
+    return MessageRate(Settings(socket_messages_per_sec=10, socket_messages_burst=5, socket_rate_violations=3))
 
 
 def test_burst_then_the_rate(pace):

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from fleetwire.telemetry.fast_metrics import Durations, LabelledDurations, Tallies
+from fleetwire.telemetry.fast_metrics import Durations, FastCounters, LabelledDurations
 
 BUCKETS = (0.001, 0.5, 1.0)
 SECS = (0.0005, 0.001, 0.3, 0.5, 0.9, 1.0, 7.0)
@@ -15,7 +15,7 @@ def text_of(registry):
 
 def test_a_tally_reads_like_the_librarys_counter():
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    tallies = Tallies("fw_batches", "Batches.", ["door", "outcome"], registry=ours)
+    tallies = FastCounters("fw_batches", "Batches.", ["door", "outcome"], registry=ours)
     counter = Counter("fw_batches", "Batches.", ["door", "outcome"], registry=theirs)
     for door, outcome, amount in [("http", "received", 3), ("ws", "refused", 1), ("http", "received", 2)]:
         tallies.labels(door, outcome).inc(amount)

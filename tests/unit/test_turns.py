@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from fleetwire.fanout.feed import send_budget as line
-from fleetwire.fanout.feed.send_budget import AT_ONCE_BYTES, LEAST_BYTES, MOST_BYTES, OVERTAKEN_BY, Turn, Turns
+from fleetwire.fanout.feed.send_budget import AT_ONCE_BYTES, LEAST_BYTES, MOST_BYTES, OVERTAKEN_BY, SendBudget, SendSlot
 
 AT_ONCE = AT_ONCE_BYTES // MOST_BYTES
 """Watchers of large frames."""
@@ -20,14 +20,14 @@ def begun():
 @pytest.fixture
 async def queue(begun):
     """Makes watchers that ask, and hold their turn until they are told that it is over."""
-    turns, tasks = Turns(), []
+    turns, tasks = SendBudget(), []
 
     async def take(number, turn):
         await turn.comes(is_asked=True)
         begun.append(number)
 
     async def queue(count, frame_bytes=10 * MOST_BYTES):
-        watchers = [Turn(turns) for _ in range(count)]
+        watchers = [SendSlot(turns) for _ in range(count)]
         for turn in watchers:
             turn.weigh(frame_bytes)
         tasks.extend(asyncio.ensure_future(take(number, turn)) for number, turn in enumerate(watchers))
@@ -97,7 +97,7 @@ async def test_when_all_read_slowly_time_lets_the_others_go_on(queue, begun, mon
 async def test_a_watcher_that_went_away_is_passed_over(queue, patience):
     held = await queue(AT_ONCE)
     turns = held[0]._turns
-    gone, next_one = Turn(turns), Turn(turns)
+    gone, next_one = SendSlot(turns), SendSlot(turns)
     leaving = asyncio.ensure_future(gone.comes(is_asked=True))
     staying = asyncio.ensure_future(next_one.comes(is_asked=False))
     await settled()

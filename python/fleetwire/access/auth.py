@@ -8,37 +8,37 @@ from fleetwire.access.accounts.device_cookie import DeviceCookies
 from fleetwire.access.accounts.passwords import Passwords
 from fleetwire.access.accounts.session_list import SessionList
 from fleetwire.access.accounts.sessions import LONGEST_LIFE_SECS, Sessions
-from fleetwire.access.accounts.signing_keys import Keys
-from fleetwire.access.accounts.token_admin import Grants
-from fleetwire.access.accounts.users import People
-from fleetwire.access.client_info import Whence, whence
-from fleetwire.access.identity.authenticator import REVOKED_CHANNEL, Credentials, lru
-from fleetwire.access.identity.credential_cache import MakeMemory
-from fleetwire.access.identity.last_used import Uses
-from fleetwire.access.limits.rate_limiter import Limits
+from fleetwire.access.accounts.signing_keys import SigningKeys
+from fleetwire.access.accounts.token_admin import TokenAdmin
+from fleetwire.access.accounts.users import Users
+from fleetwire.access.client_info import ClientInfo, read_client_info
+from fleetwire.access.identity.authenticator import REVOKED_CHANNEL, Authenticator, lru
+from fleetwire.access.identity.credential_cache import MakeCache
+from fleetwire.access.identity.last_used import LastUsedRecorder
+from fleetwire.access.limits.rate_limiter import RateLimiter
 from fleetwire.postgres.listener import Listener
 from fleetwire.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class AuthServices:
     """One worker's access: what verifies, what logs in, and what runs behind."""
 
-    credentials: Credentials
+    credentials: Authenticator
     sessions: Sessions
-    limits: Limits
+    limits: RateLimiter
     passwords: Passwords
-    uses: Uses
-    people: People
-    grants: Grants
+    uses: LastUsedRecorder
+    people: Users
+    grants: TokenAdmin
     session_list: SessionList
     device_cookies: DeviceCookies
     revoke: Callable[[str], None]
     """Tells this worker, and others ahead of the database, what a revocation names."""
 
-    def whence(self, scope: Any) -> Whence:  # noqa: ANN401 - the raw ASGI dictionary
+    def client_info(self, scope: Any) -> ClientInfo:  # noqa: ANN401 - the raw ASGI dictionary
         """Where a request came from, behind the operator's proxies."""
-        return whence(scope, self.limits.addresses)
+        return read_client_info(scope, self.limits.addresses)
 
     async def close(self) -> None:
         """Ends what runs behind; call it while the pool is still open, the last uses are written."""
@@ -46,17 +46,17 @@ class Gate:
         await self.uses.stop()
 
 
-def open_gate(
+def open_auth(
     pool: Any,  # noqa: ANN401 - asyncpg ships no types
     listener: Listener,
     *,
     allowed_origins: frozenset[str] = frozenset(),
-    limits: Limits | None = None,
+    limits: RateLimiter | None = None,
     recheck_secs: float = 60.0,
-    make_memory: MakeMemory = lru,
-    make_credentials: type[Credentials] = Credentials,
+    make_memory: MakeCache = lru,
+    make_credentials: type[Authenticator] = Authenticator,
     tell_revoked: Callable[[str], None] = lambda _: None,
-) -> Gate:
+) -> AuthServices:
     """Opens a worker's access.
 
     Args:
@@ -69,7 +69,7 @@ def open_gate(
         make_credentials: what verifies tokens.
         tell_revoked: is told what this worker revokes, besides the database, which tells everyone.
     """
-    keys, uses, passwords = Keys(pool, keep_retired_secs=LONGEST_LIFE_SECS), Uses(pool), Passwords()
+    keys, uses, passwords = SigningKeys(pool, keep_retired_secs=LONGEST_LIFE_SECS), LastUsedRecorder(pool), Passwords()
     credentials = make_credentials(
         pool, keys, uses, make_memory=make_memory, allowed_origins=allowed_origins, recheck_secs=recheck_secs
     )
@@ -82,14 +82,14 @@ def open_gate(
     sessions = Sessions(pool, keys, passwords, revoked=revoke)
     credentials.start()
     uses.start()
-    return Gate(
+    return AuthServices(
         credentials,
         sessions,
-        limits or Limits(Settings()),
+        limits or RateLimiter(Settings()),
         passwords,
         uses,
-        people=People(pool, passwords),
-        grants=Grants(pool),
+        people=Users(pool, passwords),
+        grants=TokenAdmin(pool),
         session_list=SessionList(pool),
         device_cookies=DeviceCookies(keys),
         revoke=revoke,

@@ -10,20 +10,20 @@ MAX_AGENT_CHARS: Final = 255
 
 
 @dataclass(frozen=True, slots=True)
-class Whence:
+class ClientInfo:
     """The client's address (of an IPv6 one the /64) and what it calls itself; None where that is not known."""
 
     address: str | None = None
     user_agent: str | None = None
 
 
-NOWHERE: Final = Whence()
+NOWHERE: Final = ClientInfo()
 
 
-def whence(scope: Any, addresses: Addresses) -> Whence:  # noqa: ANN401 - the raw ASGI dictionary
+def read_client_info(scope: Any, addresses: Addresses) -> ClientInfo:  # noqa: ANN401 - the raw ASGI dictionary
     """Of a raw ASGI scope. What a client says of itself is cut and cleaned: people read it in a list."""
     agent = asgi.header(scope, b"user-agent")[:MAX_AGENT_CHARS]
-    return Whence(
+    return ClientInfo(
         address=addresses.network(scope),
         user_agent="".join(char if char.isprintable() else "?" for char in agent) or None,
     )

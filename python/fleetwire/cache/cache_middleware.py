@@ -10,13 +10,13 @@ from typing import Final
 
 import structlog
 
-from fleetwire.access.identity.authenticator import Credentials
+from fleetwire.access.identity.authenticator import Authenticator
 from fleetwire.access.identity.guards import FOUND_KEY, authenticate
 from fleetwire.access.identity.principal import Principal
 from fleetwire.cache.encodings import negotiate
-from fleetwire.cache.entry import OK, Answer, matches
-from fleetwire.cache.responses import Responses, State
-from fleetwire.cache.rules import Rule, Rules
+from fleetwire.cache.entry import OK, RenderedAnswer, matches
+from fleetwire.cache.responses import ResponseCache, State
+from fleetwire.cache.rules import CacheRule, CacheRules
 from fleetwire.errors import Problem
 from fleetwire.runtime import asgi, clock
 from fleetwire.telemetry import metrics
@@ -28,7 +28,7 @@ _LEFT_OUT: Final = frozenset({b"accept-encoding", b"if-none-match", b"if-modifie
 _log = structlog.get_logger(__name__)
 
 
-class Front:
+class CacheMiddleware:
     """The cache as an ASGI callable. `plain` is the framework, `others` what answers all that is not cached."""
 
     def __init__(
@@ -36,9 +36,9 @@ class Front:
         *,
         plain: asgi.App,
         others: asgi.App,
-        rules: Rules,
-        responses: Responses,
-        credentials: Callable[[], Credentials],
+        rules: CacheRules,
+        responses: ResponseCache,
+        credentials: Callable[[], Authenticator],
         versions: Mapping[str, Callable[[int], str]],
     ) -> None:
         """`versions` gives for each name that a rule may have the present version of a tenant's state."""
@@ -67,7 +67,7 @@ class Front:
             fault = Problem("internal", "The server failed.", status=500)
             await asgi.respond_problem(send, fault, started_secs=started_secs)
 
-    async def _answer(self, rule: Rule, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+    async def _answer(self, rule: CacheRule, scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
         started_secs = clock.monotonic_secs()
         principal = None
         if rule.permission is not None:
@@ -101,12 +101,12 @@ class Front:
             head, body = entry.ready(usable) or await entry.prepare(usable)
             await asgi.respond(send, OK, body, headers=[*head, _STATES[state]], started_secs=started_secs)
 
-    def _version(self, rule: Rule, principal: Principal | None) -> str | None:
+    def _version(self, rule: CacheRule, principal: Principal | None) -> str | None:
         if rule.cached.version is None or principal is None:
             return None
         return self._versions[rule.cached.version](principal.tenant_id)
 
-    async def _ask(self, scope: asgi.Scope, principal: Principal | None) -> Answer:
+    async def _ask(self, scope: asgi.Scope, principal: Principal | None) -> RenderedAnswer:
         """The framework's answer to a request without conditions, as a whole."""
         inner = {
             **scope,
@@ -131,7 +131,7 @@ class _Collected:
         self._is_asked = False
         self._is_whole = asyncio.Event()
 
-    async def receive(self) -> asgi.Message:
+    async def receive(self) -> asgi.AsgiMessage:
         """The empty body; then a client that stays until it has the answer. A stream waits for it to go."""
         if self._is_asked:
             await self._is_whole.wait()
@@ -139,7 +139,7 @@ class _Collected:
         self._is_asked = True
         return {"type": "http.request", "body": b"", "more_body": False}
 
-    async def send(self, message: asgi.Message) -> None:
+    async def send(self, message: asgi.AsgiMessage) -> None:
         """Takes a part."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
@@ -149,10 +149,10 @@ class _Collected:
             if not message.get("more_body", False):
                 self._is_whole.set()
 
-    def answer(self) -> Answer:
+    def answer(self) -> RenderedAnswer:
         """All parts together."""
         headers = [pair for pair in self._headers if pair[0] != b"content-length"]
-        return Answer(self._status, headers, b"".join(self._parts))
+        return RenderedAnswer(self._status, headers, b"".join(self._parts))
 
 
 def unacceptable() -> Problem:

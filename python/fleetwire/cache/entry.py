@@ -20,7 +20,7 @@ VARY: Final = (b"vary", b"accept-encoding, authorization, cookie")
 VARY_ENCODING: Final = (b"vary", b"accept-encoding")
 
 
-class Answer(msgspec.Struct, frozen=True, array_like=True):
+class RenderedAnswer(msgspec.Struct, frozen=True, array_like=True):
     """What a handler answered, before anything is made of it."""
 
     status: int
@@ -33,7 +33,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True):
         return self.status == OK and all(name != b"set-cookie" for name, _ in self.headers)
 
 
-class Entry:
+class CacheEntry:
     """A kept answer. `version` is the state that it shows, where its rule has one."""
 
     __slots__ = (
@@ -50,7 +50,7 @@ class Entry:
 
     def __init__(
         self,
-        answer: Answer,
+        answer: RenderedAnswer,
         *,
         cache_control: str,
         is_public: bool,

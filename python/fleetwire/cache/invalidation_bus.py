@@ -10,10 +10,10 @@ import asyncio
 import secrets
 from typing import Any, Final
 
-from fleetwire.cache.responses import Responses
+from fleetwire.cache.responses import ResponseCache
 from fleetwire.postgres.channels import CHANNEL, payload
 from fleetwire.postgres.listener import Listener
-from fleetwire.postgres.pool import borrowed
+from fleetwire.postgres.pool import acquire
 from fleetwire.postgres.statements import load
 from fleetwire.runtime import supervisor
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
@@ -24,14 +24,14 @@ _EVERYTHING: Final = "*"
 _SQL = load("cache/cache")
 
 
-class Notices:
+class InvalidationBus:
     """One worker's end."""
 
     def __init__(
         self,
         pool: Any,  # noqa: ANN401 - asyncpg ships no types
         listener: Listener,
-        responses: Responses,
+        responses: ResponseCache,
     ) -> None:
         self._pool = pool
         self._responses = responses
@@ -62,7 +62,7 @@ class Notices:
         self._arrived.clear()
         told, self._pending = self._pending, set()
         try:
-            async with borrowed(self._pool) as connection:
+            async with acquire(self._pool) as connection:
                 await connection.executemany(_SQL["notify_outdated"], [(CHANNEL, each) for each in told])
         except BaseException:
             self._pending |= told

@@ -18,9 +18,9 @@ import msgspec
 import structlog
 from redis.asyncio import Redis
 
-from fleetwire.cache.entry import OK, OWN_HEADERS, Answer
+from fleetwire.cache.entry import OK, OWN_HEADERS, RenderedAnswer
 from fleetwire.cache.rules import ALL
-from fleetwire.redis.client import OneServer
+from fleetwire.redis.client import RedisClient
 from fleetwire.redis.signing import SIGNATURE_BYTES, RedisSigner
 from fleetwire.redis.topology import FAILURES
 from fleetwire.runtime import clock, supervisor
@@ -46,7 +46,7 @@ _log = structlog.get_logger(__name__)
 class Found(msgspec.Struct, frozen=True):
     """An answer of another worker, and how long ago it was made."""
 
-    answer: Answer
+    answer: RenderedAnswer
     age_millis: int
 
 
@@ -64,12 +64,12 @@ class _Stored(msgspec.Struct, array_like=True):
     body: bytes
 
 
-class Shared:
+class RedisTier:
     """One worker's way to the second level."""
 
     def __init__(self, url: str, prefix: str, signer: RedisSigner) -> None:
         self._signer = signer
-        self._server = OneServer(url, TAG, connections=CONNECTIONS, answer_secs=ANSWER_SECS)
+        self._server = RedisClient(url, TAG, connections=CONNECTIONS, answer_secs=ANSWER_SECS)
         self._prefix = f"{prefix}:{{{TAG}}}"
         self._away_until_secs = 0.0
         self._pending: set[bytes] = set()
@@ -126,7 +126,7 @@ class Shared:
         self.found, self.absent = self.found + (found is not None), self.absent + (found is None)
         return found, Ticket(name, versions)
 
-    async def put(self, ticket: Ticket, answer: Answer, *, life_millis: int) -> None:
+    async def put(self, ticket: Ticket, answer: RenderedAnswer, *, life_millis: int) -> None:
         """Stores an answer, unless it is large or more than a body of a known type; a failure is counted."""
         media_type = _media_type(answer)
         if self.is_away or media_type is None or len(answer.body) > MAX_BODY_BYTES:
@@ -180,7 +180,7 @@ class Shared:
             return None  # Of another release.
         if decoded.versions != versions or decoded.media_type not in MEDIA_TYPES:
             return None
-        answer = Answer(OK, [(b"content-type", decoded.media_type.encode())], decoded.body)
+        answer = RenderedAnswer(OK, [(b"content-type", decoded.media_type.encode())], decoded.body)
         return Found(answer, max(0, clock.now_millis() - decoded.made_at_millis))
 
     def _tag_name(self, tag: bytes) -> str:
@@ -195,7 +195,7 @@ class Shared:
         await self._server.failed(client)
 
 
-def _media_type(answer: Answer) -> str | None:
+def _media_type(answer: RenderedAnswer) -> str | None:
     """The type of an answer that has no further header of its own; None for any other."""
     own = [(name, value) for name, value in answer.headers if name not in OWN_HEADERS]
     if answer.status != OK or len(own) != 1 or own[0][0] != b"content-type":

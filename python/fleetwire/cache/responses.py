@@ -15,20 +15,20 @@ import structlog
 
 from fleetwire._core import Lru
 from fleetwire.access.identity.principal import Principal
-from fleetwire.cache.entry import Answer, Entry
-from fleetwire.cache.rules import ALL, Rule, full_tag
+from fleetwire.cache.entry import CacheEntry, RenderedAnswer
+from fleetwire.cache.rules import ALL, CacheRule, full_tag
 from fleetwire.errors import Overloaded
 from fleetwire.redis.signing import RedisSigner
 from fleetwire.runtime import clock
-from fleetwire.runtime.single_flight import Flight, Flights
+from fleetwire.runtime.single_flight import Flight, SingleFlight
 from fleetwire.settings import Settings
 from fleetwire.telemetry import metrics
 
 if TYPE_CHECKING:
-    from fleetwire.cache.redis_tier import Shared, Ticket
+    from fleetwire.cache.redis_tier import RedisTier, Ticket
 
 State: TypeAlias = Literal["HIT", "MISS", "STALE"]
-Ask: TypeAlias = Callable[[], Awaitable[Answer]]
+Ask: TypeAlias = Callable[[], Awaitable[RenderedAnswer]]
 
 MAX_FLIGHTS: Final = 256  # distinct answers being made; each waits for one of a few connections
 WAIT_SECS: Final = 10.0
@@ -37,12 +37,14 @@ MAX_LIFE_MILLIS: Final = 3_600_000  # no rule keeps longer; the second level's t
 _log = structlog.get_logger(__name__)
 
 
-class Responses:
+class ResponseCache:
     """The cache. `on_invalidated(tenant_id, tag)` tells other workers; it must not block."""
 
     def __init__(self, settings: Settings, signer: RedisSigner) -> None:
         self.max_entries, self.max_bytes = settings.cache_entries, settings.cache_bytes
-        self.flights: Flights[Entry] = Flights("cache-fill", most=MAX_FLIGHTS, busy=_busy, wait_secs=WAIT_SECS)
+        self.flights: SingleFlight[CacheEntry] = SingleFlight(
+            "cache-fill", most=MAX_FLIGHTS, busy=_busy, wait_secs=WAIT_SECS
+        )
         self.shared = _open_shared(settings, signer)
         self.on_invalidated: Callable[[int, str], object] = lambda _tenant_id, _tag: None
         self._entries = Lru(capacity=self.max_entries, ttl_millis=MAX_LIFE_MILLIS, max_bytes=self.max_bytes)
@@ -61,14 +63,14 @@ class Responses:
 
     async def answer(
         self,
-        rule: Rule,
+        rule: CacheRule,
         principal: Principal | None,
         key: bytes,
         version: str | None,
         ask: Ask,
         *,
         is_exact: bool = False,
-    ) -> tuple[Entry, State]:
+    ) -> tuple[CacheEntry, State]:
         """The answer under a key and where it is from; `ask` has the handler make one of at least `version`.
 
         `is_exact`: nothing of a past state will do, however young it is.
@@ -78,8 +80,8 @@ class Responses:
         """
         now_millis = _now_millis()
         entry = self._entries.get(key, now_millis=now_millis)
-        kept = _state(entry, version, now_millis, is_exact=is_exact) if isinstance(entry, Entry) else None
-        if isinstance(entry, Entry) and kept is not None:
+        kept = _state(entry, version, now_millis, is_exact=is_exact) if isinstance(entry, CacheEntry) else None
+        if isinstance(entry, CacheEntry) and kept is not None:
             if kept == "STALE":
                 self._renew(rule, principal, key, version, ask)
             self._counts[kept].inc()
@@ -147,7 +149,7 @@ class Responses:
             "second_level": None if self.shared is None else self.shared.stats(),
         }
 
-    def _renew(self, rule: Rule, principal: Principal | None, key: bytes, version: str | None, ask: Ask) -> None:
+    def _renew(self, rule: CacheRule, principal: Principal | None, key: bytes, version: str | None, ask: Ask) -> None:
         if key in self.flights:
             return
         try:
@@ -156,13 +158,15 @@ class Responses:
             _log.debug("A stale answer is not renewed yet.")
 
     def _fly(
-        self, rule: Rule, principal: Principal | None, key: bytes, version: str | None, ask: Ask, *, name: bytes
-    ) -> Flight[Entry]:
+        self, rule: CacheRule, principal: Principal | None, key: bytes, version: str | None, ask: Ask, *, name: bytes
+    ) -> Flight[CacheEntry]:
         return self.flights.join(
             name, lambda flight: self._make(flight, rule, key, version, ask), tags=rule.tags_of(principal)
         )
 
-    async def _make(self, flight: Flight[Entry], rule: Rule, key: bytes, version: str | None, ask: Ask) -> Entry:
+    async def _make(
+        self, flight: Flight[CacheEntry], rule: CacheRule, key: bytes, version: str | None, ask: Ask
+    ) -> CacheEntry:
         ticket: Ticket | None = None
         if self.shared is not None and rule.cached.is_shared and version is None:
             found, ticket = await self.shared.get(key, flight.tags)
@@ -177,11 +181,18 @@ class Responses:
         return entry
 
     def _keep(
-        self, flight: Flight[Entry], rule: Rule, key: bytes, version: str | None, answer: Answer, *, age_millis: int
-    ) -> Entry:
+        self,
+        flight: Flight[CacheEntry],
+        rule: CacheRule,
+        key: bytes,
+        version: str | None,
+        answer: RenderedAnswer,
+        *,
+        age_millis: int,
+    ) -> CacheEntry:
         now_millis = _now_millis()
         fresh_until_millis = now_millis + round(rule.cached.secs * 1000) - age_millis
-        entry = Entry(
+        entry = CacheEntry(
             answer,
             cache_control=rule.cached.cache_control,
             is_public=rule.permission is None,
@@ -201,16 +212,16 @@ class Responses:
         return entry
 
 
-def _open_shared(settings: Settings, signer: RedisSigner) -> "Shared | None":
+def _open_shared(settings: Settings, signer: RedisSigner) -> "RedisTier | None":
     if settings.redis_url is None:
         return None
     # Only where it is needed: its client library takes a good part of a worker's start.
-    from fleetwire.cache.redis_tier import Shared
+    from fleetwire.cache.redis_tier import RedisTier
 
-    return Shared(settings.redis_url, settings.redis_prefix, signer)
+    return RedisTier(settings.redis_url, settings.redis_prefix, signer)
 
 
-def _state(entry: Entry, version: str | None, now_millis: int, *, is_exact: bool) -> State | None:
+def _state(entry: CacheEntry, version: str | None, now_millis: int, *, is_exact: bool) -> State | None:
     """What a kept answer is to who asks for a version; None if it may not be served."""
     if version is not None:
         if entry.version == version:
@@ -226,7 +237,7 @@ def _busy() -> Overloaded:
     return Overloaded("cache_busy", "Too much is being read for the first time.", retry_after_secs=1)
 
 
-def _life_millis(rule: Rule) -> int:
+def _life_millis(rule: CacheRule) -> int:
     return min(MAX_LIFE_MILLIS, round(rule.kept_secs * 1000))
 
 

@@ -21,7 +21,7 @@ from fleetwire.errors import ConfigError
 
 OPTION: Final = "cache"
 
-Scope: TypeAlias = Literal["everyone", "tenant", "role", "user"]
+CacheScope: TypeAlias = Literal["everyone", "tenant", "role", "user"]
 """Whose answers are the same: everybody's, a tenant's, those of a role in a tenant, or nobody else's."""
 
 ALL: Final = b"*"
@@ -42,7 +42,7 @@ class Cached:
     """How long an answer is fresh."""
     stale_secs: float = NO_STALE
     """How much longer it is served while a new one is made behind."""
-    scope: Scope = "tenant"
+    scope: CacheScope = "tenant"
     tags: tuple[str, ...] = ()
     """What the answer rests on, within the tenant: `invalidate(tenant_id, tag)` drops it."""
     version: str | None = None
@@ -57,7 +57,7 @@ class Cached:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class CacheRule:
     """A declaration with what the route's guards ask for; None for a route that is open to all."""
 
     cached: Cached
@@ -84,11 +84,11 @@ def full_tag(tenant_id: int, tag: str) -> bytes:
     return b"%d:%b" % (tenant_id, tag.encode())
 
 
-def _tenant_of(scope: Scope, principal: Principal | None) -> int:
+def _tenant_of(scope: CacheScope, principal: Principal | None) -> int:
     return 0 if principal is None or scope == "everyone" else principal.tenant_id
 
 
-def _whose(scope: Scope, principal: Principal | None) -> tuple[bytes, ...]:
+def _whose(scope: CacheScope, principal: Principal | None) -> tuple[bytes, ...]:
     if scope == "everyone" or principal is None:
         return (b"*",)
     tenant = b"%d" % principal.tenant_id
@@ -115,10 +115,10 @@ def _name_of(pair: bytes) -> bytes:
     return pair.partition(b"=")[0]
 
 
-class Rules:
+class CacheRules:
     """The cached routes by path. A path without parameters is found at once, the others one after the other."""
 
-    def __init__(self, exact: Mapping[str, Rule | None], templates: Iterable[tuple[str, Rule]]) -> None:
+    def __init__(self, exact: Mapping[str, CacheRule | None], templates: Iterable[tuple[str, CacheRule]]) -> None:
         # None stands for a route that is not cached, so that no template takes it.
         self._exact = dict(exact)
         self._templates = [(_pattern(template), rule) for template, rule in templates]
@@ -127,20 +127,20 @@ class Rules:
         """Whether the path is a route of its own, and not one of many that a template stands for."""
         return path in self._exact
 
-    def find(self, path: str) -> Rule | None:
+    def find(self, path: str) -> CacheRule | None:
         """The rule of a path as it was decoded, or None if its answers are not kept."""
         if path in self._exact or not self._templates:
             return self._exact.get(path)
         return next((rule for pattern, rule in self._templates if pattern.fullmatch(path)), None)
 
 
-def rules_of(api: Litestar, more: Mapping[str, Cached]) -> Rules:
+def rules_of(api: Litestar, more: Mapping[str, Cached]) -> CacheRules:
     """Collects the declarations of all GET handlers; `more` names paths that are open to all, such as files.
 
     Raises:
         ConfigError: a declared route has a guard whose permission cannot be read from it, or none and is not public.
     """
-    exact: dict[str, Rule | None] = {path: Rule(cached, None) for path, cached in more.items()}
+    exact: dict[str, CacheRule | None] = {path: CacheRule(cached, None) for path, cached in more.items()}
     templates = []
     for route in api.routes:
         for handler in _get_handlers(route):
@@ -149,7 +149,7 @@ def rules_of(api: Litestar, more: Mapping[str, Cached]) -> Rules:
                 exact[route.path] = rule or exact.get(route.path)
             elif rule is not None:
                 templates.append((route.path, rule))
-    return Rules(exact, templates)
+    return CacheRules(exact, templates)
 
 
 def _get_handlers(route: BaseRoute) -> list[HTTPRouteHandler]:
@@ -157,16 +157,16 @@ def _get_handlers(route: BaseRoute) -> list[HTTPRouteHandler]:
     return [] if found is None else [found[0]]
 
 
-def _rule(handler: HTTPRouteHandler) -> Rule | None:
+def _rule(handler: HTTPRouteHandler) -> CacheRule | None:
     cached = handler.opt.get(OPTION)
     if cached is None:
         return None
     if handler.opt.get(PUBLIC):
-        return Rule(cached, None)
+        return CacheRule(cached, None)
     guards = list(handler.guards or ())
     if len(guards) != 1 or len(handler.resolve_guards()) != 1 or not isinstance(guards[0], Requires):
         raise ConfigError(f"{handler.handler_name}: a cached route has exactly one guard, made by requires().")
-    return Rule(cached, guards[0].permission)
+    return CacheRule(cached, guards[0].permission)
 
 
 def _pattern(template: str) -> re.Pattern[str]:

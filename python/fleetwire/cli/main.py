@@ -56,5 +56,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _fail(sentence: str, *, code: int) -> None:
-    print(f"fleetwire: {visible_lines(sentence)}", file=sys.stderr)  # noqa: T201 - this is the command line
+    print(f"fleetwire: {visible_lines(sentence)}", file=sys.stderr)
     sys.exit(code)

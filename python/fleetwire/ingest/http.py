@@ -2,7 +2,7 @@
 
 import structlog
 
-from fleetwire.access.identity.authenticator import Credentials
+from fleetwire.access.identity.authenticator import Authenticator
 from fleetwire.access.identity.guards import authenticate
 from fleetwire.access.limits.rate_limit_middleware import stranger
 from fleetwire.errors import Problem
@@ -22,7 +22,9 @@ _HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"no-stor
 class LocationRoute:
     """The route as an ASGI callable in front of the framework."""
 
-    def __init__(self, *, credentials: Credentials, pipeline: Pipeline, limit: IngestLimit, settings: Settings) -> None:
+    def __init__(
+        self, *, credentials: Authenticator, pipeline: Pipeline, limit: IngestLimit, settings: Settings
+    ) -> None:
         self._credentials = credentials
         self._pipeline = pipeline
         self._limit = limit

@@ -5,7 +5,7 @@ tenant's bucket as well. An ingest key speaks for many devices: its batches are 
 """
 
 from fleetwire.access.identity.principal import Principal
-from fleetwire.access.limits.rate_limiter import Limits
+from fleetwire.access.limits.rate_limiter import RateLimiter
 from fleetwire.ingest.decode import Batch
 from fleetwire.runtime import clock
 
@@ -13,7 +13,7 @@ from fleetwire.runtime import clock
 class IngestLimit:
     """What both doors, HTTP and socket, ask."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: RateLimiter) -> None:
         self.limits = limits
 
     def request(self, principal: Principal) -> None:

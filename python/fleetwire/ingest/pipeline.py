@@ -62,7 +62,7 @@ class Pipeline:
         if generation != self._incarnation.generation:
             raise Overloaded("store_failed", "The database was replaced; send it again.", retry_after_secs=1)
 
-    async def take(self, principal: Principal, body: Body, *, door: metrics.Door) -> Receipt:
+    async def take(self, principal: Principal, body: Body, *, door: metrics.TransportCounters) -> Receipt:
         """Stores one batch of `principal` and returns the receipt.
 
         Raises:

@@ -24,7 +24,7 @@ from fleetwire.ingest.decode import Batch
 from fleetwire.ingest.spool_folder import SpoolFolder
 from fleetwire.ingest.spooled_batch import DeviceKey, SpooledBatch
 from fleetwire.postgres import statements
-from fleetwire.postgres.pool import borrowed
+from fleetwire.postgres.pool import acquire
 from fleetwire.store.devices import Devices
 from fleetwire.store.writer import Writer
 from fleetwire.telemetry import metrics
@@ -161,7 +161,7 @@ class SpoolDrain:
         """Reads the names of the tenants of a file, once in a pass; returns False if the database is away."""
         wanted = {device.tenant_id for device in loaded.by_device} - drain_pass.tenants.keys()
         try:
-            async with borrowed(self._pool) as connection:
+            async with acquire(self._pool) as connection:
                 names = dict(await connection.fetch(_SQL["tenant_names"], list(wanted)))
         except Exception as error:
             if not await drain_pass.is_outage(None, error):

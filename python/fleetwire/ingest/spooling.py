@@ -25,7 +25,7 @@ from fleetwire.ingest.spool_drain import DrainPass, SpoolDrain
 from fleetwire.ingest.spool_folder import SpoolFolder
 from fleetwire.ingest.spooled_batch import DeviceKey, SpooledBatch
 from fleetwire.postgres import statements
-from fleetwire.postgres.pool import borrowed
+from fleetwire.postgres.pool import acquire
 from fleetwire.runtime import clock, supervisor, tasks
 from fleetwire.runtime.retry import Backoff
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
@@ -193,7 +193,7 @@ class SpoolFallback:
     async def _stores(self) -> bool:
         """Whether the database commits a small write in time; if not, there is an outage."""
         try:
-            async with borrowed(self._pool, limit_secs=PROBE_TIMEOUT_SECS) as connection:
+            async with acquire(self._pool, limit_secs=PROBE_TIMEOUT_SECS) as connection:
                 await connection.execute(_SQL["probe_store"])
         except Exception as error:  # noqa: BLE001 - whatever it says instead, it does not store
             self._set_outage(error)

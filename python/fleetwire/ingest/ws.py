@@ -14,8 +14,8 @@ import structlog
 from fleetwire.errors import Problem
 from fleetwire.fanout.events.event_hub import EventHub
 from fleetwire.fanout.events.event_messages import Failure
-from fleetwire.fanout.events.event_session import EventTalk
-from fleetwire.fanout.sockets.sockets import Closing, Message, Socket, Sockets
+from fleetwire.fanout.events.event_session import EventSession
+from fleetwire.fanout.sockets.sockets import Closing, Socket, SocketMessage, Sockets
 from fleetwire.ingest.decode import Body
 from fleetwire.ingest.limit import IngestLimit
 from fleetwire.ingest.pipeline import Pipeline
@@ -59,7 +59,7 @@ class DriverSocket:
 
     async def _converse(self, socket: Socket) -> None:
         answers: set[asyncio.Task[None]] = set()
-        talk = EventTalk(self._events, socket, self._limit.limits, self._settings)
+        talk = EventSession(self._events, socket, self._limit.limits, self._settings)
         talk.start()
         try:
             while True:
@@ -78,7 +78,7 @@ class DriverSocket:
             if answers:
                 await asyncio.wait(answers, timeout=FINISH_SECS)
 
-    async def _answer(self, socket: Socket, message: Message) -> None:
+    async def _answer(self, socket: Socket, message: SocketMessage) -> None:
         try:
             self._limit.request(socket.principal)
             body = Body(message.data) if message.is_text else Body(message.data, "application/msgpack")
@@ -100,7 +100,7 @@ def _receipt_frame(receipt: bytes) -> bytes:
     return receipt if receipt.startswith(b'{"type"') else b'{"type":"receipt",' + receipt[1:]
 
 
-def _error_frame(message: Message, problem: Problem) -> bytes:
+def _error_frame(message: SocketMessage, problem: Problem) -> bytes:
     try:
         message_id = decode(_NAMED_TEXT if message.is_text else _NAMED_BINARY, message.data).id
     except Undecodable:

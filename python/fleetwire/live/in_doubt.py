@@ -14,7 +14,7 @@ import asyncpg
 
 from fleetwire.live.state import Live
 from fleetwire.postgres import statements
-from fleetwire.postgres.pool import borrowed
+from fleetwire.postgres.pool import acquire
 from fleetwire.runtime import supervisor
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
 
@@ -24,7 +24,7 @@ RETRY_SECS: Final = 0.5
 _SQL = statements.load("live/live")
 
 
-class Doubts:
+class InDoubtCommits:
     """The devices in doubt, by tenant. `moved` is called when positions moved: watchers need not wait for a tick."""
 
     def __init__(self, live: Live, pool: asyncpg.Pool, *, moved: Callable[[], None]) -> None:
@@ -79,7 +79,7 @@ class Doubts:
         self._forget(tenant_id, device_ids)
         again = device_ids
         try:
-            async with borrowed(self._pool) as connection, connection.transaction():
+            async with acquire(self._pool) as connection, connection.transaction():
                 settled = {row["device_id"] for row in await connection.fetch(_SQL["settled"], tenant_id, device_ids)}
                 rows = await connection.fetch(_SQL["positions_of"], tenant_id, device_ids)
             again = [row["device_id"] for row in rows if row["device_id"] not in settled]

@@ -13,11 +13,11 @@ from typing import Final
 
 import asyncpg
 
-from fleetwire.live.relay.message import Kind
+from fleetwire.live.relay.message import MessageKind
 from fleetwire.live.relay.peers import LOST_SECS
 from fleetwire.live.relay.relay import Relay
 from fleetwire.live.state import Live
-from fleetwire.live.ticker import Rhythm
+from fleetwire.live.ticker import Ticker
 from fleetwire.runtime import clock
 from fleetwire.runtime.retry import Backoff
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
@@ -29,7 +29,7 @@ GATHER_SECS: Final = 0.2  # several workers of a node are missed at the same mom
 PAUSE_SECS: Final = 1.0  # between two looks into the database, however much is missed
 
 
-class Movements:
+class LiveSync:
     """Keeps one worker's live table in step with the others'.
 
     `moved` is called when others moved something here, `renewed` when watchers must be given a new snapshot.
@@ -40,7 +40,7 @@ class Movements:
     ) -> None:
         self._live = live
         self._relay = relay
-        self._rhythm = Rhythm(tick_millis=tick_millis, settle_millis=0)
+        self._rhythm = Ticker(tick_millis=tick_millis, settle_millis=0)
         self._moved = moved
         self._renewed = renewed
         self._since_millis: int | None = None
@@ -48,7 +48,7 @@ class Movements:
         self._missed = asyncio.Event()
         self._tasks: list[SupervisedTask] = []
         self._second_look: asyncio.TimerHandle | None = None
-        relay.on(Kind.MOVED, self._arrive)
+        relay.on(MessageKind.MOVED, self._arrive)
         relay.on_missed(self._miss)
 
     async def start(self, pool: asyncpg.Pool) -> None:
@@ -86,7 +86,7 @@ class Movements:
     def _publish(self) -> None:
         if self._relay.state != "disconnected":
             for tenant_id, message in self._live.departed():
-                self._relay.publish(Kind.MOVED, tenant_id, message)
+                self._relay.publish(MessageKind.MOVED, tenant_id, message)
 
     def _arrive(self, tenant_id: int, message: bytes) -> None:
         if self._live.arrive(tenant_id, message):

@@ -6,7 +6,7 @@ from fleetwire._core import LiveTable
 from fleetwire.errors import DatabaseAway
 from fleetwire.postgres import statements
 from fleetwire.postgres.pool import tenant_transaction
-from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.postgres.transient_errors import TRANSIENT
 from fleetwire.settings import Settings
 
 _SQL = statements.load("live/live")
@@ -21,7 +21,7 @@ async def own_position(pool: asyncpg.Pool, settings: Settings, tenant_id: int, d
     try:
         async with tenant_transaction(pool, tenant_id) as connection:
             row = await connection.fetchrow(_SQL["positions_of"], tenant_id, [device_id])
-    except PASSING:
+    except TRANSIENT:
         raise DatabaseAway from None
     table = LiveTable(
         moving_cmps=round(settings.feed_moving_mps * 100), offline_millis=round(settings.feed_offline_secs * 1000)

@@ -10,7 +10,7 @@ import asyncpg
 from fleetwire._core import Departures, Frame, Group, LiveTable, Sealed, apply_moved, catch_up
 from fleetwire.live.subscription import Filter
 from fleetwire.postgres import statements
-from fleetwire.postgres.pool import borrowed
+from fleetwire.postgres.pool import acquire
 from fleetwire.runtime import clock
 from fleetwire.settings import Settings
 from fleetwire.telemetry import metrics
@@ -60,7 +60,7 @@ class Live:
             any of PASSING: the database is away.
         """
         moved = 0
-        async with borrowed(pool) as connection:
+        async with acquire(pool) as connection:
             async with connection.transaction():
                 cursor = await connection.cursor(_SQL["load_live"], since_millis)
                 while rows := await cursor.fetch(CATCH_UP_ROWS):
@@ -74,7 +74,7 @@ class Live:
         """Whether the database has every device that is known here, by its name, and nothing older of it."""
         # Before the reading: what moves meanwhile is newer than what is compared.
         known = {(tenant_id, device_id): rest for tenant_id, device_id, *rest in self._table.devices()}
-        async with borrowed(pool, limit_secs=RELOAD_SECS) as connection, connection.transaction():
+        async with acquire(pool, limit_secs=RELOAD_SECS) as connection, connection.transaction():
             cursor = await connection.cursor(_SQL["load_live"], None)
             while rows := await cursor.fetch(CATCH_UP_ROWS):
                 for row in rows:
@@ -87,7 +87,7 @@ class Live:
 
     async def reload_all(self, pool: asyncpg.Pool) -> None:
         """Replaces everything by the rows of another database, and begins a new epoch."""
-        async with borrowed(pool, limit_secs=RELOAD_SECS) as connection:
+        async with acquire(pool, limit_secs=RELOAD_SECS) as connection:
             rows = await connection.fetch(_SQL["load_live"], None)
             # Without an await in between: nobody is shown a part.
             for tenant_id in self._table.tenants():
@@ -154,7 +154,7 @@ class Live:
         `dropped` is called at that moment: its views are gone, and watchers need a snapshot.
         """
         began_millis = clock.now_millis()
-        async with borrowed(pool) as connection:
+        async with acquire(pool) as connection:
             rows = await connection.fetch(_SQL["load_live_of"], tenant_id, None)
             orders = await connection.fetch(_ORDER_SQL["load_orders_of"], tenant_id)
             self._table.forget(tenant_id)

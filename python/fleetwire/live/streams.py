@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from fleetwire.access.identity.principal import Principal
-from fleetwire.access.limits.rate_limiter import asker
+from fleetwire.access.limits.rate_limiter import limit_key
 from fleetwire.errors import Overloaded, Problem
 from fleetwire.runtime import asgi
 from fleetwire.runtime.places import Bound, Exceeded, Places
@@ -30,7 +30,7 @@ class Streams:
         settings, tenant = self._settings, principal.tenant_id
         try:
             leave = self._places.take(
-                Bound((tenant, asker(principal)), settings.user_streams, "user"),
+                Bound((tenant, limit_key(principal)), settings.user_streams, "user"),
                 Bound(tenant, settings.tenant_streams, "tenant"),
                 Bound("worker", settings.worker_streams, "worker"),
             )

@@ -61,12 +61,12 @@ class Resume(_Members, tag_field="type", tag="resume", kw_only=True):
     seq: int
 
 
-Wish = Watch | Resume
+FeedRequest = Watch | Resume
 
-_WISHES: msgspec.json.Decoder[Wish] = msgspec.json.Decoder(Wish)
+_WISHES: msgspec.json.Decoder[FeedRequest] = msgspec.json.Decoder(FeedRequest)
 
 
-def read_wish(data: bytes) -> tuple[Wish, Filter]:
+def read_wish(data: bytes) -> tuple[FeedRequest, Filter]:
     """Reads a client's message.
 
     Raises:

@@ -17,7 +17,7 @@ import structlog
 from fleetwire.postgres import statements
 from fleetwire.postgres.incarnation import Incarnation
 from fleetwire.postgres.listener import Listener
-from fleetwire.postgres.pool import borrowed
+from fleetwire.postgres.pool import acquire
 from fleetwire.runtime import supervisor
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.store.tenant_erasure import DEVICES, ERASED_CHANNEL
@@ -29,7 +29,7 @@ _SQL = statements.load("store/tenant")
 _log = structlog.get_logger(__name__)
 
 
-class Erasures:
+class TenantErasureListener:
     """Calls `erased` with the number of a tenant that is no more; perhaps more than once.
 
     Args:
@@ -102,7 +102,7 @@ class Erasures:
         # In another database these numbers may be given again.
         await self._incarnation.settled(timeout_secs=COMPARE_SECS)
         generation, known = self._incarnation.generation, self._known()
-        async with borrowed(self._pool) as connection:
+        async with acquire(self._pool) as connection:
             existing = dict(await connection.fetch(_SQL["existing"], known))
         if generation != self._incarnation.generation or not self._incarnation.is_settled:
             self._unsure.set()

@@ -14,7 +14,7 @@ import contextlib
 from fleetwire.runtime import clock
 
 
-class Rhythm:
+class Ticker:
     """The beats of one loop."""
 
     def __init__(self, *, tick_millis: int, settle_millis: int) -> None:

@@ -24,7 +24,7 @@ PLANNER = {
 }
 
 
-class Lane:
+class PinnedConnection:
     """One connection of a pool for one task; replaced after any failure on it, and `replaced` is called then."""
 
     def __init__(self, pool: asyncpg.Pool, *, replaced: Callable[[], object]) -> None:

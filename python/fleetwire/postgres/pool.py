@@ -16,7 +16,7 @@ from fleetwire.errors import ConfigError
 from fleetwire.postgres import statements
 from fleetwire.runtime import request_id
 
-Role = Literal["fleetwire_ingest", "fleetwire_app"]
+DatabaseRole = Literal["fleetwire_ingest", "fleetwire_app"]
 
 _SQL = statements.load("postgres/connection")
 ANSWER_SECS = 5.0  # longest a short question may take, from asking for a connection on
@@ -26,7 +26,7 @@ _DURABLE = {"fsync": "on", "full_page_writes": "on"}
 
 async def open_pool(
     dsn: str,
-    role: Role,
+    role: DatabaseRole,
     min_size: int = 1,
     max_size: int = 4,
     *,
@@ -112,13 +112,13 @@ async def check_roles(dsn: str) -> None:
     Raises:
         ConfigError: as `open_pool`.
     """
-    for role in get_args(Role):
+    for role in get_args(DatabaseRole):
         pool = await open_pool(dsn, role, max_size=1)
         await pool.close()
 
 
 @asynccontextmanager
-async def borrowed(pool: asyncpg.Pool, *, limit_secs: float = ANSWER_SECS) -> AsyncIterator[asyncpg.Connection]:
+async def acquire(pool: asyncpg.Pool, *, limit_secs: float = ANSWER_SECS) -> AsyncIterator[asyncpg.Connection]:
     """A connection for at most `limit_secs`; then it is cut, and what waits on it fails at once.
 
     A time limit by cancellation would not do: the driver then waits for the server to confirm the cancellation, and a
@@ -182,6 +182,6 @@ async def tenant_transaction(
     While it runs, PostgreSQL shows and logs the connection by the id of the request it works for.
     """
     name = f"fleetwire {request_id.current() or ''}".rstrip()[:MAX_APPLICATION_NAME_CHARS]
-    async with borrowed(pool) as connection, connection.transaction(isolation=isolation):
+    async with acquire(pool) as connection, connection.transaction(isolation=isolation):
         await connection.execute(_SQL["set_tenant"], tenant_id, name)
         yield connection

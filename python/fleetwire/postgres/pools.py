@@ -8,7 +8,7 @@ from typing import Any, Final
 import asyncpg
 
 from fleetwire.postgres.incarnation import Incarnation
-from fleetwire.postgres.pool import Role, open_pool
+from fleetwire.postgres.pool import DatabaseRole, open_pool
 from fleetwire.postgres.slow_queries import SlowQueries
 from fleetwire.settings import Settings
 from fleetwire.telemetry import metrics
@@ -40,7 +40,12 @@ class Pools:
         self._pools: dict[str, tuple[asyncpg.Pool, SlowQueries]] = {}
 
     async def open(
-        self, name: str, dsn: str, role: Role, most: int, more_settings: Mapping[str, str] = MappingProxyType({})
+        self,
+        name: str,
+        dsn: str,
+        role: DatabaseRole,
+        most: int,
+        more_settings: Mapping[str, str] = MappingProxyType({}),
     ) -> asyncpg.Pool:
         """A pool of up to `most` connections.
 

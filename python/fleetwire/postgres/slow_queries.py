@@ -13,8 +13,8 @@ import asyncpg
 import structlog
 
 from fleetwire.postgres import statements
-from fleetwire.postgres.pool import borrowed
-from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.postgres.pool import acquire
+from fleetwire.postgres.transient_errors import TRANSIENT
 from fleetwire.runtime import clock
 from fleetwire.runtime.tasks import cancel, spawn
 from fleetwire.telemetry import metrics
@@ -86,7 +86,7 @@ class SlowQueries:
             return
         try:
             plan = await generic_plan(self.pool, sql)
-        except (*PASSING, asyncpg.PostgresError) as error:
+        except (*TRANSIENT, asyncpg.PostgresError) as error:
             _log.info("The plan of a slow statement is not known.", statement=name, error=repr(error))
             return
         _log.warning("The plan of a slow statement.", statement=name, plan=plan)
@@ -94,7 +94,7 @@ class SlowQueries:
 
 async def generic_plan(pool: asyncpg.Pool, sql: str) -> list[str]:
     """The lines of the plan that the server takes whatever the parameters are; the statement is not run."""
-    async with borrowed(pool) as connection, connection.transaction(readonly=True):
+    async with acquire(pool) as connection, connection.transaction(readonly=True):
         parameters = len((await connection.prepare(sql)).get_parameters())
         await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
         # Not prepared by the driver: a prepared statement of it has a name that EXPLAIN cannot be told.

@@ -10,7 +10,7 @@ from fleetwire.errors import ConfigError
 
 # Deadlock, serialization, connection gone or refused, server starting, stopping, frozen, out of slots
 # or out of disk; its name, a role or a password changed for a moment; a standby, or read-only; its files unreadable.
-PASSING = (
+TRANSIENT = (
     asyncpg.DeadlockDetectedError,
     asyncpg.SerializationError,
     asyncpg.PostgresConnectionError,

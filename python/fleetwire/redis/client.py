@@ -20,7 +20,7 @@ from fleetwire.runtime.tasks import cancel, spawn
 from fleetwire.settings import redis_url
 
 
-class OneServer:
+class RedisClient:
     """Connections to it; a call fails soon rather than hold up whoever asks, and nothing is tried twice.
 
     A further call waits for one of the connections as long as for an answer.

@@ -15,7 +15,7 @@ from typing import Any, Final
 import structlog
 
 from fleetwire.postgres.listener import Listener
-from fleetwire.postgres.pool import borrowed
+from fleetwire.postgres.pool import acquire
 from fleetwire.postgres.statements import load
 from fleetwire.runtime import supervisor
 from fleetwire.runtime.supervisor import NEVER_UNREADY, SupervisedTask, supervise
@@ -57,7 +57,7 @@ class RedisSigner:
     async def load(self, pool: Any) -> None:  # noqa: ANN401 - asyncpg ships no types
         """Reads the keys over connections with the role `fleetwire_app`."""
         self._stale.clear()
-        async with borrowed(pool) as connection:
+        async with acquire(pool) as connection:
             rows = await connection.fetch(_sql["redis_keys"])
         self._keys = tuple(bytes(row["secret"]) for row in rows)
 

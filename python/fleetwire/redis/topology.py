@@ -36,7 +36,7 @@ def options(address: RedisAddress) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Route:
+class RedisRoute:
     """One data server and the channels that are its business."""
 
     client: Redis
@@ -44,7 +44,7 @@ class Route:
     is_sharded: bool
 
 
-async def open_routes(address: RedisAddress, channels: Sequence[str]) -> list[Route]:
+async def open_routes(address: RedisAddress, channels: Sequence[str]) -> list[RedisRoute]:
     """Finds the server of each channel: the one there is, the present master, or a shard's primary.
 
     Connections are made with the first command. Close each route's client.
@@ -62,7 +62,7 @@ async def open_routes(address: RedisAddress, channels: Sequence[str]) -> list[Ro
     else:
         host, port = address.hosts[0]
         client = Redis(host=host, port=port, **options(address))
-    return [Route(client, tuple(channels), is_sharded=False)]
+    return [RedisRoute(client, tuple(channels), is_sharded=False)]
 
 
 async def locate(address: RedisAddress, tag: str) -> tuple[str, int]:
@@ -90,9 +90,9 @@ async def _master(address: RedisAddress) -> tuple[str, int]:
     return str(host), int(port)
 
 
-async def _shards(address: RedisAddress, channels: Sequence[str]) -> list[Route]:
+async def _shards(address: RedisAddress, channels: Sequence[str]) -> list[RedisRoute]:
     return [
-        Route(Redis(host=host, port=port, **options(address)), tuple(of_primary), is_sharded=True)
+        RedisRoute(Redis(host=host, port=port, **options(address)), tuple(of_primary), is_sharded=True)
         for (host, port), of_primary in (await _primaries(address, channels)).items()
     ]
 
@@ -112,10 +112,10 @@ async def _primaries(address: RedisAddress, names: Sequence[str]) -> dict[tuple[
     return by_primary
 
 
-class Lane:
+class PublishQueue:
     """A route with what waits to be published on it."""
 
-    def __init__(self, route: Route) -> None:
+    def __init__(self, route: RedisRoute) -> None:
         self.route = route
         self.waiting: deque[tuple[str, bytes]] = deque()
         self.arrived = asyncio.Event()
@@ -138,7 +138,7 @@ class Lane:
         return taken
 
 
-async def close(pubsub: PubSub, route: Route, *, within_secs: float) -> None:
+async def close(pubsub: PubSub, route: RedisRoute, *, within_secs: float) -> None:
     """Closes a subscription and its client. A server that is frozen does not answer to a farewell."""
     with contextlib.suppress(TimeoutError, OSError, RedisError):
         async with asyncio.timeout(within_secs):

@@ -9,12 +9,12 @@ from urllib.parse import unquote
 
 from fleetwire.errors import BatchError, Problem
 from fleetwire.runtime import clock, problem
-from fleetwire.runtime.coarse_timeout import TimeLimit
+from fleetwire.runtime.coarse_timeout import CoarseTimeout
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+AsgiMessage = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[AsgiMessage]]
+Send = Callable[[AsgiMessage], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 VEILED_SLASH = b"\x1f"  # no name has a control character
 Headers = list[tuple[bytes, bytes]]
@@ -89,7 +89,7 @@ async def read_body(receive: Receive, *, announced: bytes, limit_bytes: int, tim
     parts: list[bytes] = []
     size_bytes, more = 0, True
     try:
-        with TimeLimit(timeout_secs):
+        with CoarseTimeout(timeout_secs):
             while more and size_bytes != expected_bytes:
                 message = await receive()
                 if message["type"] == "http.disconnect":

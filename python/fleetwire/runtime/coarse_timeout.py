@@ -12,7 +12,7 @@ from fleetwire.runtime import clock
 SWEEP_SECS = 0.25
 
 
-class TimeLimit:
+class CoarseTimeout:
     """`with TimeLimit(secs):` around awaits; cancels what takes longer, and raises TimeoutError in its place."""
 
     __slots__ = ("_cancelling", "_due_secs", "_expired", "_loop", "_secs", "_task")
@@ -57,7 +57,7 @@ class _Sweeper:
     """Looks at all limits now and then, as long as there are any."""
 
     def __init__(self) -> None:
-        self.limits: set[TimeLimit] = set()
+        self.limits: set[CoarseTimeout] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def run(self, loop: asyncio.AbstractEventLoop) -> None:

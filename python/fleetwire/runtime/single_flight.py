@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from fleetwire.errors import Overloaded
 from fleetwire.runtime import tasks
-from fleetwire.runtime.coarse_timeout import TimeLimit
+from fleetwire.runtime.coarse_timeout import CoarseTimeout
 
 Answer = TypeVar("Answer")
 
@@ -26,7 +26,7 @@ class Flight(Generic[Answer]):
         """Somebody else had it: it was not made here."""
 
 
-class Flights(Generic[Answer]):
+class SingleFlight(Generic[Answer]):
     """The answers being made, by key; a bounded number of keys, so that what is new does not keep out what is known."""
 
     def __init__(self, name: str, *, most: int, busy: Callable[[], Overloaded], wait_secs: float | None = None) -> None:
@@ -80,7 +80,7 @@ class Flights(Generic[Answer]):
         if self._wait_secs is None:
             return await asyncio.shield(flight.task)
         try:
-            with TimeLimit(self._wait_secs):
+            with CoarseTimeout(self._wait_secs):
                 return await asyncio.shield(flight.task)
         except TimeoutError:
             raise self._refusal() from None

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 from fleetwire.access.client_address import Network, parse_networks
-from fleetwire.access.limits.limit_rules import Override, parse_overrides
+from fleetwire.access.limits.limit_rules import LimitOverride, parse_overrides
 from fleetwire.errors import ConfigError
 from fleetwire.settings import otlp_endpoint, redis_url
 from fleetwire.settings.otlp_endpoint import STANDARD_VARIABLE
@@ -243,7 +243,7 @@ class Settings:
         return parse_networks(self.trusted_proxies)
 
     @property
-    def limit_overrides(self) -> list[Override]:
+    def limit_overrides(self) -> list[LimitOverride]:
         """`limits` one by one."""
         return parse_overrides(self.limits)
 

@@ -22,7 +22,7 @@ from fleetwire.errors import Overloaded
 from fleetwire.runtime import clock
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.store.commit import GroupCommit
-from fleetwire.store.commit_queue import Waiting, intake_full, refuse, stopping
+from fleetwire.store.commit_queue import WaitingBatch, intake_full, refuse, stopping
 from fleetwire.store.group_bounds import TooSlow, WithoutPartition
 from fleetwire.store.partitions import Partitions
 from fleetwire.telemetry import metrics
@@ -37,7 +37,7 @@ PARTS: Final = 8  # into which a piece is cut that the server stopped
 
 
 class _Entry(NamedTuple):
-    waiting: Waiting
+    waiting: WaitingBatch
     give_up_at_secs: float
 
 
@@ -52,7 +52,7 @@ class Backfill:
         patience_secs: float,
         statement_secs: float,
         on_stored: Callable[[Sealed], object],
-        on_doubt: Callable[[Iterable[Waiting]], object],
+        on_doubt: Callable[[Iterable[WaitingBatch]], object],
     ) -> None:
         """`statement_secs` is how long a statement of a piece may run that can be cut further."""
         self._commit = commit
@@ -83,7 +83,7 @@ class Backfill:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def put(self, waiting: Waiting) -> None:
+    def put(self, waiting: WaitingBatch) -> None:
         """Takes a batch over from a committer; refuses it where there is no room."""
         if not self._is_open:
             refuse([waiting], stopping())
@@ -124,7 +124,7 @@ class Backfill:
             self._by_tenant += Counter()  # without those of which nothing waits
             metrics.BACKFILL_BATCHES.set(len(self._entries))
 
-    async def _store(self, waiting: Waiting, give_up_at_secs: float) -> bytes:
+    async def _store(self, waiting: WaitingBatch, give_up_at_secs: float) -> bytes:
         if clock.monotonic_secs() >= give_up_at_secs:
             raise intake_full()
         batch = waiting.batch
@@ -148,7 +148,7 @@ class Backfill:
             self._on_stored(sealed)
         return batch.receipt(stored=stored, duplicate=duplicate)
 
-    async def _store_piece(self, waiting: Waiting, piece: Batch, give_up_at_secs: float) -> Sealed:
+    async def _store_piece(self, waiting: WaitingBatch, piece: Batch, give_up_at_secs: float) -> Sealed:
         """One transaction. A single day may take all of the time that is left."""
         left_secs = give_up_at_secs - clock.monotonic_secs()
         return await self._commit.commit(

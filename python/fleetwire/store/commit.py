@@ -19,8 +19,8 @@ from fleetwire._core import Group, Recent, RowTypes, Sealed
 from fleetwire.errors import DatabaseAway, Overloaded
 from fleetwire.postgres import statements
 from fleetwire.postgres.incarnation import Incarnation
-from fleetwire.postgres.pinned_connection import Lane
-from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.postgres.pinned_connection import PinnedConnection
+from fleetwire.postgres.transient_errors import TRANSIENT
 from fleetwire.runtime import clock
 from fleetwire.runtime.retry import Backoff
 from fleetwire.store.group_bounds import Divisible, TooSlow, WithoutPartition, out_of_bounds
@@ -42,7 +42,7 @@ class GroupCommit:
 
     def __init__(
         self,
-        lane: Lane,
+        lane: PinnedConnection,
         partitions: Partitions,
         *,
         known_millis: KnownMillis,
@@ -103,7 +103,7 @@ class GroupCommit:
             except asyncpg.QueryCanceledError as error:
                 metrics.COMMIT_TIMEOUTS.inc()
                 raise TooSlow from error
-            except PASSING as error:
+            except TRANSIENT as error:
                 cause = error
                 if isinstance(error, asyncpg.LockNotAvailableError) and not waits_for_locks:
                     raise
@@ -171,7 +171,7 @@ class GroupCommit:
     async def _learn_partitions(self) -> None:
         try:
             await self._partitions.learn()
-        except PASSING as error:
+        except TRANSIENT as error:
             _log.warning("Which partitions there are could not be found out.", error=repr(error))
 
     async def _check_generation(self, generation: int, limit_secs: float) -> None:

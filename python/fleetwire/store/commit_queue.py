@@ -19,7 +19,7 @@ SHORT_INTAKE_BATCHES = 32  # so many may always wait: a rate that was measured o
 
 
 @dataclass(slots=True, eq=False)
-class Waiting:
+class WaitingBatch:
     """A batch, and who waits for its receipt."""
 
     tenant_id: int
@@ -43,16 +43,16 @@ class _UnderWay(NamedTuple):
     since_secs: float
 
 
-class Intake:
+class CommitQueue:
     """A queue from which whole groups are taken."""
 
     def __init__(self, settings: Settings, incarnation: Incarnation) -> None:
         self._settings = settings
         self._incarnation = incarnation
-        self._waiting: deque[Waiting] = deque()
+        self._waiting: deque[WaitingBatch] = deque()
         self._fixes = 0
         self._storable_batches = math.inf  # within `intake_secs`, as far as the store is known to be behind
-        self._held: set[Waiting] = set()  # here or in a commit, and somebody waits for the receipt
+        self._held: set[WaitingBatch] = set()  # here or in a commit, and somebody waits for the receipt
         self._under_way: dict[int, _UnderWay] = {}  # by committer
         self._idle: deque[asyncio.Future[None]] = deque()  # committers that wait for a group
         self._closed = False
@@ -73,7 +73,9 @@ class Intake:
         """
         self._admit(batch)
         receipt: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        waiting = Waiting(tenant_id, device_id, batch, receipt, clock.monotonic_secs(), self._incarnation.generation)
+        waiting = WaitingBatch(
+            tenant_id, device_id, batch, receipt, clock.monotonic_secs(), self._incarnation.generation
+        )
         self._waiting.append(waiting)
         self._fixes += batch.accepted
         self._held.add(waiting)
@@ -84,7 +86,7 @@ class Intake:
         finally:
             self._held.discard(waiting)
 
-    async def next_group(self, committer: int) -> list[Waiting]:
+    async def next_group(self, committer: int) -> list[WaitingBatch]:
         """Waits for batches that are worth a transaction; none only if the intake is closed.
 
         One committer takes whatever there is. Another joins it when as many batches wait as are being committed, since
@@ -119,7 +121,7 @@ class Intake:
         oldest_secs = min(each.since_secs for each in self._under_way.values())
         return clock.monotonic_secs() - oldest_secs > HELP_AFTER_SECS
 
-    def note_stored(self, group: Sequence[Waiting], *, began_secs: float) -> None:
+    def note_stored(self, group: Sequence[WaitingBatch], *, began_secs: float) -> None:
         """Bounds the intake by time: what would wait too long is better refused at once, while its sender listens.
 
         Only a store that is behind is measured. One that keeps up makes small groups, which say nothing of its rate.
@@ -149,8 +151,8 @@ class Intake:
             metrics.INTAKE_REFUSED.inc()
             raise intake_full()
 
-    def _take(self) -> list[Waiting]:
-        group: list[Waiting] = []
+    def _take(self) -> list[WaitingBatch]:
+        group: list[WaitingBatch] = []
         fixes = 0
         while self._waiting and (not group or fixes + self._waiting[0].batch.accepted <= self._settings.group_fixes):
             waiting = self._waiting.popleft()
@@ -165,7 +167,7 @@ def _wake(committer: asyncio.Future[None]) -> None:
         committer.set_result(None)
 
 
-def refuse(waiting: Iterable[Waiting], refusal: Overloaded) -> None:
+def refuse(waiting: Iterable[WaitingBatch], refusal: Overloaded) -> None:
     """Gives senders that still wait a refusal."""
     for each in waiting:
         if not each.receipt.done():

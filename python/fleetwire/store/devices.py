@@ -16,8 +16,8 @@ import structlog
 
 from fleetwire.errors import DatabaseAway, Overloaded, Problem
 from fleetwire.postgres import statements
-from fleetwire.postgres.pool import ANSWER_SECS, borrowed
-from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.postgres.pool import ANSWER_SECS, acquire
+from fleetwire.postgres.transient_errors import TRANSIENT
 from fleetwire.runtime import clock
 from fleetwire.runtime.tasks import spawn
 from fleetwire.telemetry import metrics
@@ -132,7 +132,7 @@ class Devices:
     async def _ask_once(self, tenant_id: int, asked: dict[str, _Asked], names: list[str]) -> None:
         try:
             rows = await self._find_or_create(tenant_id, names)
-        except PASSING as error:
+        except TRANSIENT as error:
             _log.warning("Devices could not be looked up.", error=repr(error), devices=len(names))
             await asyncio.sleep(RETRY_PAUSE_SECS)
             now_secs = clock.monotonic_secs()
@@ -160,7 +160,7 @@ class Devices:
             answer.exception()  # Seen: the sender that asked may be gone.
 
     async def _find_or_create(self, tenant_id: int, names: list[str]) -> list[asyncpg.Record]:
-        async with borrowed(self._pool, limit_secs=min(ANSWER_SECS, self._patience_secs)) as connection:
+        async with acquire(self._pool, limit_secs=min(ANSWER_SECS, self._patience_secs)) as connection:
             rows: list[asyncpg.Record] = await connection.fetch(_SQL["find_devices"], tenant_id, names)
             if len(rows) == len(names):
                 return rows

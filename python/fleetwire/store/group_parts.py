@@ -5,7 +5,7 @@ from math import ceil
 from typing import Final, NamedTuple
 
 from fleetwire.runtime import clock
-from fleetwire.store.commit_queue import Waiting
+from fleetwire.store.commit_queue import WaitingBatch
 
 SLOW_DEVICE_SECS: Final = 60.0  # a batch that took too long comes again, and shall not hold up a group each time
 MAX_SLOW_DEVICES: Final = 1_000
@@ -14,7 +14,7 @@ MAX_SLOW_DEVICES: Final = 1_000
 class Part(NamedTuple):
     """Batches of a group that are committed together."""
 
-    waiting: Sequence[Waiting]
+    waiting: Sequence[WaitingBatch]
     waits_for_locks: bool = False
     """Whether what is locked by others was told apart already."""
     is_locked: bool = False
@@ -27,9 +27,11 @@ class Part(NamedTuple):
         return [self._replace(waiting=self.waiting[start : start + size]) for start in starts]
 
 
-def told_apart(waiting: Sequence[Waiting], is_apart: Callable[[Waiting], bool]) -> tuple[list[Waiting], list[Waiting]]:
+def told_apart(
+    waiting: Sequence[WaitingBatch], is_apart: Callable[[WaitingBatch], bool]
+) -> tuple[list[WaitingBatch], list[WaitingBatch]]:
     """Those for which it is true, and the others."""
-    parts: tuple[list[Waiting], list[Waiting]] = ([], [])
+    parts: tuple[list[WaitingBatch], list[WaitingBatch]] = ([], [])
     for each in waiting:
         parts[not is_apart(each)].append(each)
     return parts
@@ -44,14 +46,14 @@ class SlowDevices:
     def __bool__(self) -> bool:
         return bool(self._until_secs)
 
-    def note(self, waiting: Waiting) -> None:
+    def note(self, waiting: WaitingBatch) -> None:
         """Remembers the batch's device for a minute; where there is no room, its next batch is tried in its group."""
         now_secs = clock.monotonic_secs()
         self._until_secs = {device: until for device, until in self._until_secs.items() if until > now_secs}
         if len(self._until_secs) < MAX_SLOW_DEVICES:
             self._until_secs[waiting.device] = now_secs + SLOW_DEVICE_SECS
 
-    def includes(self, waiting: Waiting) -> bool:
+    def includes(self, waiting: WaitingBatch) -> bool:
         """Whether the batch's device is one of them."""
         if self._until_secs.get(waiting.device, 0.0) > clock.monotonic_secs():
             return True

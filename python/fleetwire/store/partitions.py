@@ -15,8 +15,8 @@ import structlog
 
 from fleetwire.errors import DatabaseAway
 from fleetwire.postgres import statements
-from fleetwire.postgres.pool import borrowed
-from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.postgres.pool import acquire
+from fleetwire.postgres.transient_errors import TRANSIENT
 from fleetwire.runtime import clock
 
 _log = structlog.get_logger(__name__)
@@ -74,7 +74,7 @@ class Partitions:
             except asyncpg.ObjectNotInPrerequisiteStateError as error:
                 made.detached_days.append(left[0])
                 _log.warning("A day has no partition for the moment.", error=str(error))
-            except PASSING as error:
+            except TRANSIENT as error:
                 made.error = DatabaseAway()
                 self._troubled_until_secs = clock.monotonic_secs() + TROUBLED_SECS
                 _log.warning("A partition could not be made.", error=repr(error))
@@ -84,13 +84,13 @@ class Partitions:
         return made
 
     async def _make(self, day: int) -> None:
-        async with borrowed(self._pool) as connection:
+        async with acquire(self._pool) as connection:
             held = await connection.fetchval(_SQL["partition_for"], _EPOCH + timedelta(days=day))
         self._know(held.lower, held.upper)
 
     async def learn(self) -> None:
         """Reads which partitions there are, instead of what was known before."""
-        async with borrowed(self._pool) as connection:
+        async with acquire(self._pool) as connection:
             names = await connection.fetch(_SQL["partition_names"])
         self._known.clear()
         for start, end in (span_of(row["name"]) for row in names):
@@ -102,7 +102,7 @@ class Partitions:
     async def ahead(self) -> None:
         """Makes those of today and tomorrow, so that midnight finds its partition ready, and learns which there are."""
         today = datetime.fromtimestamp(clock.now_millis() / 1000, UTC).date()
-        async with borrowed(self._pool) as connection:
+        async with acquire(self._pool) as connection:
             await connection.execute(_SQL["ensure_days"], [today, today + timedelta(days=1)])
         await self.learn()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import asyncpg
 
 from fleetwire.postgres import statements
-from fleetwire.postgres.pool import borrowed
+from fleetwire.postgres.pool import acquire
 from fleetwire.runtime import clock, supervisor
 from fleetwire.runtime.supervisor import NEVER_UNREADY, SupervisedTask, supervise
 
@@ -37,7 +37,7 @@ class Retention:
 
     async def load(self) -> None:
         """Reads what the tenants say."""
-        async with borrowed(self._pool) as connection:
+        async with acquire(self._pool) as connection:
             own_days = dict(await connection.fetch(_SQL["own_retentions"]))
             # In this order: the way of the answer makes it early rather than late.
             self._database_start_millis = await connection.fetchval(_SQL["database_millis"]) - _monotonic_millis()

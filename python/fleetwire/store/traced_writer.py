@@ -10,7 +10,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, Tracer,
 from fleetwire._core import Batch
 from fleetwire.postgres.slow_queries import name_of
 from fleetwire.store.commit import GroupCommit
-from fleetwire.store.commit_queue import Waiting
+from fleetwire.store.commit_queue import WaitingBatch
 from fleetwire.store.writer import Writer
 
 MAX_LINKS: Final = 128  # of a span, as the SDK keeps them
@@ -39,7 +39,7 @@ class TracedWriter(Writer):
         finally:
             del self._requests[id(batch)]
 
-    async def _answer(self, waiting: Sequence[Waiting], on: GroupCommit) -> None:
+    async def _answer(self, waiting: Sequence[WaitingBatch], on: GroupCommit) -> None:
         if not waiting:
             return
         asked = [found for each in waiting if (found := self._requests.get(id(each.batch))) is not None]

@@ -12,7 +12,7 @@ from fleetwire._core import TrackWriter
 from fleetwire.errors import DatabaseAway, Problem
 from fleetwire.postgres import statements
 from fleetwire.postgres.pool import tenant_transaction
-from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.postgres.transient_errors import TRANSIENT
 
 _SQL = statements.load("store/track")
 _DEVICE_SQL = statements.load("store/device")
@@ -40,7 +40,7 @@ async def find_device(pool: asyncpg.Pool, tenant_id: int, name: str) -> int:
     try:
         async with tenant_transaction(pool, tenant_id) as connection:
             device_id: int | None = await connection.fetchval(_DEVICE_SQL["find_devices"], tenant_id, [name])
-    except PASSING:
+    except TRANSIENT:
         raise DatabaseAway from None
     if device_id is None:
         raise unknown(name)
@@ -61,7 +61,7 @@ async def state(pool: asyncpg.Pool, *, tenant_id: int, device_id: int, from_mill
     try:
         async with tenant_transaction(pool, tenant_id) as connection:
             row = await connection.fetchrow(_SQL["track_state"], tenant_id, device_id, from_millis, to_millis)
-    except PASSING:
+    except TRANSIENT:
         raise DatabaseAway from None
     return "-".join(format(value, "x") for value in (device_id, *row.values()))
 

@@ -18,13 +18,13 @@ import structlog
 from fleetwire._core import Batch, Group, Recent, RowTypes, Sealed
 from fleetwire.errors import Overloaded
 from fleetwire.postgres.incarnation import Incarnation
-from fleetwire.postgres.pinned_connection import Lane
+from fleetwire.postgres.pinned_connection import PinnedConnection
 from fleetwire.runtime import clock
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.settings import Settings
 from fleetwire.store.backfill import Backfill, failed
 from fleetwire.store.commit import GroupCommit, KnownMillis
-from fleetwire.store.commit_queue import Intake, Waiting, refuse
+from fleetwire.store.commit_queue import CommitQueue, WaitingBatch, refuse
 from fleetwire.store.group_bounds import Divisible, FarBack, WithoutPartition, group_timeout_secs
 from fleetwire.store.group_parts import Part, SlowDevices, told_apart
 from fleetwire.store.partitions import Partitions
@@ -66,12 +66,12 @@ class Writer:
         self._on_stored = on_stored
         self._on_doubt = on_doubt
         self._partitions = partitions
-        self._intake = Intake(settings, self._incarnation)
+        self._intake = CommitQueue(settings, self._incarnation)
         self._committers: list[SupervisedTask] = []
         self._slow_devices = SlowDevices()
         # Behind a new connection may be a database that was put back, or another one that took its place.
         self._backfill = Backfill(
-            self._open_commit(Lane(pool, replaced=self._recent.forget), is_bounded=False),
+            self._open_commit(PinnedConnection(pool, replaced=self._recent.forget), is_bounded=False),
             partitions,
             patience_secs=settings.patience_secs,
             statement_secs=group_timeout_secs(settings),
@@ -118,7 +118,7 @@ class Writer:
 
     def _start_committer(self, committer: int) -> SupervisedTask:
         # Behind a new connection may be a database that was put back, or another one that took its place.
-        lane = Lane(self._pool, replaced=self._recent.forget)
+        lane = PinnedConnection(self._pool, replaced=self._recent.forget)
         commit = self._open_commit(lane)
 
         async def commit_next() -> None:
@@ -136,7 +136,7 @@ class Writer:
 
         return supervise(commit_next, name=f"committer-{committer}", goes_on=lambda: self._intake.is_open)
 
-    def _open_commit(self, lane: Lane, *, is_bounded: bool = True) -> GroupCommit:
+    def _open_commit(self, lane: PinnedConnection, *, is_bounded: bool = True) -> GroupCommit:
         return GroupCommit(
             lane,
             self._partitions,
@@ -146,7 +146,7 @@ class Writer:
             is_bounded=is_bounded,
         )
 
-    async def _answer(self, waiting: Sequence[Waiting], on: GroupCommit) -> None:
+    async def _answer(self, waiting: Sequence[WaitingBatch], on: GroupCommit) -> None:
         """Commits a group and gives each sender its receipt or a refusal.
 
         A group that cannot be committed as it is comes apart: what is locked by others, what would hold up the rest,
@@ -216,7 +216,7 @@ class Writer:
             self._backfill.put(each)
         return [part._replace(waiting=rest)]
 
-    def _hand_on_slow(self, waiting: Sequence[Waiting]) -> Sequence[Waiting]:
+    def _hand_on_slow(self, waiting: Sequence[WaitingBatch]) -> Sequence[WaitingBatch]:
         """Hands on batches of devices of which one took too long a moment ago, and returns the others."""
         apart, rest = told_apart(waiting, self._slow_devices.includes)
         for each in apart:
@@ -230,7 +230,7 @@ class Writer:
         made = await self._partitions.make(sorted(days), max_partitions=len(days), give_up_at_secs=give_up_at_secs)
         return not made.days_left and not made.detached_days
 
-    def _doubt(self, waiting: Iterable[Waiting]) -> None:
+    def _doubt(self, waiting: Iterable[WaitingBatch]) -> None:
         self._on_doubt(each.device for each in waiting)
 
     def _tell(self, sealed: Sealed) -> None:

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 
-class Tally:
+class FastCounter:
     """One number that only rises."""
 
     __slots__ = ("value",)
@@ -25,17 +25,17 @@ class Tally:
         self.value += amount
 
 
-class Tallies(Collector):
+class FastCounters(Collector):
     """A counter by labels."""
 
     def __init__(self, name: str, help_text: str, labels: Sequence[str], *, registry: CollectorRegistry) -> None:
         self._name, self._help, self._labels = name, help_text, labels
-        self._tallies: dict[tuple[str, ...], Tally] = {}
+        self._tallies: dict[tuple[str, ...], FastCounter] = {}
         registry.register(self)
 
-    def labels(self, *values: str) -> Tally:
+    def labels(self, *values: str) -> FastCounter:
         """The tally of these labels, to be kept by whoever counts."""
-        return self._tallies.setdefault(values, Tally())
+        return self._tallies.setdefault(values, FastCounter())
 
     def describe(self) -> Iterable[Metric]:
         """The family without its numbers."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import asyncpg
 
-from fleetwire.postgres.pool import borrowed
+from fleetwire.postgres.pool import acquire
 from fleetwire.runtime import clock, supervisor
 
 DATABASE_SECS = 2.0  # a database that needs longer for SELECT 1 is away
@@ -71,7 +71,7 @@ def _memory_bytes() -> int:
 async def answers(pool: asyncpg.Pool) -> bool:
     """Whether the database answers in time."""
     try:
-        async with borrowed(pool, limit_secs=DATABASE_SECS) as connection:
+        async with acquire(pool, limit_secs=DATABASE_SECS) as connection:
             return bool(await connection.fetchval("SELECT 1") == 1)
     except Exception:  # noqa: BLE001 - whatever it says instead, batches cannot be stored
         return False

@@ -11,15 +11,17 @@ from prometheus_client.registry import Collector
 from fleetwire._core import Buckets
 from fleetwire.runtime import supervisor
 from fleetwire.runtime.retry import failures_by_task
-from fleetwire.telemetry.fast_metrics import Durations, LabelledDurations, Tallies, Tally
+from fleetwire.telemetry.fast_metrics import Durations, FastCounter, FastCounters, LabelledDurations
 
 __all__ = ["CONTENT_TYPE"]
 
 REGISTRY = CollectorRegistry()
 _RECEIPT_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
-_BATCHES = Tallies("fleetwire_ingest_batches", "Batches by door and outcome.", ["door", "outcome"], registry=REGISTRY)
-_FIXES = Tallies("fleetwire_ingest_fixes", "Fixes by what became of them.", ["outcome"], registry=REGISTRY)
+_BATCHES = FastCounters(
+    "fleetwire_ingest_batches", "Batches by door and outcome.", ["door", "outcome"], registry=REGISTRY
+)
+_FIXES = FastCounters("fleetwire_ingest_fixes", "Fixes by what became of them.", ["outcome"], registry=REGISTRY)
 FIXES_STORED = _FIXES.labels("stored")
 FIXES_DUPLICATE = _FIXES.labels("duplicate")
 REJECTS = Counter("fleetwire_ingest_rejects", "Refused fixes by code.", ["code"], registry=REGISTRY)
@@ -121,18 +123,18 @@ USES_DROPPED = Counter(
 )
 POSITIONS_MOVED = Counter("fleetwire_live_positions_moved", "Live positions that moved forward.", registry=REGISTRY)
 SOCKETS = Gauge("fleetwire_fanout_sockets", "Open WebSockets by kind.", ["kind"], registry=REGISTRY)
-FRAMES = Tallies("fleetwire_fanout_frames", "Frames sent to watchers by type.", ["type"], registry=REGISTRY)
+FRAMES = FastCounters("fleetwire_fanout_frames", "Frames sent to watchers by type.", ["type"], registry=REGISTRY)
 FRAMES_SNAPSHOT, FRAMES_MOVED, FRAMES_RESYNC, FRAMES_HEARTBEAT = (
     FRAMES.labels(kind) for kind in ("snapshot", "moved", "resync", "heartbeat")
 )
-_FRAMES_MADE = Tallies(
+_FRAMES_MADE = FastCounters(
     "fleetwire_fanout_frames_made",
     "Frames of positions: rendered anew, or shared, since another watcher of the same got it before.",
     ["how"],
     registry=REGISTRY,
 )
 FRAMES_RENDERED, FRAMES_SHARED = (_FRAMES_MADE.labels(how) for how in ("rendered", "shared"))
-FRAME_BYTES = Tallies(
+FRAME_BYTES = FastCounters(
     "fleetwire_fanout_frame_bytes", "Bytes of frames sent to watchers by type.", ["type"], registry=REGISTRY
 )
 FRAME_BYTES_SNAPSHOT, FRAME_BYTES_MOVED = (FRAME_BYTES.labels(kind) for kind in ("snapshot", "moved"))
@@ -144,10 +146,10 @@ TURNS_OVERSTAYED = Counter(
     "Frames that a watcher did not take at once, so that others went before it was done.",
     registry=REGISTRY,
 )
-_CACHE_REQUESTS = Tallies(
+_CACHE_REQUESTS = FastCounters(
     "fleetwire_cache_requests", "Reads of cached routes by where the answer is from.", ["result"], registry=REGISTRY
 )
-_CACHE_EVENTS = Tallies("fleetwire_cache_events", "What else happened in the cache.", ["event"], registry=REGISTRY)
+_CACHE_EVENTS = FastCounters("fleetwire_cache_events", "What else happened in the cache.", ["event"], registry=REGISTRY)
 CACHE_FILLS = _CACHE_EVENTS.labels("handler_call")
 CACHE_NOT_MODIFIED = _CACHE_EVENTS.labels("not_modified")
 CACHE_INVALIDATIONS = _CACHE_EVENTS.labels("invalidation")
@@ -308,12 +310,12 @@ class _BackgroundTasks(Collector):
 REGISTRY.register(_BackgroundTasks())
 
 
-def cache_requests(result: str) -> Tally:
+def cache_requests(result: str) -> FastCounter:
     """The tally of one result of a cached read: `hit`, `miss` or `stale`."""
     return _CACHE_REQUESTS.labels(result)
 
 
-class Door:
+class TransportCounters:
     """The batch counters of one way in."""
 
     def __init__(self, name: str) -> None:
@@ -322,5 +324,5 @@ class Door:
         )
 
 
-HTTP = Door("http")
-SOCKET = Door("ws")
+HTTP = TransportCounters("http")
+SOCKET = TransportCounters("ws")

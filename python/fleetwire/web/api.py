@@ -18,7 +18,7 @@ from fleetwire.fanout.events.event_routes import event_router
 from fleetwire.fanout.sockets.stats import stats_router
 from fleetwire.fleet.orders.routes import orders_router
 from fleetwire.live.routes import live_router
-from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.postgres.transient_errors import TRANSIENT
 from fleetwire.runtime import client_data, problem
 from fleetwire.web.asyncapi import asyncapi_document
 from fleetwire.web.console import console_routes
@@ -132,7 +132,7 @@ def _with_head(allow: str) -> str:
 
 
 def _answer_failure(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    if isinstance(error, PASSING):
+    if isinstance(error, TRANSIENT):
         return _answer_problem(request, DatabaseAway())
     _log.error("A request failed.", path=request.url.path, method=request.method, exc_info=error)
     return _answer_problem(request, Problem("internal", "The server failed.", status=500))

@@ -39,11 +39,11 @@ class _Sender:
         self._send = send
         self._encoding = encoding
         self._plain_is_fine = plain_is_fine
-        self._head: asgi.Message | None = None
+        self._head: asgi.AsgiMessage | None = None
         self._compressor: Compressor | None = None
         self._since_due_bytes = DUE_BYTES
 
-    async def __call__(self, message: asgi.Message) -> None:
+    async def __call__(self, message: asgi.AsgiMessage) -> None:
         if message["type"] == "http.response.start":
             self._head = message
         elif message["type"] == "http.response.body" and self._head is not None:
@@ -54,7 +54,7 @@ class _Sender:
         else:
             await self._send(message)
 
-    async def _first(self, head: asgi.Message, message: asgi.Message) -> None:
+    async def _first(self, head: asgi.AsgiMessage, message: asgi.AsgiMessage) -> None:
         headers: asgi.Headers = [(bytes(name).lower(), bytes(value)) for name, value in head.get("headers", ())]
         body, is_whole = bytes(message.get("body", b"")), not message.get("more_body", False)
         if not self._is_worth_it(head["status"], headers, len(body), is_whole=is_whole):
@@ -73,7 +73,7 @@ class _Sender:
         await self._send({**head, "headers": headers})
         await self._next(self._compressor, message)
 
-    async def _next(self, compressor: Compressor, message: asgi.Message) -> None:
+    async def _next(self, compressor: Compressor, message: asgi.AsgiMessage) -> None:
         piece, more = bytes(message.get("body", b"")), message.get("more_body", False)
         self._since_due_bytes += len(piece)
         is_due = bool(piece) and more and self._since_due_bytes >= DUE_BYTES

@@ -11,7 +11,7 @@ from litestar.response import File
 from litestar.static_files import create_static_files_router
 
 from fleetwire import __version__
-from fleetwire.access.auth import Gate
+from fleetwire.access.auth import AuthServices
 from fleetwire.access.identity.guards import authenticate, requires
 from fleetwire.cache.rules import Cached
 from fleetwire.errors import Problem
@@ -44,7 +44,7 @@ def security_headers(settings: Settings) -> dict[str, str]:
 
 @get("/api/console", public=True, summary="What the console must know", security=[])
 async def console_facts(
-    request: Request[Any, Any, Any], settings: NamedDependency[Settings], gate: NamedDependency[Gate]
+    request: Request[Any, Any, Any], settings: NamedDependency[Settings], gate: NamedDependency[AuthServices]
 ) -> Response[dict[str, Any]]:
     """The map style and overlay that the operator set, and the version.
 
@@ -58,7 +58,7 @@ async def console_facts(
     return Response(facts, headers={"cache-control": "no-store"})
 
 
-async def _is_known(request: Request[Any, Any, Any], gate: Gate) -> bool:
+async def _is_known(request: Request[Any, Any, Any], gate: AuthServices) -> bool:
     try:
         await authenticate(request.scope, gate.credentials)
     except Problem:

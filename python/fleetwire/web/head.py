@@ -16,7 +16,7 @@ class HeadOnly:
         self._is_asked = False
         self._is_told = asyncio.Event()
 
-    async def receive(self) -> asgi.Message:
+    async def receive(self) -> asgi.AsgiMessage:
         """The request; then a client that goes once it has the head, so that a stream ends there."""
         if self._is_asked:
             await self._is_told.wait()
@@ -24,7 +24,7 @@ class HeadOnly:
         self._is_asked = True
         return await self._receive()
 
-    async def send(self, message: asgi.Message) -> None:
+    async def send(self, message: asgi.AsgiMessage) -> None:
         """Hands on the head, and one empty body in place of whatever follows."""
         if message["type"] == "http.response.start":
             await self._send(message)

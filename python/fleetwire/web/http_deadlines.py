@@ -9,7 +9,7 @@ from typing import Final
 
 from fleetwire.errors import Problem
 from fleetwire.runtime import asgi, clock
-from fleetwire.runtime.coarse_timeout import TimeLimit
+from fleetwire.runtime.coarse_timeout import CoarseTimeout
 from fleetwire.telemetry import metrics
 
 PIECE_BYTES: Final = 256 * 1024
@@ -28,7 +28,7 @@ class BodyDeadline:
         self._due_secs = clock.monotonic_secs() + timeout_secs
         self._is_whole = False
 
-    async def receive(self) -> asgi.Message:
+    async def receive(self) -> asgi.AsgiMessage:
         """Receives the next part; without a limit after the last one, when only the client's end can come.
 
         Raises:
@@ -37,7 +37,7 @@ class BodyDeadline:
         if self._is_whole:
             return await self._receive()
         try:
-            with TimeLimit(self._due_secs - clock.monotonic_secs()):
+            with CoarseTimeout(self._due_secs - clock.monotonic_secs()):
                 message = await self._receive()
         except TimeoutError:
             raise body_timeout() from None
@@ -58,7 +58,7 @@ def body_timeout() -> Problem:
     return Problem("body_timeout", "The body did not arrive in time.", status=408)
 
 
-def is_long(message: asgi.Message) -> bool:
+def is_long(message: asgi.AsgiMessage) -> bool:
     """Whether a body goes to the server in pieces; a shorter one is taken by it at once, and whole."""
     return bool(message.get("more_body")) or len(message.get("body", b"")) > PIECE_BYTES
 
@@ -71,7 +71,7 @@ class PieceDeadline:
         self._timeout_secs = timeout_secs
         self.has_expired = False
 
-    async def send(self, message: asgi.Message) -> None:
+    async def send(self, message: asgi.AsgiMessage) -> None:
         """Sends a part of the body.
 
         Raises:
@@ -81,7 +81,7 @@ class PieceDeadline:
             raise SlowReader
         body, start = message.get("body", b""), 0
         try:
-            with TimeLimit(self._timeout_secs) as limit:
+            with CoarseTimeout(self._timeout_secs) as limit:
                 while len(body) - start > PIECE_BYTES:
                     piece = body[start : start + PIECE_BYTES]
                     await self._send({"type": "http.response.body", "body": piece, "more_body": True})

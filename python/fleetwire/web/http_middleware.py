@@ -39,7 +39,7 @@ _OF_PAGES: Final = (b"text/html", b"text/javascript")
 _log = structlog.get_logger(__name__)
 
 
-class Envelope:
+class HttpMiddleware:
     """Wraps an application; to be the outermost."""
 
     def __init__(self, app: asgi.App, settings: Settings) -> None:
@@ -88,7 +88,7 @@ class Envelope:
             head_only = HeadOnly(receive, send)
             receive, send = head_only.receive, head_only.send
 
-        async def send_wrapped(message: asgi.Message) -> None:
+        async def send_wrapped(message: asgi.AsgiMessage) -> None:
             nonlocal pieces
             if message["type"] == "http.response.start":
                 message["headers"] = self._dressed(scope, message, cors, started_secs)
@@ -122,7 +122,7 @@ class Envelope:
         ]
 
     def _dressed(
-        self, scope: asgi.Scope, message: asgi.Message, cors: asgi.Headers, started_secs: float
+        self, scope: asgi.Scope, message: asgi.AsgiMessage, cors: asgi.Headers, started_secs: float
     ) -> asgi.Headers:
         headers: asgi.Headers = [*message.get("headers", ()), *cors]
         present = dict(headers)

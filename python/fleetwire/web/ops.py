@@ -8,7 +8,7 @@ from litestar import Response, Router, get
 from litestar.di import NamedDependency
 
 from fleetwire.access.identity.guards import requires
-from fleetwire.cache.responses import Responses
+from fleetwire.cache.responses import ResponseCache
 from fleetwire.fanout.sockets.sockets import Sockets
 from fleetwire.postgres.listener import Listener
 from fleetwire.postgres.pools import Pools
@@ -99,7 +99,7 @@ async def database_stats(
 
 
 @get("/api/cache/stats", guards=[requires("operate")], summary="Figures of the response cache")
-async def cache_stats(responses: NamedDependency[Responses]) -> Response[dict[str, Any]]:
+async def cache_stats(responses: NamedDependency[ResponseCache]) -> Response[dict[str, Any]]:
     """Hits, misses, entries, bytes and the second level, of the worker that answers. They count for all tenants."""
     return Response(responses.stats(), headers=_NO_STORE)
 

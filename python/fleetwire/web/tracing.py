@@ -20,7 +20,7 @@ from opentelemetry.trace import (
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from structlog.contextvars import bound_contextvars
 
-from fleetwire.access.identity.authenticator import Credentials
+from fleetwire.access.identity.authenticator import Authenticator
 from fleetwire.access.identity.principal import Principal
 from fleetwire.ingest import http
 from fleetwire.runtime import asgi, request_id
@@ -76,7 +76,7 @@ class Requests:
             span.end()
 
 
-class NamingCredentials(Credentials):
+class NamingCredentials(Authenticator):
     """Names the tenant in the request's span as soon as it is known."""
 
     async def principal(self, token: str) -> Principal:
@@ -98,7 +98,7 @@ def _name_tenant(found: Principal) -> None:
 
 
 def _noting_status(span: Span, send: asgi.Send) -> asgi.Send:
-    async def noting(message: asgi.Message) -> None:
+    async def noting(message: asgi.AsgiMessage) -> None:
         if message["type"] == "http.response.start":
             span.set_attribute("http.response.status_code", message["status"])
             if message["status"] >= _FAILURE:

@@ -10,14 +10,14 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody, Parameter
 
 from fleetwire.access.accounts import audit
-from fleetwire.access.accounts.audit import Entry
-from fleetwire.access.accounts.session_list import Session
-from fleetwire.access.accounts.token_admin import Bearer, Token
+from fleetwire.access.accounts.audit import AuditEntry
+from fleetwire.access.accounts.session_list import SessionRow
+from fleetwire.access.accounts.token_admin import ApiToken, TokenSubject
 from fleetwire.access.accounts.users import Change, User
 from fleetwire.access.accounts.validation import check_name
-from fleetwire.access.auth import Gate
+from fleetwire.access.auth import AuthServices
 from fleetwire.access.identity.guards import requires
-from fleetwire.access.identity.principal import Kind, Permission, Principal, UserRole
+from fleetwire.access.identity.principal import CredentialKind, Permission, Principal, UserRole
 from fleetwire.errors import Problem
 from fleetwire.runtime import asgi
 from fleetwire.runtime.names import MAX_NAME_CHARS
@@ -61,7 +61,7 @@ class UserChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NewToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`name`: of the device (created if it is missing), of the user, or a label for an ingest key."""
 
-    kind: Kind
+    kind: CredentialKind
     name: Annotated[str, msgspec.Meta(max_length=MAX_NAME_CHARS)] = ""
     scopes: list[Permission] | None = None
     life_secs: int | None = None
@@ -84,25 +84,27 @@ class UserPage(msgspec.Struct, frozen=True):
 class TokenPage(msgspec.Struct, frozen=True):
     """`next` is what to give as `before` for the next page; null at the end."""
 
-    tokens: list[Token]
+    tokens: list[ApiToken]
     next: int | None
 
 
 class AuditPage(msgspec.Struct, frozen=True):
     """`next` is what to give as `before` for the next page; null at the end."""
 
-    entries: list[Entry]
+    entries: list[AuditEntry]
     next: int | None
 
 
 class SessionsShown(msgspec.Struct, frozen=True):
     """The sessions that live."""
 
-    sessions: list[Session]
+    sessions: list[SessionRow]
 
 
 @get("/sessions", guards=[requires("account")], operation_id="listSessions", summary="List your sessions")
-async def list_sessions(principal: NamedDependency[Principal], gate: NamedDependency[Gate]) -> Response[SessionsShown]:
+async def list_sessions(
+    principal: NamedDependency[Principal], gate: NamedDependency[AuthServices]
+) -> Response[SessionsShown]:
     """The living sessions of the user who asks, newest first."""
     return _unkept(SessionsShown(await gate.session_list.of_user(principal, principal.user_id or 0)))
 
@@ -118,16 +120,16 @@ async def list_sessions(principal: NamedDependency[Principal], gate: NamedDepend
 async def end_session(
     session_id: uuid.UUID,
     principal: NamedDependency[Principal],
-    gate: NamedDependency[Gate],
+    gate: NamedDependency[AuthServices],
     request: Request[Any, Any, Any],
 ) -> None:
     """Ends it here at once, elsewhere by notification."""
-    gate.revoke(await gate.session_list.end(principal, session_id, gate.whence(request.scope)))
+    gate.revoke(await gate.session_list.end(principal, session_id, gate.client_info(request.scope)))
 
 
 @get("/users/{name:str}/sessions", guards=_ADMIN, operation_id="listUserSessions", summary="List a user's sessions")
 async def list_user_sessions(
-    name: str, principal: NamedDependency[Principal], gate: NamedDependency[Gate]
+    name: str, principal: NamedDependency[Principal], gate: NamedDependency[AuthServices]
 ) -> Response[SessionsShown]:
     """For admins. Errors: 404 `user_unknown`."""
     user_id = await gate.people.find_id(principal.tenant_id, asgi.unveil(name))
@@ -136,7 +138,10 @@ async def list_user_sessions(
 
 @get("/users", guards=_ADMIN, operation_id="listUsers", summary="List users")
 async def list_users(
-    principal: NamedDependency[Principal], gate: NamedDependency[Gate], after: _After = None, limit: _Limit = 100
+    principal: NamedDependency[Principal],
+    gate: NamedDependency[AuthServices],
+    after: _After = None,
+    limit: _Limit = 100,
 ) -> Response[UserPage]:
     """The users of the tenant by name, in pages."""
     # PostgreSQL takes no text with a zero character, and no name has one.
@@ -148,7 +153,7 @@ async def list_users(
 async def create_user(
     data: JSONBody[NewUser],
     principal: NamedDependency[Principal],
-    gate: NamedDependency[Gate],
+    gate: NamedDependency[AuthServices],
     devices: NamedDependency[Devices],
     request: Request[Any, Any, Any],
 ) -> Response[User]:
@@ -160,7 +165,7 @@ async def create_user(
         principal,
         data.name,
         data.role,
-        gate.whence(request.scope),
+        gate.client_info(request.scope),
         password=data.password,
         device_id=await _device_id(devices, principal, data.device),
         display_name=data.display_name,
@@ -173,7 +178,7 @@ async def change_user(  # noqa: PLR0917 - the framework passes by name
     name: str,
     data: JSONBody[UserChange],
     principal: NamedDependency[Principal],
-    gate: NamedDependency[Gate],
+    gate: NamedDependency[AuthServices],
     devices: NamedDependency[Devices],
     request: Request[Any, Any, Any],
 ) -> Response[User]:
@@ -183,12 +188,15 @@ async def change_user(  # noqa: PLR0917 - the framework passes by name
     """
     device_id = msgspec.UNSET if data.device is msgspec.UNSET else await _device_id(devices, principal, data.device)
     change = Change(role=data.role, status=data.status, password=data.password, device_id=device_id)
-    return _unkept(await gate.people.change(principal, asgi.unveil(name), change, gate.whence(request.scope)))
+    return _unkept(await gate.people.change(principal, asgi.unveil(name), change, gate.client_info(request.scope)))
 
 
 @get("/tokens", guards=_ADMIN, operation_id="listTokens", summary="List tokens")
 async def list_tokens(
-    principal: NamedDependency[Principal], gate: NamedDependency[Gate], before: _Before = None, limit: _Limit = 100
+    principal: NamedDependency[Principal],
+    gate: NamedDependency[AuthServices],
+    before: _Before = None,
+    limit: _Limit = 100,
 ) -> Response[TokenPage]:
     """The tokens of the tenant, newest first, with their last use; the tokens themselves are not kept."""
     tokens = await gate.grants.page(principal.tenant_id, before_id=before, most=limit)
@@ -199,7 +207,7 @@ async def list_tokens(
 async def create_token(
     data: JSONBody[NewToken],
     principal: NamedDependency[Principal],
-    gate: NamedDependency[Gate],
+    gate: NamedDependency[AuthServices],
     devices: NamedDependency[Devices],
     request: Request[Any, Any, Any],
 ) -> Response[TokenMade]:
@@ -209,9 +217,9 @@ async def create_token(
         device_id = await _device_id(devices, principal, data.name)
     elif data.kind == "user":
         user_id = await gate.people.find_id(principal.tenant_id, data.name)
-    bearer = Bearer(data.kind, data.name, device_id, user_id)
+    bearer = TokenSubject(data.kind, data.name, device_id, user_id)
     token_id, token = await gate.grants.create(
-        principal, bearer, gate.whence(request.scope), scopes=data.scopes, life_secs=data.life_secs
+        principal, bearer, gate.client_info(request.scope), scopes=data.scopes, life_secs=data.life_secs
     )
     return _unkept(TokenMade(token_id, token), status_code=201)
 
@@ -220,13 +228,13 @@ async def create_token(
 async def revoke_token(
     token_id: int,
     principal: NamedDependency[Principal],
-    gate: NamedDependency[Gate],
+    gate: NamedDependency[AuthServices],
     request: Request[Any, Any, Any],
 ) -> None:
     """It stops within a second on every worker, and its sockets are closed. Errors: 404 `token_unknown`."""
     if not 0 < token_id <= _MAX_ID:
         raise Problem("token_unknown", f"There is no token {token_id}.", status=404)
-    gate.revoke(await gate.grants.revoke(principal, token_id, gate.whence(request.scope)))
+    gate.revoke(await gate.grants.revoke(principal, token_id, gate.client_info(request.scope)))
 
 
 @get("/audit", guards=_ADMIN, operation_id="listAudit", summary="Who changed what")

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
-from fleetwire.access.client_info import NOWHERE, Whence
+from fleetwire.access.client_info import NOWHERE, ClientInfo
 from fleetwire.postgres.pool import tenant_transaction
 from fleetwire.postgres.statements import load
 from fleetwire.runtime import clock, request_id
@@ -17,7 +17,7 @@ MAX_PAGE: Final = 500
 _sql = load("access/accounts/audit")
 
 
-class Entry(msgspec.Struct, frozen=True):
+class AuditEntry(msgspec.Struct, frozen=True):
     """A change. `noted_at` in ms since 1970; `actor` is a user's name, or `operator` for a command."""
 
     audit_id: int
@@ -37,21 +37,23 @@ async def note(
     action: str,
     subject: str,
     *,
-    whence: Whence = NOWHERE,
+    client_info: ClientInfo = NOWHERE,
     **detail: Any,  # noqa: ANN401 - whatever JSON can hold
 ) -> None:
     """Writes down a change on the connection whose transaction makes it."""
     text = msgspec.json.encode(detail).decode()
     await connection.execute(
-        _sql["note"], tenant_id, actor, action, subject, text, whence.address, request_id.current()
+        _sql["note"], tenant_id, actor, action, subject, text, client_info.address, request_id.current()
     )
 
 
-async def page(pool: Any, tenant_id: int, *, before_id: int | None, most: int) -> list[Entry]:  # noqa: ANN401
+async def page(pool: Any, tenant_id: int, *, before_id: int | None, most: int) -> list[AuditEntry]:  # noqa: ANN401
     """The newest entries, or those before `before_id`."""
     async with tenant_transaction(pool, tenant_id) as connection:
         rows = await connection.fetch(_sql["page"], tenant_id, before_id, most)
     return [
-        Entry(**{**row, "noted_at": clock.millis_of(row["noted_at"]), "detail": msgspec.json.decode(row["detail"])})
+        AuditEntry(
+            **{**row, "noted_at": clock.millis_of(row["noted_at"]), "detail": msgspec.json.decode(row["detail"])}
+        )
         for row in rows
     ]

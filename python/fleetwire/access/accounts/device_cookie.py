@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 import jwt
 import msgspec
 
-from fleetwire.access.accounts.signing_keys import Keys
-from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.access.accounts.signing_keys import SigningKeys
+from fleetwire.postgres.transient_errors import TRANSIENT
 
 DEVICE_COOKIE: Final = "fleetwire_device"
 LIFE_SECS: Final = 180 * 86_400
@@ -31,7 +31,7 @@ class KnownBrowser(NamedTuple):
 class DeviceCookies:
     """Signs and reads the cookies. After a rotation of the keys, browsers are unknown until their next login."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: SigningKeys) -> None:
         self._keys = keys
 
     async def sign(self, tenant: str, user: str, *, now_secs: int) -> str:
@@ -59,5 +59,5 @@ class DeviceCookies:
                 cookie, key.secret, algorithms=_ALGORITHMS, audience=_AUDIENCE, options={"require": ["exp", "aud"]}
             )
             return msgspec.convert([claims.get(name) for name in KnownBrowser._fields], KnownBrowser)
-        except (jwt.PyJWTError, msgspec.ValidationError, ValueError, *PASSING):
+        except (jwt.PyJWTError, msgspec.ValidationError, ValueError, *TRANSIENT):
             return None

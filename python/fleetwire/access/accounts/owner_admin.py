@@ -12,9 +12,9 @@ import msgspec
 from fleetwire.access.accounts import audit
 from fleetwire.access.accounts.passwords import Passwords, check_password
 from fleetwire.access.accounts.validation import check_life, check_name, check_role, check_scopes
-from fleetwire.access.identity.api_tokens import digest, is_opaque, mint
+from fleetwire.access.identity.api_tokens import generate_token, hash_token, is_opaque
 from fleetwire.access.identity.authenticator import REVOKED_CHANNEL
-from fleetwire.access.identity.principal import PERMISSIONS, USER_ROLES, Kind
+from fleetwire.access.identity.principal import PERMISSIONS, USER_ROLES, CredentialKind
 from fleetwire.errors import Problem
 from fleetwire.postgres.channels import CHANNEL, COMMAND, payload
 from fleetwire.postgres.statements import load
@@ -60,7 +60,7 @@ async def ensure_tenant(conn: Connection, name: str) -> int:
 async def issue_token(
     conn: Connection,
     tenant: str,
-    kind: Kind,
+    kind: CredentialKind,
     name: str | None = None,
     role: str | None = None,
     *,
@@ -87,14 +87,22 @@ async def issue_token(
         raise Problem("role_unknown", f"A token of kind {kind} has no role to choose.", status=400)
     if kind != "ingest" or name:
         check_name(kind, name or "")
-    token = mint(kind)
+    token = generate_token(kind)
     async with conn.transaction():
         tenant_id = await ensure_tenant(conn, tenant)
         device_id = await _ensure_device(conn, tenant_id, name or "") if kind == "device" else None
         user_id = await _ensure_user(conn, tenant_id, name or "", role, scopes) if kind == "user" else None
         kept = None if scopes is None else sorted(set(scopes))
         token_id = await conn.fetchval(
-            _sql["create_credential"], tenant_id, kind, name or "", digest(token), device_id, user_id, life_secs, kept
+            _sql["create_credential"],
+            tenant_id,
+            kind,
+            name or "",
+            hash_token(token),
+            device_id,
+            user_id,
+            life_secs,
+            kept,
         )
         await audit.note(
             conn,
@@ -193,7 +201,7 @@ async def revoke_token(conn: Connection, credential: str | int) -> int:
         if isinstance(credential, int):
             row = await conn.fetchrow(_sql["revoke_credential_by_id"], min(credential, _MAX_ID))
         elif is_opaque(credential):
-            row = await conn.fetchrow(_sql["revoke_credential_by_hash"], digest(credential))
+            row = await conn.fetchrow(_sql["revoke_credential_by_hash"], hash_token(credential))
         else:
             row = None
         if row is None:

@@ -20,7 +20,7 @@ from litestar.params import JSONBody
 from fleetwire.access.accounts.device_cookie import DEVICE_COOKIE
 from fleetwire.access.accounts.device_cookie import LIFE_SECS as DEVICE_LIFE_SECS
 from fleetwire.access.accounts.sessions import Login
-from fleetwire.access.auth import Gate
+from fleetwire.access.auth import AuthServices
 from fleetwire.access.identity.bearer import (
     REFRESH_COOKIE,
     SESSION_COOKIE,
@@ -107,7 +107,7 @@ class SessionShown(msgspec.Struct, frozen=True):
     security=[],
 )
 async def login(
-    data: JSONBody[LoginForm], request: Request[Any, Any, Any], gate: NamedDependency[Gate]
+    data: JSONBody[LoginForm], request: Request[Any, Any, Any], gate: NamedDependency[AuthServices]
 ) -> Response[LoginDone]:
     """Counts the attempt first: what is over the rate costs no hash."""
     # A foreign page could otherwise log its visitor in as somebody else.
@@ -120,7 +120,7 @@ async def login(
         await gate.limits.ask(gate.limits.policies()["anonymous"], network, "")
     browser_id = known.browser_id if known is not None and is_known else None
     await gate.limits.login(network, data.tenant, data.user, browser_id=browser_id)
-    done = await gate.sessions.login(data.tenant, data.user, data.password, gate.whence(request.scope))
+    done = await gate.sessions.login(data.tenant, data.user, data.password, gate.client_info(request.scope))
     if _is_page(request) and (former := cookie_of(request.scope, SESSION_COOKIE)) is not None:
         # A page has one session: the cookie of the one before is about to be replaced.
         with suppress(Problem):
@@ -164,10 +164,10 @@ async def show_session(principal: NamedDependency[Principal]) -> Response[Sessio
     security=[],
 )
 async def renew_session(
-    request: Request[Any, Any, Any], gate: NamedDependency[Gate], data: JSONBody[RenewForm | None] = None
+    request: Request[Any, Any, Any], gate: NamedDependency[AuthServices], data: JSONBody[RenewForm | None] = None
 ) -> Response[LoginDone]:
     """Takes the refresh token from the body, the Authorization header or the cookie."""
-    came_from, origins = gate.whence(request.scope), gate.credentials.allowed_origins
+    came_from, origins = gate.client_info(request.scope), gate.credentials.allowed_origins
     if data is not None:
         check_own_page(request.scope, origins, absent_is_fine=True)
         return _answer(await gate.sessions.renew(data.refresh_token, came_from), request, by_page=_is_page(request))
@@ -192,11 +192,13 @@ async def change_password(
     data: JSONBody[PasswordForm],
     request: Request[Any, Any, Any],
     principal: NamedDependency[Principal],
-    gate: NamedDependency[Gate],
+    gate: NamedDependency[AuthServices],
 ) -> Response[None]:
     """Counts as a login: who has a session must not guess the password faster than others."""
     await gate.limits.login(gate.limits.addresses.network(request.scope), principal.tenant, principal.user or "")
-    await gate.people.change_own_password(principal, data.old_password, data.new_password, gate.whence(request.scope))
+    await gate.people.change_own_password(
+        principal, data.old_password, data.new_password, gate.client_info(request.scope)
+    )
     return Response(None, status_code=204, headers=_NO_STORE)
 
 
@@ -208,7 +210,7 @@ async def change_password(
     summary="Log out",
     description="Ends the session on every worker within a second, open sockets included, and drops the cookie.",
 )
-async def logout(request: Request[Any, Any, Any], gate: NamedDependency[Gate]) -> Response[None]:
+async def logout(request: Request[Any, Any, Any], gate: NamedDependency[AuthServices]) -> Response[None]:
     """Ends the session of the presented token."""
     await gate.sessions.logout(presented_token(request.scope, gate.credentials.allowed_origins))
     gone = [_cookie(SESSION_COOKIE, "", 0, request), _cookie(REFRESH_COOKIE, "", 0, request)]
@@ -220,7 +222,7 @@ def access_router() -> Router:
     return Router("/api", route_handlers=[login, show_session, renew_session, change_password, logout], tags=["Access"])
 
 
-def access_dependencies(gate: Callable[[], Gate]) -> dict[str, Provide]:
+def access_dependencies(gate: Callable[[], AuthServices]) -> dict[str, Provide]:
     """`gate` and `principal`, for these and for all other handlers."""
 
     def provide_principal(request: Request[Any, Any, Any]) -> Principal:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from fleetwire.access.accounts import audit
-from fleetwire.access.client_info import Whence
+from fleetwire.access.client_info import ClientInfo
 from fleetwire.access.identity.authenticator import REVOKED_CHANNEL
 from fleetwire.access.identity.principal import Principal
 from fleetwire.errors import Problem
@@ -18,7 +18,7 @@ _sql = load("access/accounts/session")
 _access_sql = load("access/access")
 
 
-class Session(msgspec.Struct, frozen=True):
+class SessionRow(msgspec.Struct, frozen=True):
     """A session that lives; times in ms since 1970. `current` is the one whose token asks."""
 
     session_id: uuid.UUID
@@ -36,12 +36,12 @@ class SessionList:
     def __init__(self, pool: Any) -> None:  # noqa: ANN401 - asyncpg ships no types
         self._pool = pool
 
-    async def of_user(self, asker: Principal, user_id: int) -> list[Session]:
+    async def of_user(self, asker: Principal, user_id: int) -> list[SessionRow]:
         """A user's sessions, newest first."""
         async with tenant_transaction(self._pool, asker.tenant_id) as connection:
             rows = await connection.fetch(_sql["list_of_user"], asker.tenant_id, user_id)
         return [
-            Session(
+            SessionRow(
                 session_id=row["session_id"],
                 created_at=clock.millis_of(row["created_at"]),
                 refreshed_at=clock.millis_of(row["refreshed_at"]),
@@ -53,7 +53,7 @@ class SessionList:
             for row in rows
         ]
 
-    async def end(self, asker: Principal, session_id: uuid.UUID, whence: Whence) -> str:
+    async def end(self, asker: Principal, session_id: uuid.UUID, client_info: ClientInfo) -> str:
         """Ends a session of the asker, or as an admin of anybody; returns what the workers know it by.
 
         Raises:
@@ -66,6 +66,6 @@ class SessionList:
                 raise Problem("session_unknown", "There is no such session, or it has ended.", status=404)
             await connection.execute(_access_sql["notify_revoked"], REVOKED_CHANNEL, session_id.hex)
             await audit.note(
-                connection, tenant_id, asker.actor, "session.end", str(session_id), whence=whence, user=user
+                connection, tenant_id, asker.actor, "session.end", str(session_id), client_info=client_info, user=user
             )
         return session_id.hex

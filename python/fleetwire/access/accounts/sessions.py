@@ -16,14 +16,14 @@ import structlog
 
 from fleetwire.access.accounts import audit, refresh_token
 from fleetwire.access.accounts.passwords import Passwords
-from fleetwire.access.accounts.signing_keys import Key, Keys
-from fleetwire.access.client_info import NOWHERE, Whence
+from fleetwire.access.accounts.signing_keys import SigningKey, SigningKeys
+from fleetwire.access.client_info import NOWHERE, ClientInfo
 from fleetwire.access.identity import access_jwt
 from fleetwire.access.identity.api_tokens import is_opaque
 from fleetwire.access.identity.authenticator import REVOKED_CHANNEL
 from fleetwire.access.identity.away import refusing_while_away
 from fleetwire.errors import Problem
-from fleetwire.postgres.pool import borrowed, tenant_transaction
+from fleetwire.postgres.pool import acquire, tenant_transaction
 from fleetwire.postgres.statements import load
 from fleetwire.runtime import clock
 
@@ -59,7 +59,7 @@ class Sessions:
     def __init__(
         self,
         pool: Any,  # noqa: ANN401 - asyncpg ships no types
-        keys: Keys,
+        keys: SigningKeys,
         passwords: Passwords,
         *,
         revoked: Callable[[str], None],
@@ -71,7 +71,7 @@ class Sessions:
         self._revoked = revoked
         self._now_millis = now_millis
 
-    async def login(self, tenant: str, user: str, password: str, whence: Whence = NOWHERE) -> Login:
+    async def login(self, tenant: str, user: str, password: str, client_info: ClientInfo = NOWHERE) -> Login:
         """Opens a session.
 
         Raises:
@@ -84,7 +84,7 @@ class Sessions:
             found = None if "\0" in tenant + user else await self._find(tenant, user)
         right = await self._passwords.verify(None if found is None else found["password_hash"], password)
         if found is None or not right:
-            _log.warning("A login failed.", tenant=tenant, user=user, address=whence.address)
+            _log.warning("A login failed.", tenant=tenant, user=user, address=client_info.address)
             raise Problem("login_failed", "Tenant, user or password is wrong.", status=401)
         if found["status"] != _ACTIVE or found["tenant_status"] != _ACTIVE:
             raise _suspended()
@@ -102,19 +102,19 @@ class Sessions:
                     life_secs,
                     first.family_hash,
                     first.hash,
-                    whence.address,
-                    whence.user_agent,
+                    client_info.address,
+                    client_info.user_agent,
                 )
             row = {**found, "tenant": tenant, "user_name": user}
-            _log.info("A user logged in.", tenant=tenant, user=user, address=whence.address)
+            _log.info("A user logged in.", tenant=tenant, user=user, address=client_info.address)
             return self._sign(key, first, row, ends_at, refresh_token=first.text())
 
-    async def renew(self, presented: str, whence: Whence = NOWHERE, *, by_page: bool = False) -> Login:
+    async def renew(self, presented: str, client_info: ClientInfo = NOWHERE, *, by_page: bool = False) -> Login:
         """Prolongs a session and gives new tokens for the newest refresh token of it.
 
         Args:
             presented: the refresh token.
-            whence: where the token comes from; it is stored with the session, and in the audit log.
+            client_info: where the token comes from; it is stored with the session, and in the audit log.
             by_page: by a cookie. Then one that was replaced less than `GRACE_SECS` ago from the same address by the
                 same browser is no copy, but another tab's: it gets a token, and no refresh token, since the cookies
                 have the newer one already. The audit log says so.
@@ -145,11 +145,11 @@ class Sessions:
                         shown.session_id,
                         successor.hash,
                         life_secs,
-                        whence.address,
-                        whence.user_agent,
+                        client_info.address,
+                        client_info.user_agent,
                     )
                     return self._sign(key, successor, row, ends_at, refresh_token=successor.text())
-                same_browser = (row["address"], row["user_agent"]) == (whence.address, whence.user_agent)
+                same_browser = (row["address"], row["user_agent"]) == (client_info.address, client_info.user_agent)
                 if by_page and same_browser and row["just_refreshed"] and row["previous_hash"] == shown.hash:
                     await audit.note(
                         connection,
@@ -157,12 +157,17 @@ class Sessions:
                         row["user_name"],
                         "session.overlap",
                         str(shown.session_id),
-                        whence=whence,
+                        client_info=client_info,
                     )
                     return self._sign(key, shown, row, row["expires_at"], refresh_token=None)
                 await self._end(connection, shown.tenant_id, shown.session_id)
                 await audit.note(
-                    connection, shown.tenant_id, row["user_name"], "session.reuse", str(shown.session_id), whence=whence
+                    connection,
+                    shown.tenant_id,
+                    row["user_name"],
+                    "session.reuse",
+                    str(shown.session_id),
+                    client_info=client_info,
                 )
         self._revoked(shown.session_id.hex)
         _log.warning("A refresh token was used again.", tenant=row["tenant"], user=row["user_name"])
@@ -188,12 +193,12 @@ class Sessions:
         await connection.execute(_sql["notify_revoked"], REVOKED_CHANNEL, session_id.hex)
 
     async def _find(self, tenant: str, user: str) -> Any:  # noqa: ANN401 - asyncpg ships no types
-        async with borrowed(self._pool) as connection:
+        async with acquire(self._pool) as connection:
             return await connection.fetchrow(_sql["find_login"], tenant, user)
 
     def _sign(
         self,
-        key: Key,
+        key: SigningKey,
         session: refresh_token.RefreshToken,
         row: Any,  # noqa: ANN401 - asyncpg ships no types
         ends_at: Any,  # noqa: ANN401

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from fleetwire.postgres.pool import borrowed
+from fleetwire.postgres.pool import acquire
 from fleetwire.postgres.statements import load
 from fleetwire.runtime import clock
 
@@ -25,7 +25,7 @@ _sql = load("access/access")
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class SigningKey:
     """One signing key; `secret` stays out of every log."""
 
     kid: str
@@ -33,7 +33,7 @@ class Key:
     may_sign: bool
 
 
-class Keys:
+class SigningKeys:
     """The signing keys as this process read them last; retired ones for `keep_retired_secs`, a session's life."""
 
     def __init__(
@@ -46,16 +46,16 @@ class Keys:
         self._pool = pool
         self._keep_retired_secs = keep_retired_secs
         self._monotonic_secs = monotonic_secs
-        self._keys: dict[str, Key] = {}
+        self._keys: dict[str, SigningKey] = {}
         self._read_at_secs: float | None = None
         self._reading = asyncio.Lock()
 
-    async def signing(self) -> Key:
+    async def signing(self) -> SigningKey:
         """The newest key that may sign; made in the database when there is none yet."""
         await self._read(older_than_secs=RELOAD_SECS)
         if (key := self._newest()) is None:
             kid, secret = secrets.token_hex(8), secrets.token_bytes(SECRET_BYTES)
-            async with borrowed(self._pool) as connection:
+            async with acquire(self._pool) as connection:
                 await connection.execute(_sql["ensure_signing_key"], kid, secret)
             await self._read(older_than_secs=0.0)
             key = self._newest()
@@ -64,7 +64,7 @@ class Keys:
             raise RuntimeError(message)
         return key
 
-    async def find(self, kid: str) -> Key | None:
+    async def find(self, kid: str) -> SigningKey | None:
         """The key a token names, or None; an unknown name makes one query a second at the most."""
         if kid not in self._keys:
             await self._read(older_than_secs=UNKNOWN_RELOAD_SECS)
@@ -75,7 +75,7 @@ class Keys:
         self._read_at_secs = None
         self._keys = {}
 
-    def _newest(self) -> Key | None:
+    def _newest(self) -> SigningKey | None:
         return next((key for key in self._keys.values() if key.may_sign), None)
 
     async def _read(self, *, older_than_secs: float) -> None:
@@ -84,7 +84,7 @@ class Keys:
             now_secs = self._monotonic_secs()
             if self._read_at_secs is not None and now_secs - self._read_at_secs < older_than_secs:
                 return
-            async with borrowed(self._pool) as connection:
+            async with acquire(self._pool) as connection:
                 rows = await connection.fetch(_sql["signing_keys"], self._keep_retired_secs)
-            self._keys = {row["kid"]: Key(row["kid"], bytes(row["secret"]), row["may_sign"]) for row in rows}
+            self._keys = {row["kid"]: SigningKey(row["kid"], bytes(row["secret"]), row["may_sign"]) for row in rows}
             self._read_at_secs = now_secs

@@ -8,10 +8,10 @@ import msgspec
 
 from fleetwire.access.accounts import audit
 from fleetwire.access.accounts.validation import check_grant, check_life, check_name, check_scopes
-from fleetwire.access.client_info import Whence
-from fleetwire.access.identity.api_tokens import digest, mint
+from fleetwire.access.client_info import ClientInfo
+from fleetwire.access.identity.api_tokens import generate_token, hash_token
 from fleetwire.access.identity.authenticator import REVOKED_CHANNEL
-from fleetwire.access.identity.principal import PERMISSIONS, SCOPES, Kind, Principal
+from fleetwire.access.identity.principal import PERMISSIONS, SCOPES, CredentialKind, Principal
 from fleetwire.errors import Problem
 from fleetwire.postgres.pool import tenant_transaction
 from fleetwire.postgres.statements import load
@@ -20,7 +20,7 @@ from fleetwire.runtime import clock
 _sql = load("access/access")
 
 
-class Token(msgspec.Struct, frozen=True):
+class ApiToken(msgspec.Struct, frozen=True):
     """A token without what it is known by; times in ms since 1970, `last_used_at` to the minute."""
 
     token_id: int
@@ -36,27 +36,27 @@ class Token(msgspec.Struct, frozen=True):
     last_used_at: int | None
 
 
-class Bearer(msgspec.Struct, frozen=True):
+class TokenSubject(msgspec.Struct, frozen=True):
     """Whom a new token is for: a device's or a user's number, or neither for an ingest key."""
 
-    kind: Kind
+    kind: CredentialKind
     name: str
     device_id: int | None = None
     user_id: int | None = None
 
 
-class Grants:
+class TokenAdmin:
     """The tokens of the asking admin's tenant."""
 
     def __init__(self, pool: Any) -> None:  # noqa: ANN401 - asyncpg ships no types
         self._pool = pool
 
-    async def page(self, tenant_id: int, *, before_id: int | None, most: int) -> list[Token]:
+    async def page(self, tenant_id: int, *, before_id: int | None, most: int) -> list[ApiToken]:
         """Tokens, newest first, the revoked and expired ones too."""
         async with tenant_transaction(self._pool, tenant_id) as connection:
             rows = await connection.fetch(_sql["page_credentials"], tenant_id, before_id, most)
         return [
-            Token(
+            ApiToken(
                 token_id=row["credential_id"],
                 kind=row["kind"],
                 label=row["label"],
@@ -75,8 +75,8 @@ class Grants:
     async def create(
         self,
         admin: Principal,
-        bearer: Bearer,
-        whence: Whence,
+        bearer: TokenSubject,
+        client_info: ClientInfo,
         *,
         scopes: Sequence[str] | None,
         life_secs: int | None,
@@ -93,14 +93,14 @@ class Grants:
         check_grant(admin, everything if scopes is None else scopes, life_secs, now_millis=clock.now_millis())
         if bearer.name:
             check_name(bearer.kind, bearer.name)
-        token, kept = mint(bearer.kind), None if scopes is None else sorted(set(scopes))
+        token, kept = generate_token(bearer.kind), None if scopes is None else sorted(set(scopes))
         async with tenant_transaction(self._pool, admin.tenant_id) as connection:
             token_id = await connection.fetchval(
                 _sql["create_credential"],
                 admin.tenant_id,
                 bearer.kind,
                 bearer.name,
-                digest(token),
+                hash_token(token),
                 bearer.device_id,
                 bearer.user_id,
                 life_secs,
@@ -112,7 +112,7 @@ class Grants:
                 admin.actor,
                 "token.create",
                 str(token_id),
-                whence=whence,
+                client_info=client_info,
                 kind=bearer.kind,
                 name=bearer.name,
                 scopes=kept,
@@ -120,7 +120,7 @@ class Grants:
             )
         return int(token_id), token
 
-    async def revoke(self, admin: Principal, token_id: int, whence: Whence) -> str:
+    async def revoke(self, admin: Principal, token_id: int, client_info: ClientInfo) -> str:
         """Revokes a token and returns what the workers know it by; a second time is no error.
 
         Raises:
@@ -132,7 +132,9 @@ class Grants:
                 raise Problem("token_unknown", f"There is no token {token_id}.", status=404)
             key: str = row["token_hash"].hex()
             await connection.execute(_sql["notify_revoked"], REVOKED_CHANNEL, key)
-            await audit.note(connection, admin.tenant_id, admin.actor, "token.revoke", str(token_id), whence=whence)
+            await audit.note(
+                connection, admin.tenant_id, admin.actor, "token.revoke", str(token_id), client_info=client_info
+            )
         return key
 
 

@@ -13,7 +13,7 @@ import msgspec
 from fleetwire.access.accounts import audit
 from fleetwire.access.accounts.passwords import Passwords, check_password
 from fleetwire.access.accounts.validation import check_grant, check_name, check_role
-from fleetwire.access.client_info import Whence
+from fleetwire.access.client_info import ClientInfo
 from fleetwire.access.identity.authenticator import CHANGED, REVOKED_CHANNEL
 from fleetwire.access.identity.principal import PERMISSIONS, Principal
 from fleetwire.errors import Problem
@@ -48,7 +48,7 @@ class Change(msgspec.Struct, frozen=True):
     device_id: int | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class People:
+class Users:
     """The users of the asking admin's tenant."""
 
     def __init__(self, pool: Any, passwords: Passwords) -> None:  # noqa: ANN401 - asyncpg ships no types
@@ -78,7 +78,7 @@ class People:
         admin: Principal,
         name: str,
         role: str,
-        whence: Whence,
+        client_info: ClientInfo,
         *,
         password: str | None,
         device_id: int | None,
@@ -108,14 +108,14 @@ class People:
                 admin.actor,
                 "user.create",
                 name,
-                whence=whence,
+                client_info=client_info,
                 role=role,
                 device=user.device,
                 has_password=user.has_password,
             )
         return user
 
-    async def change(self, admin: Principal, name: str, change: Change, whence: Whence) -> User:
+    async def change(self, admin: Principal, name: str, change: Change, client_info: ClientInfo) -> User:
         """Changes a user, and ends the user's sessions on every worker.
 
         Raises:
@@ -151,7 +151,7 @@ class People:
                 admin.actor,
                 "user.change",
                 name,
-                whence=whence,
+                client_info=client_info,
                 role=role,
                 status=status,
                 device=user.device,
@@ -159,7 +159,7 @@ class People:
             )
         return user
 
-    async def change_own_password(self, user: Principal, old: str, new: str, whence: Whence) -> None:
+    async def change_own_password(self, user: Principal, old: str, new: str, client_info: ClientInfo) -> None:
         """Replaces the password of a logged-in user, and ends the user's other sessions.
 
         Raises:
@@ -186,7 +186,7 @@ class People:
             for row in others:
                 await connection.execute(_access_sql["notify_revoked"], REVOKED_CHANNEL, row["session_id"].hex)
             await audit.note(
-                connection, tenant_id, user.actor, "user.change", name, whence=whence, password_changed=True
+                connection, tenant_id, user.actor, "user.change", name, client_info=client_info, password_changed=True
             )
 
     async def _hashed(self, password: str, *names: str) -> str:

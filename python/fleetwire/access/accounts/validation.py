@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Final
 
-from fleetwire.access.identity.principal import PERMISSIONS, SCOPES, USER_ROLES, Kind, Principal
+from fleetwire.access.identity.principal import PERMISSIONS, SCOPES, USER_ROLES, CredentialKind, Principal
 from fleetwire.errors import Problem
 from fleetwire.runtime.names import MAX_DEVICE_CHARS, MAX_NAME_CHARS, RULE, is_name
 
@@ -42,7 +42,7 @@ def check_life(life_secs: int | None) -> None:
         raise Problem("life_invalid", f"A token lives for 1 to {MAX_LIFE_SECS} seconds, or without an end.", status=400)
 
 
-def check_scopes(kind: Kind, scopes: Sequence[str] | None) -> None:
+def check_scopes(kind: CredentialKind, scopes: Sequence[str] | None) -> None:
     """What a token keeps of its role's permissions: at least one, and none that its kind can never have.
 
     Raises:

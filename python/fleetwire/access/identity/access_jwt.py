@@ -10,7 +10,7 @@ from typing import Any, Final
 import jwt
 import msgspec
 
-from fleetwire.access.accounts.signing_keys import Key, Keys
+from fleetwire.access.accounts.signing_keys import SigningKey, SigningKeys
 from fleetwire.errors import Problem
 
 ISSUER: Final = "fleetwire"
@@ -35,7 +35,7 @@ class _Claims(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class AccessClaims:
     """What a token with a good signature says."""
 
     tenant_id: int
@@ -45,7 +45,7 @@ class Signed:
 
 
 def sign(
-    key: Key,
+    key: SigningKey,
     *,
     tenant_id: int,
     user_id: int,
@@ -69,7 +69,7 @@ def sign(
     return jwt.encode(claims, key.secret, algorithm=_ALGORITHMS[0], headers={"kid": key.kid})
 
 
-async def read(token: str, keys: Keys, *, now_millis: int, expired_is_fine: bool = False) -> Signed:
+async def read(token: str, keys: SigningKeys, *, now_millis: int, expired_is_fine: bool = False) -> AccessClaims:
     """Checks signature, algorithm, issuer, audience and times.
 
     Args:
@@ -100,7 +100,7 @@ async def read(token: str, keys: Keys, *, now_millis: int, expired_is_fine: bool
         )
         if max(claims.iat, claims.nbf) > now_millis // 1000 + SKEW_SECS:
             raise _invalid()
-        signed = Signed(claims.tenant, int(claims.sub), claims.sid, claims.exp * 1000)
+        signed = AccessClaims(claims.tenant, int(claims.sub), claims.sid, claims.exp * 1000)
     except (jwt.PyJWTError, msgspec.ValidationError, ValueError) as error:
         raise _invalid() from error
     if signed.expires_at_millis <= now_millis and not expired_is_fine:

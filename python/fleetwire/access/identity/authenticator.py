@@ -11,19 +11,19 @@ from typing import Any, Final
 
 import structlog
 
-from fleetwire.access.accounts.signing_keys import Keys
+from fleetwire.access.accounts.signing_keys import SigningKeys
 from fleetwire.access.identity import access_jwt, credential_cache
-from fleetwire.access.identity.api_tokens import digest, is_opaque
+from fleetwire.access.identity.api_tokens import hash_token, is_opaque
 from fleetwire.access.identity.away import unavailable
-from fleetwire.access.identity.credential_cache import MakeMemory, Refusal, Remembers
-from fleetwire.access.identity.credential_store import Lookup
-from fleetwire.access.identity.last_used import Uses
+from fleetwire.access.identity.credential_cache import CredentialCache, MakeCache, Refusal
+from fleetwire.access.identity.credential_store import CredentialStore
+from fleetwire.access.identity.last_used import LastUsedRecorder
 from fleetwire.access.identity.principal import Principal
-from fleetwire.access.identity.revocation_watch import Ended, Followers
+from fleetwire.access.identity.revocation_watch import Ended, RevocationWatch
 from fleetwire.errors import Overloaded, Problem
-from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.postgres.transient_errors import TRANSIENT
 from fleetwire.runtime import clock, supervisor
-from fleetwire.runtime.single_flight import Flights
+from fleetwire.runtime.single_flight import SingleFlight
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.telemetry import metrics
 
@@ -41,29 +41,29 @@ JWT_DOTS: Final = 2  # header.claims.signature
 _log = structlog.get_logger(__name__)
 
 
-def lru(capacity: int, life_millis: int) -> Remembers:
+def lru(capacity: int, life_millis: int) -> CredentialCache:
     """A memory in the core."""
     from fleetwire._core import Lru
 
     return Lru(capacity=capacity, ttl_millis=life_millis)
 
 
-class Credentials:
+class Authenticator:
     """Verifies tokens for one worker. `allowed_origins` stands here because whoever verifies a cookie needs it."""
 
     def __init__(
         self,
         pool: Any,  # noqa: ANN401 - asyncpg ships no types
-        keys: Keys,
-        uses: Uses,
+        keys: SigningKeys,
+        uses: LastUsedRecorder,
         *,
-        make_memory: MakeMemory = lru,
+        make_memory: MakeCache = lru,
         allowed_origins: frozenset[str] = frozenset(),
         now_millis: Callable[[], int] = clock.now_millis,
         recheck_secs: float = 60.0,
     ) -> None:
         self.allowed_origins = allowed_origins
-        self.lookup = Lookup(pool)
+        self.lookup = CredentialStore(pool)
         self._keys = keys
         self._uses = uses
         self._now_millis = now_millis
@@ -72,9 +72,11 @@ class Credentials:
         self._refused = make_memory(credential_cache.MAX_REFUSED, credential_cache.REFUSED_LIFE_MILLIS)
         self._revoked = make_memory(credential_cache.MAX_REVOKED, credential_cache.REVOKED_LIFE_MILLIS)
         self._away_until_secs = 0.0  # monotonic: a clock set back must not make an outage out of the past
-        self._flights: Flights[Principal | Refusal | None] = Flights("access-lookup", most=LOOKUPS_WAITING, busy=_busy)
+        self._flights: SingleFlight[Principal | Refusal | None] = SingleFlight(
+            "access-lookup", most=LOOKUPS_WAITING, busy=_busy
+        )
         self._turn = asyncio.Semaphore(LOOKUPS_AT_ONCE)
-        self._followers = Followers(now_millis)
+        self._followers = RevocationWatch(now_millis)
         self._to_check: list[Principal] = []
         """Of open sockets whose credentials are to be looked up again."""
         self._unsure = asyncio.Event()
@@ -97,7 +99,7 @@ class Credentials:
         remembered = self.remembered(token)
         if remembered is not None:
             return remembered
-        key, now_millis = digest(token), self._now_millis()
+        key, now_millis = hash_token(token), self._now_millis()
         refusal = self._refused.get(key, now_millis=now_millis)
         if isinstance(refusal, Refusal):
             raise refusal.problem()
@@ -120,7 +122,7 @@ class Credentials:
             Problem: 401 `token_expired` or `token_revoked`.
         """
         now_millis = self._now_millis()
-        remembered = self._principals.get(digest(token), now_millis=now_millis)
+        remembered = self._principals.get(hash_token(token), now_millis=now_millis)
         if not isinstance(remembered, Principal):
             return None
         self._check(remembered, now_millis)
@@ -216,7 +218,7 @@ class Credentials:
         epoch = self._epoch
         try:
             answer = await self._verify(token, key)
-        except PASSING as error:
+        except TRANSIENT as error:
             _log.warning("A credential could not be looked up.", error=str(error))
             self._away_until_secs = clock.monotonic_secs() + credential_cache.AWAY_PAUSE_SECS
             return None

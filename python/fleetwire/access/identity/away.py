@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import structlog
 
 from fleetwire.errors import Overloaded
-from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.postgres.transient_errors import TRANSIENT
 
 _log = structlog.get_logger(__name__)
 
@@ -25,6 +25,6 @@ def refusing_while_away() -> Iterator[None]:
     """
     try:
         yield
-    except PASSING as error:
+    except TRANSIENT as error:
         _log.warning("The database is away.", error=str(error))
         raise unavailable() from error

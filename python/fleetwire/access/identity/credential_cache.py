@@ -32,7 +32,7 @@ MAX_REFUSED: Final = 10_000
 MAX_REVOKED: Final = 10_000
 
 
-class Remembers(Protocol):
+class CredentialCache(Protocol):
     """A bounded map with a life per entry: the core's `Lru`, or a small class in a test."""
 
     def get(self, key: bytes, *, now_millis: int) -> object | None:
@@ -50,7 +50,7 @@ class Remembers(Protocol):
     def __len__(self) -> int: ...
 
 
-MakeMemory = Callable[[int, int], Remembers]
+MakeCache = Callable[[int, int], CredentialCache]
 """From a capacity and a life in milliseconds to a map."""
 
 

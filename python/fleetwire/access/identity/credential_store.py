@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from fleetwire.access.identity.credential_cache import EXPIRED, INVALID, REVOKED_TOKEN, SUSPENDED, Refusal
 from fleetwire.access.identity.principal import Principal
-from fleetwire.postgres.pool import borrowed, tenant_transaction
+from fleetwire.postgres.pool import acquire, tenant_transaction
 from fleetwire.postgres.statements import load
 from fleetwire.runtime import clock
 from fleetwire.telemetry import metrics
@@ -15,7 +15,7 @@ _ACTIVE: Final = "active"
 _sql = load("access/access")
 
 
-class Lookup:
+class CredentialStore:
     """Asks each time; what is remembered, and for how long, is its caller's business."""
 
     def __init__(self, pool: Any) -> None:  # noqa: ANN401 - asyncpg ships no types
@@ -26,7 +26,7 @@ class Lookup:
         """An opaque token's owner."""
         self.queries += 1
         metrics.ACCESS_LOOKUPS.inc()
-        async with borrowed(self._pool) as connection:
+        async with acquire(self._pool) as connection:
             row = await connection.fetchrow(_sql["find_credential"], token_hash)
         if row is None:
             return INVALID

@@ -12,8 +12,8 @@ from litestar.handlers import BaseRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from fleetwire.access.auth import Gate
-from fleetwire.access.identity.authenticator import Credentials
+from fleetwire.access.auth import AuthServices
+from fleetwire.access.identity.authenticator import Authenticator
 from fleetwire.access.identity.bearer import presented_token
 from fleetwire.access.identity.principal import Permission, Principal
 from fleetwire.errors import Problem
@@ -24,7 +24,7 @@ FOUND_KEY: Final = "fleetwire.found"
 PUBLIC: Final = "public"
 
 
-async def authenticate(scope: Any, credentials: Credentials) -> Principal:  # noqa: ANN401 - the raw ASGI dictionary
+async def authenticate(scope: Any, credentials: Authenticator) -> Principal:  # noqa: ANN401 - the raw ASGI dictionary
     """Who sent an HTTP request or a WebSocket handshake.
 
     Raises:
@@ -49,7 +49,7 @@ class AccessMiddleware(ASGIMiddleware):
 
     exclude_opt_key = PUBLIC
 
-    def __init__(self, gate: Callable[[], Gate]) -> None:
+    def __init__(self, gate: Callable[[], AuthServices]) -> None:
         """`gate` is asked per request: the application is put together before its pool is open."""
         self._gate = gate
 

@@ -19,7 +19,7 @@ _sql = load("access/access")
 _log = structlog.get_logger(__name__)
 
 
-class Uses:
+class LastUsedRecorder:
     """Notes uses. The statement itself skips what was written less than a minute ago, by whichever worker."""
 
     def __init__(self, pool: Any) -> None:  # noqa: ANN401 - asyncpg ships no types

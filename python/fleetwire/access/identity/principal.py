@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from fleetwire.errors import Problem
 
-Kind: TypeAlias = Literal["ingest", "device", "user"]
+CredentialKind: TypeAlias = Literal["ingest", "device", "user"]
 UserRole: TypeAlias = Literal["admin", "dispatcher", "driver", "customer", "viewer"]
 Role: TypeAlias = Literal["ingest", "device", "admin", "dispatcher", "driver", "customer", "viewer"]
 Permission: TypeAlias = Literal[
@@ -45,7 +45,7 @@ class Principal:
 
     tenant_id: int
     tenant: str
-    kind: Kind
+    kind: CredentialKind
     role: Role
     device_id: int | None
     device: str | None

@@ -16,18 +16,18 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Follower:
+class _WatchedSocket:
     principal: Principal
     ended: Ended
     timer: asyncio.TimerHandle | None
 
 
-class Followers:
+class RevocationWatch:
     """Who follows which credential or session. As many as there are open sockets; no task for any of them."""
 
     def __init__(self, now_millis: Callable[[], int]) -> None:
         self._now_millis = now_millis
-        self._by_key: dict[bytes, dict[int, _Follower]] = {}
+        self._by_key: dict[bytes, dict[int, _WatchedSocket]] = {}
         self._next = 0
 
     def add(self, principal: Principal, ended: Ended) -> Callable[[], None]:
@@ -38,7 +38,7 @@ class Followers:
         if principal.expires_at_millis is not None:
             left_secs = max(0, principal.expires_at_millis - self._now_millis()) / 1000
             timer = asyncio.get_running_loop().call_later(left_secs, self._end, key, number, EXPIRED)
-        self._by_key.setdefault(key, {})[number] = _Follower(principal, ended, timer)
+        self._by_key.setdefault(key, {})[number] = _WatchedSocket(principal, ended, timer)
 
         def leave() -> None:
             self._take(key, number)
@@ -57,7 +57,7 @@ class Followers:
     def __len__(self) -> int:
         return sum(map(len, self._by_key.values()))
 
-    def _take(self, key: bytes, number: int) -> _Follower | None:
+    def _take(self, key: bytes, number: int) -> _WatchedSocket | None:
         of_key = self._by_key.get(key, {})
         follower = of_key.pop(number, None)
         if not of_key:

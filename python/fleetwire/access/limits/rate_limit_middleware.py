@@ -16,10 +16,10 @@ from typing import Final
 
 from fleetwire._core import Policy
 from fleetwire.access.accounts.device_cookie import DEVICE_COOKIE
-from fleetwire.access.auth import Gate
+from fleetwire.access.auth import AuthServices
 from fleetwire.access.identity.bearer import cookie_of
 from fleetwire.access.identity.guards import FOUND_KEY, authenticate
-from fleetwire.access.limits.rate_limiter import Limits, Taken
+from fleetwire.access.limits.rate_limiter import LimitHit, RateLimiter
 from fleetwire.errors import Overloaded, Problem, RateLimited
 from fleetwire.runtime import asgi, clock
 
@@ -38,10 +38,10 @@ _BELOW: Final = {"api-docs": "pages", "assets": "pages"}
 _OF_STRANGERS: Final = frozenset({401, 405})
 
 
-class Front:
+class RateLimitMiddleware:
     """An ASGI callable around the application."""
 
-    def __init__(self, app: asgi.App, *, limits: Limits, gate: Callable[[], Gate]) -> None:
+    def __init__(self, app: asgi.App, *, limits: RateLimiter, gate: Callable[[], AuthServices]) -> None:
         """`gate` is asked per request: the application is put together before its pool is open."""
         self._app = app
         self._limits = limits
@@ -63,7 +63,7 @@ class Front:
             return
         await self._app(scope, receive, self._telling(send, taken) if taken and scope["type"] == "http" else send)
 
-    async def _admit(self, scope: asgi.Scope) -> Taken | None:
+    async def _admit(self, scope: asgi.Scope) -> LimitHit | None:
         """Counts a request; None where it has no limit.
 
         Raises:
@@ -85,7 +85,7 @@ class Front:
         policy = policies["anonymous" if kind == "login" else kind]
         return self._take(policy, network, "")
 
-    async def _of_asker(self, scope: asgi.Scope, path: str) -> Taken | None:
+    async def _of_asker(self, scope: asgi.Scope, path: str) -> LimitHit | None:
         try:
             principal = await authenticate(scope, self._gate().credentials)
         except Overloaded as problem:  # Says nothing about who asks.
@@ -98,18 +98,18 @@ class Front:
         scope[FOUND_KEY] = principal
         return self._limits.request(principal, is_metrics=path == "/metrics")
 
-    def _take(self, policy: Policy | None, scope: str, key: str) -> Taken | None:
+    def _take(self, policy: Policy | None, scope: str, key: str) -> LimitHit | None:
         self._limits.take(policy, scope, key, 1, clock.monotonic_secs())
-        return None if policy is None else Taken(policy, scope, key)
+        return None if policy is None else LimitHit(policy, scope, key)
 
-    async def _ask(self, policy: Policy | None, scope: str, key: str) -> Taken | None:
+    async def _ask(self, policy: Policy | None, scope: str, key: str) -> LimitHit | None:
         await self._limits.ask(policy, scope, key)
-        return None if policy is None else Taken(policy, scope, key)
+        return None if policy is None else LimitHit(policy, scope, key)
 
-    def _telling(self, send: asgi.Send, taken: Taken) -> asgi.Send:
+    def _telling(self, send: asgi.Send, taken: LimitHit) -> asgi.Send:
         """A `send` that adds the limit's headers, unless the answer names a narrower limit."""
 
-        async def send_telling(message: asgi.Message) -> None:
+        async def send_telling(message: asgi.AsgiMessage) -> None:
             if message["type"] == "http.response.start":
                 headers = list(message.get("headers", ()))
                 if b"ratelimit" not in dict(headers):
@@ -121,7 +121,7 @@ class Front:
         return send_telling
 
 
-async def stranger(limits: Limits, scope: asgi.Scope, problem: Problem) -> Problem:
+async def stranger(limits: RateLimiter, scope: asgi.Scope, problem: Problem) -> Problem:
     """The answer to a batch that nobody known sent: `problem`, or 429 where its address sends too many of them."""
     if problem.status not in _OF_STRANGERS and problem.code != "origin_forbidden":
         return problem

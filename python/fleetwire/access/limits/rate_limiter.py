@@ -23,14 +23,14 @@ from fleetwire.runtime import clock
 from fleetwire.settings import Settings
 
 if TYPE_CHECKING:
-    from fleetwire.access.limits.redis_limits import SharedLimits
+    from fleetwire.access.limits.redis_limits import RedisLimits
 
 _API_OF_ROLE: Final = {"customer": "api_customer"}
 _LOGINS: Final = frozenset({"login", "login_address", "login_site", "login_region", "login_account", "login_known"})
 _WIDER: Final = (("login_site", 56), ("login_region", 48))
 
 
-class Taken(NamedTuple):
+class LimitHit(NamedTuple):
     """The bucket that a request was counted by."""
 
     policy: Policy
@@ -38,7 +38,7 @@ class Taken(NamedTuple):
     key: str
 
 
-class Limits:
+class RateLimiter:
     """The limits of one worker."""
 
     def __init__(self, settings: Settings) -> None:
@@ -126,9 +126,9 @@ class Limits:
             RateLimited: the message shall not be looked at.
         """
         policy = self.policies(principal.tenant)["feed"]
-        self.take(policy, principal.tenant, asker(principal), 1, clock.monotonic_secs())
+        self.take(policy, principal.tenant, limit_key(principal), 1, clock.monotonic_secs())
 
-    def request(self, principal: Principal, *, is_metrics: bool = False) -> Taken | None:
+    def request(self, principal: Principal, *, is_metrics: bool = False) -> LimitHit | None:
         """Counts a request of a credential, or a message that does what a request does; None where it has no limit.
 
         Raises:
@@ -141,12 +141,12 @@ class Limits:
             taken = policies["ingest"], tenant, principal.device or ""
         else:
             name = "metrics" if is_metrics else _API_OF_ROLE.get(principal.role, "api")
-            taken = policies[name], tenant, asker(principal)
+            taken = policies[name], tenant, limit_key(principal)
         self.take(*taken, 1, clock.monotonic_secs())
         policy, scope, key = taken
-        return None if policy is None else Taken(policy, scope, key)
+        return None if policy is None else LimitHit(policy, scope, key)
 
-    def fields(self, taken: Taken) -> dict[str, str]:
+    def fields(self, taken: LimitHit) -> dict[str, str]:
         """The IETF headers of an answer that was let through."""
         now_micros = int(clock.monotonic_secs() * 1e6)
         remaining, reset_micros = self.buckets.left(*taken, now_micros)
@@ -164,7 +164,7 @@ class Limits:
         return self.buckets.drained(int(clock.monotonic_secs() * 1e6))
 
 
-def asker(principal: Principal) -> str:
+def limit_key(principal: Principal) -> str:
     """One key for all credentials of a user or a device."""
     return f"{principal.kind}/{principal.user or principal.device or ''}"
 
@@ -191,10 +191,10 @@ def _policy_field(policy: Policy) -> str:
     return f'"{policy.name}";q={policy.burst};w={window_secs}'
 
 
-def _open_shared(settings: Settings, buckets: Buckets) -> "SharedLimits | None":
+def _open_shared(settings: Settings, buckets: Buckets) -> "RedisLimits | None":
     if settings.redis_url is None:
         return None
     # Only where it is needed: its client library takes a good part of a worker's start.
-    from fleetwire.access.limits.redis_limits import SharedLimits
+    from fleetwire.access.limits.redis_limits import RedisLimits
 
-    return SharedLimits(settings.redis_url, settings.redis_prefix, buckets, reply_secs=settings.limit_reply_secs)
+    return RedisLimits(settings.redis_url, settings.redis_prefix, buckets, reply_secs=settings.limit_reply_secs)

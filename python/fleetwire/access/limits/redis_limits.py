@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 from fleetwire._core import Buckets, Policy
-from fleetwire.redis.client import OneServer
+from fleetwire.redis.client import RedisClient
 from fleetwire.redis.topology import FAILURES
 from fleetwire.runtime import clock, supervisor
 from fleetwire.runtime.supervisor import NEVER_UNREADY, SupervisedTask, supervise
@@ -45,11 +45,11 @@ class Verdict(NamedTuple):
     refused: tuple[Policy, int] | None = None
 
 
-class SharedLimits:
+class RedisLimits:
     """One worker's way to the shared buckets."""
 
     def __init__(self, url: str, prefix: str, buckets: Buckets, *, reply_secs: float) -> None:
-        self._server = OneServer(url, TAG, connections=MAX_CONNECTIONS, answer_secs=reply_secs)
+        self._server = RedisClient(url, TAG, connections=MAX_CONNECTIONS, answer_secs=reply_secs)
         self._prefix = f"{prefix}:{{{TAG}}}"
         self._buckets = buckets
         self._pending: dict[Bucket, int] = {}

@@ -26,7 +26,7 @@ MAX_PAUSE_SECS: Final = 1.0  # after the database is back, a watcher waits no lo
 _log = structlog.get_logger(__name__)
 
 
-class Line(NamedTuple):
+class RenderedEvent(NamedTuple):
     """An event, rendered once for all who get it."""
 
     seq: int
@@ -35,19 +35,19 @@ class Line(NamedTuple):
     frame: bytes
 
 
-class Source(Protocol):
+class EventSource(Protocol):
     """Where a feed reads: the tail of its tenant."""
 
     newest: int
 
-    def lines_after(self, seq: int) -> list[Line] | None:
+    def lines_after(self, seq: int) -> list[RenderedEvent] | None:
         """Out of memory, or None."""
 
-    async def page(self, after_seq: int, rooms: list[str] | None) -> list[Line]:
+    async def page(self, after_seq: int, rooms: list[str] | None) -> list[RenderedEvent]:
         """Out of the store."""
 
 
-class EventFeed:
+class EventCursor:
     """One socket's place in its tenant's log."""
 
     def __init__(
@@ -55,7 +55,7 @@ class EventFeed:
         socket: Socket,
         settings: Settings,
         *,
-        on_sent: Callable[[Line], None],
+        on_sent: Callable[[RenderedEvent], None],
         on_doubt: Callable[[], None] = lambda: None,
     ) -> None:
         """`on_sent` is told of each event, `on_doubt` when an order of the rooms may not be the watcher's any more."""
@@ -66,7 +66,7 @@ class EventFeed:
         self.on_doubt = on_doubt
         self._window = settings.event_window
         self._ack_secs = settings.event_ack_secs
-        self._source: Source | None = None
+        self._source: EventSource | None = None
         self._seq = 0
         self._redelivered_to_seq = 0
         self._acknowledges = False
@@ -90,7 +90,7 @@ class EventFeed:
         self._forget_unacknowledged()
         return self._seq
 
-    def go_on(self, source: Source, after_seq: int, *, repeats: bool) -> None:
+    def go_on(self, source: EventSource, after_seq: int, *, repeats: bool) -> None:
         """Starts behind a number, at rest.
 
         Args:
@@ -130,7 +130,7 @@ class EventFeed:
         await cancel(self._pump)
         self._forget_unacknowledged()
 
-    async def _send_all(self, source: Source) -> None:
+    async def _send_all(self, source: EventSource) -> None:
         try:
             while self._source is source and self._seq < source.newest:
                 for line in await self._next(source):
@@ -151,7 +151,7 @@ class EventFeed:
         self._source = None
         self._socket.dismiss(code)
 
-    async def _next(self, source: Source) -> list[Line]:
+    async def _next(self, source: EventSource) -> list[RenderedEvent]:
         """What comes next in the rooms; moves the number on past what concerns others."""
         newest, lines = source.newest, source.lines_after(self._seq)
         if lines is None:
@@ -171,13 +171,13 @@ class EventFeed:
     def _hears(self, room: str) -> bool:
         return self.rooms is None or room in self.rooms
 
-    async def _wait_for_window(self, source: Source) -> None:
+    async def _wait_for_window(self, source: EventSource) -> None:
         while self._acknowledges and len(self._unacknowledged) >= self._window and self._source is source:
             metrics.EVENT_WINDOWS_FULL.inc()
             self._may_send.clear()
             await self._may_send.wait()
 
-    async def _send(self, line: Line) -> None:
+    async def _send(self, line: RenderedEvent) -> None:
         if self._acknowledges:
             # Before the sending: the acknowledgement may be here before the send has returned.
             self._unacknowledged.append((line.seq, clock.monotonic_secs()))

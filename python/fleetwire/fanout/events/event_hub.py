@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from fleetwire.fanout.events import event_log
-from fleetwire.fanout.events.event_cursor import EventFeed, Line
+from fleetwire.fanout.events.event_cursor import EventCursor, RenderedEvent
 from fleetwire.fleet.orders import store
 from fleetwire.postgres.listener import Listener
 from fleetwire.runtime.retry import Backoff
@@ -91,11 +91,11 @@ class EventHub:
             self._tails[tenant_id] = Tail(self, tenant_id)
         return self._tails[tenant_id]
 
-    def add(self, feed: EventFeed) -> None:
+    def add(self, feed: EventCursor) -> None:
         """The feed reads from its tenant's tail."""
         self.tail(feed.tenant_id).feeds += 1
 
-    def remove(self, feed: EventFeed) -> None:
+    def remove(self, feed: EventCursor) -> None:
         """No longer; the last one takes the tail along."""
         tail = self._tails[feed.tenant_id]
         tail.leave(feed)
@@ -136,8 +136,8 @@ class Tail:
         self._tenant_id = tenant_id
         self.feeds = 0
         self.newest = 0
-        self._lines: deque[Line] = deque(maxlen=TAIL_EVENTS)
-        self._rooms: dict[str | None, set[EventFeed]] = {}
+        self._lines: deque[RenderedEvent] = deque(maxlen=TAIL_EVENTS)
+        self._rooms: dict[str | None, set[EventCursor]] = {}
         self._is_over = False
         self._is_behind = asyncio.Event()
         self._is_behind.set()  # The first reading finds out where the tenant's events end.
@@ -184,12 +184,12 @@ class Tail:
         if seq is None or seq > self.newest:
             self._is_behind.set()
 
-    def enter(self, feed: EventFeed) -> None:
+    def enter(self, feed: EventCursor) -> None:
         """The feed is woken by events of its rooms."""
         for room in [None] if feed.rooms is None else feed.rooms:
             self._rooms.setdefault(room, set()).add(feed)
 
-    def leave(self, feed: EventFeed) -> None:
+    def leave(self, feed: EventCursor) -> None:
         """It is woken by none any more."""
         for room in [None] if feed.rooms is None else feed.rooms:
             feeds = self._rooms.get(room, set())
@@ -204,17 +204,17 @@ class Tail:
                 for feed in self._rooms.get(room, ()):
                     feed.on_doubt()
 
-    def lines_after(self, seq: int) -> list[Line] | None:
+    def lines_after(self, seq: int) -> list[RenderedEvent] | None:
         """The events after a number out of memory; None where memory does not reach back so far."""
         first_seq = self.newest - len(self._lines) + 1
         return [line for line in self._lines if line.seq > seq] if seq >= first_seq - 1 else None
 
-    async def page(self, after_seq: int, rooms: list[str] | None) -> list[Line]:
+    async def page(self, after_seq: int, rooms: list[str] | None) -> list[RenderedEvent]:
         """Events after a number out of the store."""
         async with self._hub.reading():
             found = await event_log.page(self._hub.pool, self._tenant_id, after_seq=after_seq, rooms=rooms)
         metrics.EVENT_PAGES.inc()
-        return [Line(event.seq, event.room, event.kind, msgspec.json.encode(event)) for event in found]
+        return [RenderedEvent(event.seq, event.room, event.kind, msgspec.json.encode(event)) for event in found]
 
     async def _read_next(self) -> None:
         """Reads until nothing is new. The flag is taken down first: what is committed during the reading sets it."""
@@ -237,7 +237,7 @@ class Tail:
             if lines:
                 self._take(lines)
 
-    def _take(self, lines: list[Line]) -> None:
+    def _take(self, lines: list[RenderedEvent]) -> None:
         before_seq, self.newest = self.newest, lines[-1].seq
         if lines[0].seq != before_seq + 1 or len(lines) != lines[-1].seq - before_seq:
             self._lines.clear()  # Retention has been there: what is in memory must be without a hole.

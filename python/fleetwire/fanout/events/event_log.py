@@ -28,7 +28,7 @@ class Order(NamedTuple):
     device_ids: list[int]
 
 
-class Stored(NamedTuple):
+class StoredEvent(NamedTuple):
     """What became of a published event."""
 
     seq: int
@@ -51,7 +51,7 @@ class Event(msgspec.Struct, frozen=True, tag_field="type", tag="event"):
     recorded_at: int
 
 
-class Span(NamedTuple):
+class EventSpan(NamedTuple):
     """Which events of a tenant there are."""
 
     newest: int
@@ -70,7 +70,7 @@ async def publish(
     actor: str,
     occurred_millis: int | None = None,
     client_id: str | None = None,
-) -> Stored:
+) -> StoredEvent:
     """Appends an event within the transaction of the change that it tells of; it exists when that commits.
 
     An assignment in a driver's room changes the devices of its order as well.
@@ -98,7 +98,7 @@ async def publish(
         known = await connection.fetchrow(_SQL["find_by_client_id"], tenant_id, actor, client_id)
         if known is not None:
             await connection.execute(_SQL["give_back_seq"], tenant_id)
-            return Stored(known["seq"], known["recorded_millis"], is_new=False)
+            return StoredEvent(known["seq"], known["recorded_millis"], is_new=False)
     now_millis = clock.now_millis()
     await connection.execute(
         _SQL["append"],
@@ -114,7 +114,7 @@ async def publish(
     )
     await connection.execute(_SQL["notify"], CHANNEL, f"{tenant_id} {seq}")
     order = await _follow(connection, tenant_id, room, stored) if kind == "assignment" else None
-    return Stored(seq, now_millis, is_new=True, order=order)
+    return StoredEvent(seq, now_millis, is_new=True, order=order)
 
 
 async def _follow(connection: asyncpg.Connection, tenant_id: int, room: str, payload: bytes) -> Order | None:
@@ -146,8 +146,8 @@ async def page(
     ]
 
 
-async def span(pool: asyncpg.Pool, tenant_id: int) -> Span:
+async def span(pool: asyncpg.Pool, tenant_id: int) -> EventSpan:
     """Which events of a tenant are kept."""
     async with tenant_transaction(pool, tenant_id) as connection:
         row = await connection.fetchrow(_SQL["newest"], tenant_id)
-    return Span(row["newest"], row["newest"] + 1 if row["oldest"] is None else row["oldest"])
+    return EventSpan(row["newest"], row["newest"] + 1 if row["oldest"] is None else row["oldest"])

@@ -9,10 +9,10 @@ from typing import Final
 import msgspec
 import structlog
 
-from fleetwire.access.limits.rate_limiter import Limits
+from fleetwire.access.limits.rate_limiter import RateLimiter
 from fleetwire.errors import DatabaseAway, Problem
 from fleetwire.fanout.events import event_log, rooms
-from fleetwire.fanout.events.event_cursor import MAX_PAUSE_SECS, EventFeed, Line
+from fleetwire.fanout.events.event_cursor import MAX_PAUSE_SECS, EventCursor, RenderedEvent
 from fleetwire.fanout.events.event_hub import FINISH_SECS, EventHub, Tail
 from fleetwire.fanout.events.event_messages import (
     MAX_EVENT_MESSAGE_BYTES,
@@ -27,8 +27,8 @@ from fleetwire.fanout.events.event_messages import (
 )
 from fleetwire.fanout.events.publishing import orders_heard, publish
 from fleetwire.fanout.sockets.close_codes import Close
-from fleetwire.fanout.sockets.sockets import Message, Socket
-from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.fanout.sockets.sockets import Socket, SocketMessage
+from fleetwire.postgres.transient_errors import TRANSIENT
 from fleetwire.runtime.client_data import Undecodable, decode
 from fleetwire.runtime.retry import Backoff, RetryState, retry
 from fleetwire.runtime.tasks import cancel, finish, spawn
@@ -46,15 +46,15 @@ _MESSAGES: Final[msgspec.json.Decoder[EventMessage]] = msgspec.json.Decoder(Even
 _log = structlog.get_logger(__name__)
 
 
-class EventTalk:
+class EventSession:
     """One socket's part in the events of its tenant."""
 
-    def __init__(self, hub: EventHub, socket: Socket, limits: Limits, settings: Settings) -> None:
+    def __init__(self, hub: EventHub, socket: Socket, limits: RateLimiter, settings: Settings) -> None:
         self._hub = hub
         self._limits = limits
         self._socket = socket
         self._settings = settings
-        self._feed = EventFeed(socket, settings, on_sent=self._mind, on_doubt=self._doubt)
+        self._feed = EventCursor(socket, settings, on_sent=self._mind, on_doubt=self._doubt)
         self._tail: Tail | None = None
         self._starting: asyncio.Task[None] | None = None
         self._told_anew_to_seq = 0
@@ -75,7 +75,7 @@ class EventTalk:
         if tail is not None:
             self._hub.remove(self._feed)
 
-    async def takes(self, message: Message) -> bool:
+    async def takes(self, message: SocketMessage) -> bool:
         """Follows a message that is about events; False for any other, which is left as it is."""
         if not message.is_text or message.data.startswith(_BATCHES):
             return False
@@ -90,7 +90,7 @@ class EventTalk:
             await self._follow(_read(message.data), named)
         except Problem as problem:
             await self._refuse(problem, named)
-        except PASSING:
+        except TRANSIENT:
             await self._refuse(DatabaseAway(), named)
         return True
 
@@ -168,7 +168,7 @@ class EventTalk:
             return span.newest, True
         return max(after, span.oldest - 1), after < span.oldest - 1
 
-    def _mind(self, line: Line) -> None:
+    def _mind(self, line: RenderedEvent) -> None:
         """An order that is withdrawn from a driver takes its room away."""
         if line.kind != "assignment" or line.room != rooms.own_room(self._socket.principal) or self._tail is None:
             return

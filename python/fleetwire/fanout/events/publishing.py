@@ -10,14 +10,14 @@ from fleetwire.fanout.events.event_kinds import check_kind
 from fleetwire.fanout.events.event_messages import Publish
 from fleetwire.fleet.orders.store import orders_of
 from fleetwire.postgres.pool import tenant_transaction
-from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.postgres.transient_errors import TRANSIENT
 from fleetwire.runtime import clock
 from fleetwire.telemetry import metrics
 
 EARLIEST_MILLIS: Final = 946_684_800_000  # the year 2000, as for fixes
 
 
-async def publish(hub: EventHub, principal: Principal, message: Publish, *, future_secs: int) -> event_log.Stored:
+async def publish(hub: EventHub, principal: Principal, message: Publish, *, future_secs: int) -> event_log.StoredEvent:
     """Stores what a client says and wakes its watchers.
 
     Raises:
@@ -43,7 +43,7 @@ async def publish(hub: EventHub, principal: Principal, message: Publish, *, futu
                 occurred_millis=message.occurred_at,
                 client_id=message.client_id,
             )
-    except PASSING as error:
+    except TRANSIENT as error:
         raise DatabaseAway from error
     metrics.EVENTS_PUBLISHED.labels(message.kind, "stored" if stored.is_new else "known").inc()
     if stored.order is not None:

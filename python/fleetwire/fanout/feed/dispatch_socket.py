@@ -5,12 +5,12 @@ import asyncio
 import msgspec
 import structlog
 
-from fleetwire.access.limits.rate_limiter import Limits
+from fleetwire.access.limits.rate_limiter import RateLimiter
 from fleetwire.errors import Problem
 from fleetwire.fanout.events.event_hub import EventHub
 from fleetwire.fanout.events.event_messages import Failure
-from fleetwire.fanout.events.event_session import EventTalk
-from fleetwire.fanout.feed.feed_cursor import Outbox
+from fleetwire.fanout.events.event_session import EventSession
+from fleetwire.fanout.feed.feed_cursor import FeedCursor
 from fleetwire.fanout.feed.hub import Hub
 from fleetwire.fanout.sockets.close_codes import Close
 from fleetwire.fanout.sockets.sockets import Closing, Socket, Sockets
@@ -35,7 +35,7 @@ class DispatchSocket:
     """The route as an ASGI callable in front of the framework."""
 
     def __init__(
-        self, *, hub: Hub, events: EventHub, live: Live, limits: Limits, sockets: Sockets, settings: Settings
+        self, *, hub: Hub, events: EventHub, live: Live, limits: RateLimiter, sockets: Sockets, settings: Settings
     ) -> None:
         self._hub = hub
         self._events = events
@@ -53,9 +53,9 @@ class DispatchSocket:
     async def _converse(self, socket: Socket) -> None:
         """Reads the client's wishes while another task feeds it: without a reader, pings go unanswered."""
         form = SUBPROTOCOLS.get(socket.subprotocol or "", "json")
-        outbox = Outbox(self._live, socket.principal.tenant_id, form=form, turns=self._hub.turns)
+        outbox = FeedCursor(self._live, socket.principal.tenant_id, form=form, turns=self._hub.turns)
         self._hub.add(outbox)
-        talk = EventTalk(self._events, socket, self._limits, self._settings)
+        talk = EventSession(self._events, socket, self._limits, self._settings)
         talk.start()
         feeding = spawn(self._feed(socket, outbox), name="feed")
         silence = asyncio.get_running_loop().call_later(
@@ -79,7 +79,7 @@ class DispatchSocket:
             await cancel(feeding)
             outbox.close()
 
-    async def _feed(self, socket: Socket, outbox: Outbox) -> None:
+    async def _feed(self, socket: Socket, outbox: FeedCursor) -> None:
         try:
             while True:
                 await socket.send_messages(await outbox.next_messages())

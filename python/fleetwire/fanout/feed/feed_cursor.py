@@ -9,12 +9,12 @@ from typing import Final
 
 import msgspec
 
-from fleetwire.fanout.feed.send_budget import Turn, Turns
+from fleetwire.fanout.feed.send_budget import SendBudget, SendSlot
 from fleetwire.live.state import Format, Frame, Live
-from fleetwire.live.subscription import WHOLE, Filter, Resume, Watch, Wish
+from fleetwire.live.subscription import WHOLE, FeedRequest, Filter, Resume, Watch
 from fleetwire.runtime import clock
 from fleetwire.telemetry import metrics
-from fleetwire.telemetry.fast_metrics import Tally
+from fleetwire.telemetry.fast_metrics import FastCounter
 
 Messages = tuple[str | bytes, ...]
 
@@ -23,10 +23,10 @@ RARELY_TICKS: Final = 64
 """Who is no further behind is told by a view what it missed: a view remembers hundreds of ticks."""
 
 
-class Outbox:
+class FeedCursor:
     """The frames of one watcher, in order. To be closed, or its view is kept for ever."""
 
-    def __init__(self, live: Live, tenant_id: int, *, form: Format, turns: Turns) -> None:
+    def __init__(self, live: Live, tenant_id: int, *, form: Format, turns: SendBudget) -> None:
         self._live = live
         self.tenant_id = tenant_id
         self._form: Format = form
@@ -35,13 +35,13 @@ class Outbox:
         self._epoch = ""
         """Of the live table, when the watcher's place in it was last known."""
         self._seq: int | None = None
-        self._wish: tuple[Wish, Filter] | None = None
+        self._wish: tuple[FeedRequest, Filter] | None = None
         self.has_spoken = False
         self.has_told_movement = False
         """Whether the newest messages tell of movement."""
         self._is_late = False
         self._has_moved = False
-        self._turn = Turn(turns)
+        self._turn = SendSlot(turns)
         self._said_secs = clock.monotonic_secs()
 
     def wake(self) -> None:
@@ -62,7 +62,7 @@ class Outbox:
             self._is_late = True
             self._turn.ask()
 
-    def ask(self, wish: Wish, wanted: Filter) -> None:
+    def ask(self, wish: FeedRequest, wanted: Filter) -> None:
         """The client asks; of several requests that wait, the newest counts."""
         self._wish = wish, wanted
         self._turn.ask()
@@ -106,7 +106,7 @@ class Outbox:
             return (HEARTBEAT,)
         return ()
 
-    def _answer(self, wish: Wish, wanted: Filter) -> Messages:
+    def _answer(self, wish: FeedRequest, wanted: Filter) -> Messages:
         view = self._live.watch(self.tenant_id, wanted)
         self._release()
         self._view, self._filter = view, wanted
@@ -152,7 +152,7 @@ class Outbox:
         self.has_told_movement = True
         return self._counted(frame, metrics.FRAME_BYTES_MOVED)
 
-    def _counted(self, frame: Frame, sent_bytes: Tally) -> Messages:
+    def _counted(self, frame: Frame, sent_bytes: FastCounter) -> Messages:
         self._turn.weigh(frame.size_bytes)
         sent_bytes.inc(frame.size_bytes)
         return frame.messages

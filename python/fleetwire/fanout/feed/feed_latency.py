@@ -9,7 +9,7 @@ from fleetwire.telemetry import metrics
 T = TypeVar("T")
 
 
-class Delay:
+class FeedLatency:
     """From the commit of the oldest movement in a tick to the frame that tells of it."""
 
     def __init__(self) -> None:

@@ -2,11 +2,11 @@
 
 import asyncio
 
-from fleetwire.fanout.feed.feed_cursor import Outbox
-from fleetwire.fanout.feed.feed_latency import Delay
-from fleetwire.fanout.feed.send_budget import Turns
+from fleetwire.fanout.feed.feed_cursor import FeedCursor
+from fleetwire.fanout.feed.feed_latency import FeedLatency
+from fleetwire.fanout.feed.send_budget import SendBudget
 from fleetwire.live.state import Live
-from fleetwire.live.ticker import Rhythm
+from fleetwire.live.ticker import Ticker
 from fleetwire.runtime import clock
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.telemetry import metrics
@@ -18,14 +18,14 @@ class Hub:
     """The watchers of this worker."""
 
     def __init__(
-        self, live: Live, delay: Delay, *, tick_millis: int, heartbeat_secs: float, settle_millis: int = 0
+        self, live: Live, delay: FeedLatency, *, tick_millis: int, heartbeat_secs: float, settle_millis: int = 0
     ) -> None:
         self._live = live
         self.delay = delay
-        self.turns = Turns()
-        self._rhythm = Rhythm(tick_millis=tick_millis, settle_millis=settle_millis)
+        self.turns = SendBudget()
+        self._rhythm = Ticker(tick_millis=tick_millis, settle_millis=settle_millis)
         self._heartbeat_secs = heartbeat_secs
-        self._watchers: dict[int, set[Outbox]] = {}
+        self._watchers: dict[int, set[FeedCursor]] = {}
         self._tasks: list[SupervisedTask] = []
 
     async def start(self) -> None:
@@ -40,11 +40,11 @@ class Hub:
         for task in self._tasks:
             await task.stop()
 
-    def add(self, outbox: Outbox) -> None:
+    def add(self, outbox: FeedCursor) -> None:
         """From now on the outbox is woken."""
         self._watchers.setdefault(outbox.tenant_id, set()).add(outbox)
 
-    def remove(self, outbox: Outbox) -> None:
+    def remove(self, outbox: FeedCursor) -> None:
         """No longer."""
         watchers = self._watchers.get(outbox.tenant_id, set())
         watchers.discard(outbox)

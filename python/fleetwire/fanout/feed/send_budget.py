@@ -26,12 +26,12 @@ HELD_SECS: Final = 0.05
 """A turn is over after this time, or twice as long: one timer looks at all of them."""
 
 
-class Turn:
+class SendSlot:
     """One watcher's place in the line; has no task of its own."""
 
     __slots__ = ("_coming", "_is_queued", "_turns", "began_at_over", "began_in_round", "size_bytes")
 
-    def __init__(self, turns: "Turns") -> None:
+    def __init__(self, turns: "SendBudget") -> None:
         self._turns = turns
         self._coming: asyncio.Future[None] | None = None
         self._is_queued = False
@@ -74,25 +74,25 @@ class Turn:
         self._turns.end(self)
 
 
-class Turns:
+class SendBudget:
     """The line: first come, first served."""
 
     def __init__(self) -> None:
-        self._line: deque[Turn] = deque()
-        self._held: dict[Turn, int] = {}
+        self._line: deque[SendSlot] = deque()
+        self._held: dict[SendSlot, int] = {}
         """What each was taken to send, bytes; in the order of their beginning."""
         self._held_bytes = 0
         self._over = 0
         self._round = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def admit(self, turn: Turn) -> None:
+    def admit(self, turn: SendSlot) -> None:
         """Begins the turn, or queues it."""
         self._line.append(turn)
         if len(self._line) == 1 or not self._held:
             self._refill()
 
-    def end(self, turn: Turn) -> None:
+    def end(self, turn: SendSlot) -> None:
         """A turn is over; nothing if it has none."""
         if turn not in self._held:
             return
@@ -121,6 +121,6 @@ class Turns:
         self._timer = None
         self._refill()
 
-    def _give_up(self, turn: Turn) -> None:
+    def _give_up(self, turn: SendSlot) -> None:
         metrics.TURNS_OVERSTAYED.inc()
         self._held_bytes -= self._held.pop(turn)

@@ -5,7 +5,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from fleetwire.access.identity.authenticator import Credentials
+from fleetwire.access.identity.authenticator import Authenticator
 from fleetwire.access.identity.bearer import MAX_TOKEN_CHARS
 from fleetwire.access.identity.principal import Permission, Principal
 from fleetwire.errors import Problem
@@ -34,7 +34,9 @@ class Stranger(Protocol):
         """Sends a text frame."""
 
 
-async def introduce(socket: Stranger, permission: Permission, credentials: Credentials, limit_secs: float) -> Principal:
+async def introduce(
+    socket: Stranger, permission: Permission, credentials: Authenticator, limit_secs: float
+) -> Principal:
     """Whose credential the first message carries. No cookie is in play, so no page can speak for another's user.
 
     Raises:

@@ -3,7 +3,7 @@
 from fleetwire.settings import Settings
 
 
-class Pace:
+class MessageRate:
     """One socket's bucket. What is refused is counted until the bucket has been full again."""
 
     __slots__ = ("_burst", "_level", "_per_sec", "_refused", "_seen_secs", "_violations")

@@ -3,7 +3,7 @@
 from typing import Final
 
 from fleetwire.access.identity.principal import Principal
-from fleetwire.access.limits.rate_limiter import asker
+from fleetwire.access.limits.rate_limiter import limit_key
 from fleetwire.errors import Overloaded, Problem
 from fleetwire.runtime import connection_limits
 from fleetwire.runtime.places import Bound, Exceeded, Leave, Places
@@ -57,7 +57,7 @@ class SocketPlaces:
         """
         bounds = [Bound(principal.tenant_id, self._max_of_tenant, "tenant")]
         if principal.kind != "ingest":
-            bounds.append(Bound((principal.tenant_id, asker(principal)), self._max_of_user, "user"))
+            bounds.append(Bound((principal.tenant_id, limit_key(principal)), self._max_of_user, "user"))
         try:
             return self._places.take(*bounds)
         except Exceeded as exceeded:

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 import structlog
 
-from fleetwire.access.identity.authenticator import Credentials
+from fleetwire.access.identity.authenticator import Authenticator
 from fleetwire.access.identity.guards import authenticate
 from fleetwire.access.identity.principal import Permission, Principal
 from fleetwire.errors import Overloaded, Problem
@@ -15,19 +15,19 @@ from fleetwire.fanout.events.event_messages import Authenticated, Failure
 from fleetwire.fanout.sockets.close_codes import Close, Closing
 from fleetwire.fanout.sockets.first_message_auth import introduce
 from fleetwire.fanout.sockets.heartbeat import beat_next, is_heartbeat
-from fleetwire.fanout.sockets.message_rate import Pace
+from fleetwire.fanout.sockets.message_rate import MessageRate
 from fleetwire.fanout.sockets.socket_places import SocketPlaces
 from fleetwire.runtime import asgi, clock, supervisor
-from fleetwire.runtime.coarse_timeout import TimeLimit
+from fleetwire.runtime.coarse_timeout import CoarseTimeout
 from fleetwire.runtime.supervisor import SupervisedTask, supervise
 from fleetwire.settings import Settings
 from fleetwire.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
 
-__all__ = ["Closing", "Gone", "Kind", "Message", "Socket", "Sockets"]
+__all__ = ["Closing", "Gone", "Socket", "SocketKind", "SocketMessage", "Sockets"]
 
-Kind = Literal["driver", "dispatch"]
+SocketKind = Literal["driver", "dispatch"]
 Leave = Callable[[], None]
 CLOSE_SECS = 2.0  # a peer that reads nothing blocks the close frame as well
 SPREAD_SHARE = 0.6  # of the time for a stop; the rest is for the last ones to close
@@ -41,7 +41,7 @@ class Gone(Exception):  # noqa: N818 - a way out of a conversation, not an error
     """The peer closed the socket."""
 
 
-class Message(NamedTuple):
+class SocketMessage(NamedTuple):
     """One message of the peer; text as UTF-8."""
 
     data: bytes
@@ -54,15 +54,15 @@ class Socket:
     principal: Principal
     """Exists before the conversation begins."""
 
-    def __init__(self, kind: Kind, receive: asgi.Receive, send: asgi.Send, settings: Settings) -> None:
-        self.kind: Kind = kind
+    def __init__(self, kind: SocketKind, receive: asgi.Receive, send: asgi.Send, settings: Settings) -> None:
+        self.kind: SocketKind = kind
         self._receive = receive
         self._send = send
         self._send_secs = settings.feed_send_secs
         self._message_bytes = settings.socket_message_bytes
         self.subprotocol: str | None = None
         """What the handshake agrees on; to be set before it."""
-        self._pace = Pace(settings)
+        self._pace = MessageRate(settings)
         self.heard_secs = clock.monotonic_secs()
         """When the peer last said anything."""
         self.asked_secs = self.heard_secs
@@ -82,7 +82,7 @@ class Socket:
         await self._receive()  # websocket.connect
         await self._send({"type": "websocket.accept", "subprotocol": self.subprotocol})
 
-    async def receive(self) -> Message:
+    async def receive(self) -> SocketMessage:
         """The next message that is not about the socket itself. One above the rate is refused here, unread.
 
         Raises:
@@ -102,12 +102,14 @@ class Socket:
             else:
                 return message
 
-    async def _next(self) -> Message:
+    async def _next(self) -> SocketMessage:
         event = await self._receive()
         if event["type"] != "websocket.receive":
             raise Gone
         text = event.get("text")
-        message = Message(event["bytes"], is_text=False) if text is None else Message(text.encode(), is_text=True)
+        message = (
+            SocketMessage(event["bytes"], is_text=False) if text is None else SocketMessage(text.encode(), is_text=True)
+        )
         if len(message.data) > self._message_bytes:
             raise Closing(Close.MESSAGE_TOO_BIG)
         return message
@@ -128,7 +130,7 @@ class Socket:
         """
         try:
             # The server sends one message after another; a lock of ours would wait for the same.
-            with TimeLimit(self._send_secs) as limit:
+            with CoarseTimeout(self._send_secs) as limit:
                 for message in messages:
                     kind = "text" if isinstance(message, str) else "bytes"
                     await self._send({"type": "websocket.send", kind: message})
@@ -140,7 +142,7 @@ class Socket:
         """Says why, and waits only a moment for a peer that does not read."""
         metrics.CLOSES.labels(str(code.value)).inc()
         try:
-            with TimeLimit(CLOSE_SECS):
+            with CoarseTimeout(CLOSE_SECS):
                 await self._send({"type": "websocket.close", "code": int(code), "reason": code.name.lower()})
         except TimeoutError:
             return  # The handler returns next, and the server cuts the connection.
@@ -155,10 +157,10 @@ class Socket:
 class Sockets:
     """The open sockets of this worker."""
 
-    def __init__(self, credentials: Credentials, settings: Settings) -> None:
+    def __init__(self, credentials: Authenticator, settings: Settings) -> None:
         self._credentials = credentials
         self._settings = settings
-        self._open: dict[Kind, set[Socket]] = {"driver": set(), "dispatch": set()}
+        self._open: dict[SocketKind, set[Socket]] = {"driver": set(), "dispatch": set()}
         self._places = SocketPlaces(settings)
         self._stopping = False
         self._pulse: SupervisedTask | None = None
@@ -173,7 +175,7 @@ class Sockets:
 
     async def serve(
         self,
-        kind: Kind,
+        kind: SocketKind,
         permission: Permission,
         conversation: Callable[[Socket], Coroutine[Any, Any, None]],
         connection: tuple[asgi.Scope, asgi.Receive, asgi.Send],

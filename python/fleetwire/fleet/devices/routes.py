@@ -12,7 +12,7 @@ from fleetwire.access.identity.principal import Principal
 from fleetwire.cache.rules import OPTION, Cached
 from fleetwire.errors import DatabaseAway
 from fleetwire.fleet.devices.store import DevicesPage, list_page
-from fleetwire.postgres.transient_errors import PASSING
+from fleetwire.postgres.transient_errors import TRANSIENT
 from fleetwire.store.devices import DEVICES_TAG
 
 MAX_PAGE: Final = 1_000
@@ -45,6 +45,6 @@ async def list_devices(
     try:
         # PostgreSQL takes no text with a zero character, and no name has one.
         page = await list_page(app_pool, principal.tenant_id, after=after.replace("\0", ""), limit=limit)
-    except PASSING:
+    except TRANSIENT:
         raise DatabaseAway from None
     return Response(page)

@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 
 from redis.asyncio.client import PubSub
 
-from fleetwire.redis.topology import Lane, Route, close, open_routes
+from fleetwire.redis.topology import PublishQueue, RedisRoute, close, open_routes
 from fleetwire.runtime import clock, supervisor
 from fleetwire.runtime.supervisor import NEVER_UNREADY, SupervisedTask, supervise
 from fleetwire.runtime.tasks import spawn
@@ -55,7 +55,7 @@ class RelayConnection:
         self._heard = heard
         self._connected = connected
         self._lost = lost
-        self._lanes: dict[str, Lane] = {}
+        self._lanes: dict[str, PublishQueue] = {}
         self._unconfirmed: set[str] = set()
         self._heard_at_secs: dict[str, float] = {}
         self._waiting_bytes = 0
@@ -101,7 +101,7 @@ class RelayConnection:
         pubsubs = [route.client.pubsub() for route in routes]
         tasks: set[asyncio.Task[Exception]] = set()
         try:
-            self._lanes = {channel: lane for lane in map(Lane, routes) for channel in lane.route.channels}
+            self._lanes = {channel: lane for lane in map(PublishQueue, routes) for channel in lane.route.channels}
             self._unconfirmed = set(self._channels)
             self._heard_at_secs = dict.fromkeys(self._channels, clock.monotonic_secs())
             for route, pubsub in zip(routes, pubsubs, strict=True):
@@ -116,7 +116,7 @@ class RelayConnection:
             for pubsub, route in zip(pubsubs, routes, strict=True):
                 await close(pubsub, route, within_secs=CLOSE_SECS)
 
-    async def _read(self, route: Route, pubsub: PubSub) -> NoReturn:
+    async def _read(self, route: RedisRoute, pubsub: PubSub) -> NoReturn:
         for channel in route.channels:
             # One by one: a Cluster refuses a subscription to several slots.
             await (pubsub.ssubscribe(channel) if route.is_sharded else pubsub.subscribe(channel))
@@ -145,7 +145,7 @@ class RelayConnection:
             # A slot that moved to another shard ends its subscriptions.
             raise _SilentError(f"the server ended the subscription to {channel}")
 
-    async def _publish(self, lane: Lane) -> NoReturn:
+    async def _publish(self, lane: PublishQueue) -> NoReturn:
         command = "SPUBLISH" if lane.route.is_sharded else "PUBLISH"
         while True:
             await lane.arrived.wait()

@@ -3,7 +3,7 @@
 from enum import IntEnum
 
 
-class Kind(IntEnum):
+class MessageKind(IntEnum):
     """What a message is about; its number on the wire."""
 
     HEARTBEAT = 0

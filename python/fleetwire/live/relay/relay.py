@@ -20,7 +20,7 @@ from zlib import crc32
 import structlog
 
 from fleetwire.live.relay.connection import RelayConnection
-from fleetwire.live.relay.message import Kind
+from fleetwire.live.relay.message import MessageKind
 from fleetwire.live.relay.peers import FIRST_EPOCH, LOST_SECS, Peers
 from fleetwire.redis.signing import SIGNATURE_BYTES, RedisSigner
 from fleetwire.runtime import clock, supervisor
@@ -72,7 +72,7 @@ class Relay:
             lost=self._lost,
         )
 
-    def on(self, kind: Kind, callback: Heard) -> None:
+    def on(self, kind: MessageKind, callback: Heard) -> None:
         """From now on `callback(tenant_id, payload)` is called with each message of a kind from another worker."""
         self._callbacks.setdefault(kind, []).append(callback)
 
@@ -96,7 +96,7 @@ class Relay:
         """Says goodbye and closes."""
         await supervisor.stop(self._beating)
         for channel in self._channels:
-            self._send(Kind.GOODBYE, 0, b"", channel)
+            self._send(MessageKind.GOODBYE, 0, b"", channel)
         await self._connection.stop()
 
     @property
@@ -120,7 +120,7 @@ class Relay:
         waits = {} if self._connection.is_connected else {"next_try_secs": round(self._connection.wait_secs, 1)}
         return {"state": self.state, "workers": len(self._peers) + 1, "connections": self.connections, **waits}
 
-    def publish(self, kind: Kind, tenant_id: int, payload: bytes) -> None:
+    def publish(self, kind: MessageKind, tenant_id: int, payload: bytes) -> None:
         """Tells the other workers. Returns at once; what cannot be sent is dropped, and they will know."""
         self._send(kind, tenant_id, payload, self._channel(tenant_id))
 
@@ -128,7 +128,7 @@ class Relay:
         # Not tenant_id itself: tenants made one after the other would fill the shards in turn, whatever their size.
         return self._channels[crc32(tenant_id.to_bytes(4, "big", signed=True)) % len(self._channels)]
 
-    def _send(self, kind: Kind, tenant_id: int, payload: bytes, channel: str) -> None:
+    def _send(self, kind: MessageKind, tenant_id: int, payload: bytes, channel: str) -> None:
         # A number is used up also by what is dropped next, and that is how the others see it.
         seq = self._next_seq.get(channel, 0)
         self._next_seq[channel] = seq + 1
@@ -140,7 +140,7 @@ class Relay:
         self._next_seq.clear()
         self._peers.clear()
         for channel in self._channels:
-            self._send(Kind.HEARTBEAT, 0, b"", channel)
+            self._send(MessageKind.HEARTBEAT, 0, b"", channel)
         _log.info("The relay is connected.", connections=self.connections)
         self._miss(self._away_since_millis, "outage")
 
@@ -151,7 +151,7 @@ class Relay:
         await asyncio.sleep(HEARTBEAT_SECS)
         if self._connection.is_connected:
             for channel in self._channels:
-                self._send(Kind.HEARTBEAT, 0, b"", channel)
+                self._send(MessageKind.HEARTBEAT, 0, b"", channel)
         if self._peers.lose(now_secs=clock.monotonic_secs()):
             self._miss_lately("lost")
         metrics.RELAY_WORKERS.set(len(self._peers) + 1)
@@ -178,7 +178,7 @@ class Relay:
         missing = self._peers.hear(worker, epoch, channel, seq, now_secs=clock.monotonic_secs())
         if missing is not None:
             self._miss_lately(missing)
-        if kind_number == Kind.GOODBYE:
+        if kind_number == MessageKind.GOODBYE:
             self._peers.leave(worker)
             return
         self._tell(kind_number, tenant_id, message[_PAYLOAD_AT:])

@@ -47,7 +47,7 @@ class Merged:
     partitions_emptied: int = 0
 
 
-class Span(NamedTuple):
+class CompactionSpan(NamedTuple):
     """Where a device's segments are merged: those that begin from `start` on and before `end`, of one UTC day."""
 
     start: datetime
@@ -70,7 +70,7 @@ class Merger:
         self._connection = connection
         self._done = done
 
-    async def merge(self, tenant_id: int, device_id: int, span: Span) -> datetime | None:
+    async def merge(self, tenant_id: int, device_id: int, span: CompactionSpan) -> datetime | None:
         """One transaction. Returns where the next one begins, None if nothing of the span is left.
 
         Raises:

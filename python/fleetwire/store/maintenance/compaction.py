@@ -12,7 +12,14 @@ import structlog
 
 from fleetwire.postgres import statements
 from fleetwire.runtime import clock
-from fleetwire.store.maintenance.compact_device import READY_FIXES, TINY_FIXES, TINY_ROWS, Merged, Merger, Span
+from fleetwire.store.maintenance.compact_device import (
+    READY_FIXES,
+    TINY_FIXES,
+    TINY_ROWS,
+    CompactionSpan,
+    Merged,
+    Merger,
+)
 from fleetwire.store.maintenance.job import Pace, Place
 from fleetwire.store.partitions import on_partition, span_of
 from fleetwire.telemetry import metrics
@@ -82,7 +89,7 @@ class Compaction:
             place.pop(key, None)
         return self._done
 
-    async def _merge_span(self, span: Span, place: Place) -> bool:
+    async def _merge_span(self, span: CompactionSpan, place: Place) -> bool:
         """Merges every device's segments of the span. False: the pace said stop."""
         day = span.start.isoformat()
         if day < place["day"]:
@@ -114,7 +121,7 @@ class Compaction:
             if not goes_on:
                 return False
 
-    async def _merge_device(self, tenant_id: int, device_id: int, span: Span) -> bool:
+    async def _merge_device(self, tenant_id: int, device_id: int, span: CompactionSpan) -> bool:
         """Merges a device's segments of the span, a bounded number at a time, to its end.
 
         Returns whether the pace says to go on.
@@ -157,9 +164,9 @@ class Compaction:
             _log.debug("An emptied partition is in use; its index stays until the next round.", partition=partition)
 
 
-def _spans(start: datetime, end: datetime, *, is_closed: bool, partition: str) -> Iterator[Span]:
+def _spans(start: datetime, end: datetime, *, is_closed: bool, partition: str) -> Iterator[CompactionSpan]:
     """A partition's days; of an open one, what is closed of it."""
     while start < end:
         next_day = min(start + _DAY, end)
-        yield Span(start, next_day, is_closed, partition)
+        yield CompactionSpan(start, next_day, is_closed, partition)
         start = next_day

@@ -32,7 +32,7 @@ BUSY_PAUSE_SECS = 1.0  # before the next round, if a job has not come to its end
 TAKE_TURNS_SECS = 60.0  # how long a command waits for the server's round
 
 
-class Upkeep:
+class Maintenance:
     """The server's rounds, in the background."""
 
     def __init__(self, dsn: str, settings: Settings) -> None:

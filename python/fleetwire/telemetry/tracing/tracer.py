@@ -16,7 +16,7 @@ from opentelemetry.trace import Link, SpanKind, TraceState
 from opentelemetry.util.types import Attributes
 
 from fleetwire import __version__
-from fleetwire.access.identity.authenticator import Credentials
+from fleetwire.access.identity.authenticator import Authenticator
 from fleetwire.runtime import asgi
 from fleetwire.settings import Settings
 from fleetwire.settings.otlp_endpoint import traces_url
@@ -31,7 +31,7 @@ SERVICE: Final = "fleetwire"
 class Tracing:
     """Opened at a worker's start if an endpoint is configured, and not otherwise: what is off costs no request."""
 
-    credentials: type[Credentials] = NamingCredentials
+    credentials: type[Authenticator] = NamingCredentials
 
     def __init__(self, settings: Settings, endpoint: str) -> None:
         exporter = OTLPSpanExporter(endpoint=traces_url(endpoint))
