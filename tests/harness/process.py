@@ -22,7 +22,7 @@ START_LIMIT_SECS = 60.0
 STOP_LIMIT_SECS = 30.0
 # The event loop's debug mode says on stderr what took long; there, only what the command itself says is looked at.
 _NO_DEBUG = {"PYTHONASYNCIODEBUG": ""}
-# All tests come from one address. tests/integration/test_limits.py keeps the usual ones.
+# All tests come from one address. tests/integration/access/test_rate_limiter.py keeps the usual ones.
 ROOMY_LIMITS = (
     "anonymous=100000/60, pages=100000/60, health=100000/60, credential=100000/60, login_address=100000/60, "
     "metrics=100000/60"

@@ -15,7 +15,7 @@ _SQL = statements.load("store/ingest")
 async def accept_row_arrays(connection: asyncpg.Connection) -> RowTypes:
     """Lets a connection take `track_segment[]` and `moved_position[]` as bytes. Returns what the core makes them by."""
     types = await connection.fetchrow(_SQL["row_types"])
-    settings = connection._protocol.get_settings()  # noqa: SLF001 - see above; tests/contract/test_ingest.py holds it
+    settings = connection._protocol.get_settings()  # noqa: SLF001 - see above; tests/contract/store/test_commit.py holds it
     for name in ("track_segments", "moved_positions"):
         settings.add_python_codec(types[name], name, "public", [], "scalar", _as_it_is, _as_it_is, "binary")
     return RowTypes(

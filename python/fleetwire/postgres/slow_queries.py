@@ -27,16 +27,16 @@ _log = structlog.get_logger(__name__)
 
 @cache
 def _names() -> Mapping[str, str]:
-    """`noun.name` by the statement's text."""
+    """Returns `file.name` by the statement's text."""
     return {
-        statement.sql: f"{noun}.{name}"
-        for noun in statements.paths()
-        for name, statement in statements.describe(noun).items()
+        statement.sql: f"{path.rpartition('/')[2]}.{name}"
+        for path in statements.paths()
+        for name, statement in statements.describe(path).items()
     }
 
 
 def name_of(sql: str) -> str:
-    """What a statement is called: `noun.name`; one that is in no file, such as COMMIT, by its first word."""
+    """What a statement is called: `file.name`; one that is in no file, such as COMMIT, by its first word."""
     return _names().get(sql) or sql.split(maxsplit=1)[0].rstrip(";").upper()
 
 

@@ -16,7 +16,7 @@ from fleetwire.replay import ReplayOptions, ReplayStopped, TraceError, replay
 from fleetwire.runtime.clock import monotonic_secs, now_millis
 
 TOKEN = "fwi_test"
-TRACES = Path(__file__).parents[3] / "shared" / "data"
+TRACES = Path(__file__).parents[4] / "shared" / "data"
 
 
 class Server:

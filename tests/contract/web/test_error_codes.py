@@ -9,9 +9,9 @@ from fleetwire import _core
 from fleetwire.fanout.sockets.close_codes import MEANINGS, Close
 from fleetwire.telemetry import metrics
 
-PROTOCOL = Path(__file__).parents[2] / "docs" / "protocol.md"
+PROTOCOL = Path(__file__).parents[3] / "docs" / "protocol.md"
 DOCUMENTS = [*PROTOCOL.parent.glob("*.md"), PROTOCOL.parents[1] / "README.md"]
-SOURCES = Path(__file__).parents[2] / "python" / "fleetwire"
+SOURCES = Path(__file__).parents[3] / "python" / "fleetwire"
 
 
 @pytest.fixture(scope="module")

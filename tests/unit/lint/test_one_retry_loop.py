@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "python" / "fleetwire"
+PACKAGE = Path(__file__).parents[3] / "python" / "fleetwire"
 ALLOWED = {
     "client/events.py": "A program of its users: it raises what they must know, and ends when they end it.",
     "client/feed.py": "The same.",

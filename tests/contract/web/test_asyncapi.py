@@ -10,12 +10,11 @@ from fleetwire.fanout.sockets.close_codes import MEANINGS, Close
 from fleetwire.settings import Settings
 from fleetwire.web import asyncapi
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # Where messages are read and written; `frames.py` only describes what is written elsewhere.
 SOURCES = [
-    *(path for path in (ROOT / "python/fleetwire/fanout").glob("*.py") if path.name != "frames.py"),
+    *(path for path in (ROOT / "python/fleetwire/fanout").rglob("*.py") if path.name != "frames.py"),
     *(ROOT / "python/fleetwire/ingest").glob("*.py"),
-    ROOT / "python/fleetwire/fanout/events/event_log.py",
     ROOT / "rust_core/src/frame.rs",
     *(ROOT / "rust_core/src/frame").glob("*.rs"),
     ROOT / "rust_core/src/receipt.rs",

@@ -11,7 +11,7 @@ import redis
 from fleetwire.access.limits import redis_limits
 from harness.valkey import valkey
 
-VECTORS = json.loads((Path(__file__).parents[1] / "core" / "bucket_vectors.json").read_text())
+VECTORS = json.loads((Path(__file__).parents[2] / "core" / "bucket_vectors.json").read_text())
 SCRIPT = Path(redis_limits.__file__).with_name("lua").joinpath("bucket.lua").read_text()
 MINUTE_MICROS = 60_000_000
 
