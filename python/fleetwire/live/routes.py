@@ -15,7 +15,6 @@ from fleetwire.access.identity.principal import Principal
 from fleetwire.cache.entry import matches
 from fleetwire.cache.rules import ASK_AGAIN, OPTION, Cached
 from fleetwire.errors import Problem
-from fleetwire.fleet.devices.routes import list_devices
 from fleetwire.live.own import own_position
 from fleetwire.live.state import Live
 from fleetwire.live.streams import Streams
@@ -134,7 +133,7 @@ async def device_track(  # noqa: PLR0917 - the framework passes by name
     return Stream(pieces, media_type=tracks.MEDIA_TYPES[format], headers=headers)
 
 
-live_router = Router("/", route_handlers=[live_positions, device_track, list_devices], tags=["Live and history"])
+live_router = Router("/", route_handlers=[live_positions, device_track], tags=["Live and history"])
 
 
 def _millis(text: str) -> int:

@@ -16,6 +16,7 @@ from fleetwire.engine import Engine
 from fleetwire.errors import DatabaseAway, Problem
 from fleetwire.fanout.events.event_routes import event_router
 from fleetwire.fanout.sockets.stats import stats_router
+from fleetwire.fleet.devices.routes import devices_router
 from fleetwire.fleet.orders.routes import orders_router
 from fleetwire.live.routes import live_router
 from fleetwire.postgres.transient_errors import TRANSIENT
@@ -52,6 +53,7 @@ def create_api(engine: Engine, lifespan: Callable[[Litestar], AbstractAsyncConte
             access_router(),
             admin_router,
             live_router,
+            devices_router,
             event_router,
             stats_router,
             orders_router,

@@ -21,7 +21,9 @@ async def test_the_server_infers_the_parameters_of_the_header(owner, noun, name)
 
 
 async def test_every_noun_has_statements():
-    assert {"ingest", "live", "track", "device", "connection"} <= set(statements.paths())
+    assert {"store/ingest", "live/live", "store/track", "store/device", "postgres/connection"} <= set(
+        statements.paths()
+    )
     assert all(statements.describe(noun) for noun in statements.paths())
 
 

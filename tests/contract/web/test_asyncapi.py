@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[3]
 SOURCES = [
     *(path for path in (ROOT / "python/fleetwire/fanout").rglob("*.py") if path.name != "frames.py"),
     *(ROOT / "python/fleetwire/ingest").glob("*.py"),
+    ROOT / "python/fleetwire/live/subscription.py",
     ROOT / "rust_core/src/frame.rs",
     *(ROOT / "rust_core/src/frame").glob("*.rs"),
     ROOT / "rust_core/src/receipt.rs",

@@ -3,7 +3,7 @@
 from typing import Annotated, Final
 
 import asyncpg
-from litestar import Response, get
+from litestar import Response, Router, get
 from litestar.di import NamedDependency
 from litestar.params import Parameter
 
@@ -48,3 +48,6 @@ async def list_devices(
     except TRANSIENT:
         raise DatabaseAway from None
     return Response(page)
+
+
+devices_router = Router("/", route_handlers=[list_devices], tags=["Live and history"])

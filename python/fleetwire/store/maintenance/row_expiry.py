@@ -21,7 +21,9 @@ async def expire_events(
 ) -> int:
     """Deletes events recorded more than so many days ago; as `_expire`."""
     goes_on_at = {} if place is None else place
-    return await _expire(connection, "event", metrics.EXPIRED_EVENTS, retention_days, now_millis, pace, goes_on_at)
+    return await _expire(
+        connection, "fanout/events/event", metrics.EXPIRED_EVENTS, retention_days, now_millis, pace, goes_on_at
+    )
 
 
 async def expire_audit(
@@ -30,12 +32,14 @@ async def expire_audit(
     """Deletes entries of the audit log noted more than so many days ago; as `_expire`."""
     goes_on_at = {} if place is None else place
     counter = metrics.EXPIRED_AUDIT_ENTRIES
-    return await _expire(connection, "audit_expiry", counter, retention_days, now_millis, pace, goes_on_at)
+    return await _expire(
+        connection, "store/maintenance/audit_expiry", counter, retention_days, now_millis, pace, goes_on_at
+    )
 
 
 async def _expire(  # noqa: PLR0917 - the two above name them
     connection: asyncpg.Connection,
-    noun: str,
+    path: str,
     counter: Counter,
     retention_days: int,
     now_millis: int,
@@ -46,7 +50,7 @@ async def _expire(  # noqa: PLR0917 - the two above name them
 
     Args:
         connection: the owner's, in no transaction.
-        noun: whose file of statements has `tenants` and `delete_old`.
+        path: of the file of statements, which has `tenants` and `delete_old`.
         counter: of rows deleted.
         retention_days: 0 deletes nothing.
         now_millis: ms since 1970.
@@ -57,7 +61,7 @@ async def _expire(  # noqa: PLR0917 - the two above name them
         place.clear()
         return 0
     before = datetime.fromtimestamp(now_millis / 1000, UTC) - timedelta(days=retention_days)
-    sql = statements.load(noun)
+    sql = statements.load(path)
     total = 0
     after = place.setdefault("tenant_id", -1)
     for row in await connection.fetch(sql["tenants"]):
