@@ -9,6 +9,7 @@ from fleetwire.errors import Problem
 from fleetwire.runtime import request_id
 
 MEDIA_TYPE = b"application/problem+json"
+_UNREAD_BODY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE})
 
 
 def render(problem: Problem) -> tuple[list[tuple[bytes, bytes]], bytes]:
@@ -19,5 +20,8 @@ def render(problem: Problem) -> tuple[list[tuple[bytes, bytes]], bytes]:
         # So that who is refused can name the line of the log.
         document["request_id"] = found
         headers.append((request_id.HEADER, found.encode()))
+    if problem.status in _UNREAD_BODY:
+        # The server closes the connection instead of reading the rest; a client must not send its next request there.
+        headers.append((b"connection", b"close"))
     headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers().items()]
     return headers, msgspec.json.encode(document)

@@ -200,3 +200,9 @@ def _peak_kib(server):
     (worker,) = server.workers()
     (line,) = [line for line in Path(f"/proc/{worker}/status").read_text().splitlines() if line.startswith("VmHWM")]
     return int(line.split()[1])
+
+
+async def test_an_answer_to_a_body_that_was_not_read_says_that_the_connection_closes(client, tenant):
+    answer = await client.send(b" " * (9 * 1024 * 1024), token=tenant.ingest)
+    assert answer.refusal == (413, "body_too_large")
+    assert answer.headers["Connection"].lower() == "close"
