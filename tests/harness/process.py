@@ -61,7 +61,7 @@ def run(
 
 _DRIVER = """
 import json, os, sys, tempfile
-from fleetwire.cli import main
+from fleetwire.cli.main import main
 
 done = []
 for arguments, settings in json.load(sys.stdin):

@@ -27,7 +27,7 @@ def installed(scratch_dir):
 
 
 def install_later_release(installed):
-    (installed / "store" / MIGRATION).write_text("CREATE TABLE later_release (number int);")
+    (installed / "postgres" / MIGRATION).write_text("CREATE TABLE later_release (number int);")
     for name in (LOADED_AT_THE_START, LOADED_BY_WORKERS):
         path = installed / name
         # Replaced as pip does it, and not written to: a process may be reading it.
@@ -64,7 +64,7 @@ async def test_workers_are_of_the_release_that_is_installed_when_they_are_renewe
         assert times_loaded(server) == [1, 1]
         assert (await rows(module_database, "SELECT to_regclass('later_release') IS NOT NULL"))[0][0]
         # Back again: its worker finds a database that is of a later release, as on a node that is renewed last.
-        (installed / "store" / MIGRATION).unlink()
+        (installed / "postgres" / MIGRATION).unlink()
         old = server.workers()
         os.kill(old[0], signal.SIGKILL)
         await replaced(old)
