@@ -85,6 +85,7 @@ test-python: $(VENV)/.dev build ## Run the Python, contract, integration, end-to
 lint: $(VENV)/.dev build ## Check style, types and stubs
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/python .ci/house_rules.py
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --workspace --locked

@@ -8,7 +8,7 @@ from fleetwire.access.limits.rate_limit_middleware import stranger
 from fleetwire.errors import Problem
 from fleetwire.ingest.decode import Body
 from fleetwire.ingest.limit import IngestLimit
-from fleetwire.ingest.pipeline import Pipeline, Receipt
+from fleetwire.ingest.pipeline import Pipeline, RenderedReceipt
 from fleetwire.runtime import asgi, clock, request_id
 from fleetwire.settings import Settings
 from fleetwire.telemetry import metrics
@@ -53,7 +53,7 @@ class LocationRoute:
         secs = clock.monotonic_secs() - started_secs
         metrics.HTTP_SECONDS.observe(("POST" if scope["method"] == "POST" else "other", PATH, str(status)), secs)
 
-    async def _take(self, scope: asgi.Scope, sent: dict[bytes, bytes], receive: asgi.Receive) -> Receipt:
+    async def _take(self, scope: asgi.Scope, sent: dict[bytes, bytes], receive: asgi.Receive) -> RenderedReceipt:
         if scope["method"] != "POST":
             raise Problem("method_not_allowed", "Batches are sent with POST.", status=405, allow="POST")
         generation = self._pipeline.generation

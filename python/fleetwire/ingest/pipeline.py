@@ -21,7 +21,7 @@ NOT_IN_TIME: Final = frozenset({"database_unavailable", "store_timeout"})
 """Refusals of batches that go to the spool where there is one; the others say what the sender must wait for."""
 
 
-class Receipt(NamedTuple):
+class RenderedReceipt(NamedTuple):
     """What the sender is told: JSON, and whether it speaks of the spool instead of the database."""
 
     json: bytes
@@ -62,7 +62,7 @@ class Pipeline:
         if generation != self._incarnation.generation:
             raise Overloaded("store_failed", "The database was replaced; send it again.", retry_after_secs=1)
 
-    async def take(self, principal: Principal, body: Body, *, door: metrics.TransportCounters) -> Receipt:
+    async def take(self, principal: Principal, body: Body, *, door: metrics.TransportCounters) -> RenderedReceipt:
         """Stores one batch of `principal` and returns the receipt.
 
         Raises:
@@ -83,9 +83,9 @@ class Pipeline:
         metrics.RECEIPT_SECONDS.observe(clock.monotonic_secs() - started_secs)
         return receipt
 
-    async def _make_durable(self, principal: Principal, batch: Batch) -> Receipt:
+    async def _make_durable(self, principal: Principal, batch: Batch) -> RenderedReceipt:
         if self._spooling is None:
-            return Receipt(await self._store(principal, batch))
+            return RenderedReceipt(await self._store(principal, batch))
         if not self._spooling.is_outage:
             try:
                 receipt = await self._store(principal, batch)
@@ -96,8 +96,8 @@ class Pipeline:
             else:
                 if self._spooling.suspects:
                     self._spooling.note_stored()
-                return Receipt(receipt)
-        return Receipt(await self._spooling.append(principal, batch), is_queued=True)
+                return RenderedReceipt(receipt)
+        return RenderedReceipt(await self._spooling.append(principal, batch), is_queued=True)
 
     async def _store(self, principal: Principal, batch: Batch) -> bytes:
         if principal.device_id is not None and principal.device is not None:
