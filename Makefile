@@ -86,6 +86,7 @@ lint: $(VENV)/.dev build ## Check style, types and stubs
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/python .ci/house_rules.py
+	$(BIN)/lint-imports --no-logo
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets --all-features --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --no-deps --workspace --locked
