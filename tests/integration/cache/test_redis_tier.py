@@ -44,6 +44,9 @@ async def figures(client, tenant, token):
     return (await client.get("/api/cache/stats", token=token)).json
 
 
+GONE = -2  # Redis, of a key that does not exist
+
+
 async def test_two_servers_share_answers_and_forget_them_together(pair, tenant, rival, store: Valkey):
     one, other = pair
     admin = await tenant.issue_async("user", "ada", "admin")
@@ -71,7 +74,8 @@ async def test_two_servers_share_answers_and_forget_them_together(pair, tenant, 
     keys = store.command("KEYS", "*")
     assert any(":{cache}:e:" in str(key) for key in keys)
     for key in keys:
-        assert 0 < int(store.command("PTTL", key)) <= 2 * 3_600_000
+        ttl_millis = int(store.command("PTTL", key))
+        assert ttl_millis == GONE or 0 < ttl_millis <= 2 * 3_600_000  # A full bucket may expire just before.
         assert "van" not in str(key)
 
 
