@@ -1,6 +1,6 @@
 """The way of a batch, in order: who sends it, may they, what it holds, which device it is, and then it is durable.
 
-auth -> limit -> decode -> limit -> device -> store/writer -> (after the commit) live/state -> fanout/feed/hub -> watch
+auth -> limit -> decode -> limit -> device -> store/writer -> (after the commit) live/state -> fanout/feed
 database away: -> spooling -> spool
 """
 
