@@ -163,8 +163,7 @@ class Engine:
         self._open_doors(pipeline, limit, hub)
         self._follow_incarnation(ingest_pool, hub)
         upkeep = Maintenance(dsn, settings)
-        self.health.warnings.append(upkeep.warnings)
-        self._exits.callback(self.health.warnings.remove, upkeep.warnings)
+        self._report(upkeep.warnings)
         upkeep.start()
         self._exits.push_async_callback(upkeep.stop)
         self.health.phase = "ready"
@@ -216,8 +215,7 @@ class Engine:
             spool = Spool(settings.spool, max_bytes=settings.spool_max_bytes)
             spooling = SpoolFallback(spool, pool=pool, devices=self.devices, writer=self.writer)
             spooling.start()
-            self.health.warnings.append(spooling.warnings)
-            self._exits.callback(self.health.warnings.remove, spooling.warnings)
+            self._report(spooling.warnings)
             self._exits.push_async_callback(spooling.stop)
         self.incarnation.reload_by(self.retention.load)
         return Pipeline(
@@ -246,6 +244,11 @@ class Engine:
             sockets=self.sockets,
             settings=settings,
         )
+
+    def _report(self, warnings: Callable[[], list[str]]) -> None:
+        """Adds a source of sentences to `/health` until the stop."""
+        self.health.warnings.append(warnings)
+        self._exits.callback(self.health.warnings.remove, warnings)
 
     def _follow_incarnation(self, pool: asyncpg.Pool, hub: Hub) -> None:
         """Drops what is in memory when the database turns out to be another one."""
