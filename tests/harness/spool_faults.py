@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import asyncpg
-
 from .client import Answer, Client
 from .database import execute, rows, stored_times
 from .process import run
@@ -83,25 +81,6 @@ async def _set_read_only(dsn: str, value: str) -> None:
     async with asyncio.timeout(10):
         while (await rows(dsn, "SHOW default_transaction_read_only"))[0][0] != value:
             await asyncio.sleep(0.02)
-
-
-@asynccontextmanager
-async def locked(tenant: Tenant, *devices: str) -> AsyncIterator[None]:
-    """Live positions of devices are locked by somebody else, whatever the database is set to meanwhile."""
-    connection = await asyncpg.connect(tenant.dsn)
-    try:
-        await connection.execute("BEGIN")
-        for device in devices:
-            found = await connection.fetch(
-                "SELECT FROM live_position JOIN device USING (tenant_id, device_id) JOIN tenant USING (tenant_id) "
-                "WHERE tenant.name = $1 AND device.name = $2 FOR UPDATE OF live_position",
-                tenant.name,
-                device,
-            )
-            assert len(found) == 1
-        yield
-    finally:
-        await connection.close()
 
 
 async def send(client: Client, tenant: Tenant, device: str, fixes: Sequence[dict[str, Any]]) -> Answer:

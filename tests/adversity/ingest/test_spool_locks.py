@@ -7,13 +7,13 @@ import pytest
 from harness.client import Client
 from harness.database import execute, stored_times
 from harness.fixes import fix, now_millis, track
+from harness.locks import locked
 from harness.own_postgres import own_postgres
 from harness.process import run, serving
 from harness.spool_faults import (
     files,
     health_warnings,
     late_rows,
-    locked,
     make_faulty,
     queue,
     raising,

@@ -8,9 +8,10 @@ import pytest
 
 from harness.client import Client
 from harness.fixes import now_millis, track
+from harness.locks import locked
 from harness.own_postgres import own_postgres
 from harness.process import Server, run, serving, wait_until
-from harness.spool_faults import files, health_warnings, locked, queue, read_only, send, until_drained, until_stored
+from harness.spool_faults import files, health_warnings, queue, read_only, send, until_drained, until_stored
 from harness.tenants import Tenant
 from harness.valkey import valkey as running_valkey
 

@@ -7,15 +7,15 @@ tests have the patience that it has by itself, and the half minute.
 import asyncio
 import os
 import signal
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from typing import NamedTuple
 
-import asyncpg
 import pytest
 
 from harness.database import rows
 from harness.fixes import fix, now_millis, track
 from harness.ledger import Ledger
+from harness.locks import begin, lock_positions, locked
 from harness.own_postgres import own_postgres, processes
 from harness.process import serving
 from harness.senders import sending
@@ -69,34 +69,6 @@ def server(module_database, limits):
         assert running.faults() == []
 
 
-async def _begin(dsn):
-    """A connection of somebody else, within a transaction."""
-    connection = await asyncpg.connect(dsn)
-    await connection.execute("BEGIN")
-    return connection
-
-
-async def _lock(connection, tenant, *devices):
-    for device in devices:
-        locked = await connection.fetch(
-            "SELECT FROM live_position JOIN device USING (tenant_id, device_id) JOIN tenant USING (tenant_id) "
-            "WHERE tenant.name = $1 AND device.name = $2 FOR UPDATE OF live_position",
-            tenant.name,
-            device,
-        )
-        assert len(locked) == 1
-
-
-@asynccontextmanager
-async def _locked(tenant, *devices):
-    connection = await _begin(tenant.dsn)
-    try:
-        await _lock(connection, tenant, *devices)
-        yield
-    finally:
-        await connection.close()
-
-
 async def _waiting_for_locks(dsn):
     statement = (
         "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'fleetwire' AND wait_event_type = 'Lock'"
@@ -127,7 +99,7 @@ async def test_a_lock_held_beyond_every_limit(client, tenant, limits):
     for device in held:
         await ledger.send(client, tenant.ingest, device, [fix()])
     async with sending([client], tenant.ingest, ledger) as senders:
-        async with _locked(tenant, *held):
+        async with locked(tenant, *held):
             telling = [
                 asyncio.ensure_future(_send_until_stored(ledger, client, tenant, device, track(3))) for device in held
             ]
@@ -156,7 +128,7 @@ async def test_a_deadlock_is_tried_again_and_acknowledged(server, client, tenant
     blocked = [f"blocked-{number}" for number in range(WRITERS)]
     for device in (*blocked, "first", "second"):
         await ledger.send(client, tenant.ingest, device, fixes[:1])
-    async with _locked(tenant, *blocked):
+    async with locked(tenant, *blocked):
         # With every committer busy, the two batches wait side by side and become one group.
         sent = []
         for number, device in enumerate(blocked, 1):
@@ -167,12 +139,12 @@ async def test_a_deadlock_is_tried_again_and_acknowledged(server, client, tenant
         async with asyncio.timeout(20):
             while (await client.get("/health")).json["held_batches"] < 2:
                 await asyncio.sleep(0.02)
-        other = await _begin(tenant.dsn)
+        other = await begin(tenant.dsn)
         await other.execute("SET deadlock_timeout = '1min'")
-        await _lock(other, tenant, "second")
+        await lock_positions(other, tenant, "second")
     try:
         await _until_waiting(tenant.dsn, 1)  # The group has the first and waits for the second.
-        await _lock(other, tenant, "first")
+        await lock_positions(other, tenant, "first")
     finally:
         await other.close()
     answers = await asyncio.gather(*sent)
